@@ -1,0 +1,145 @@
+"""Aggregators: how the server combines client updates. Each spec's `build()` gives a weighted TFF aggregation factory.
+
+Configurations name these specs; they import no TensorFlow until `build()`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Optional
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from fedlab.errors import ConfigError
+from fedlab.spec import Spec
+
+if TYPE_CHECKING:
+    import tensorflow_federated as tff
+
+__all__ = ["Aggregator", "Compressed", "CoordinateMedian", "Krum", "Mean", "Robust", "TrimmedMean"]
+
+
+class Aggregator(Spec):
+    """Options of one aggregation rule."""
+
+    takes_weights: ClassVar[bool] = True  # False: every client counts alike
+    # True: the rule compares clients' updates one by one, so it can run neither on secure sums nor hierarchically in part
+    needs_individual_updates: ClassVar[bool] = False
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        """The factory; a client of weight 0 counts for nothing."""
+        raise TypeError(f"{type(self).__name__} builds nothing")
+
+    def check(self, clients_per_round: Optional[int]) -> None:
+        """Raises `ConfigError` where the rule cannot work with so many reporting clients (None: not known in advance)."""
+
+
+class Mean(Aggregator):
+    """The weighted mean (McMahan et al. 2017, algorithm 1)."""
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        import tensorflow_federated as tff
+
+        return tff.aggregators.MeanFactory(no_nan_division=True)  # all weights may be 0: every client was non-finite
+
+
+class Robust(Aggregator):
+    """The mean after zeroing updates of extreme norm and clipping the rest, both bounds adaptive (Andrew et al. 2021)."""
+
+    zeroing: bool = True
+    clipping: bool = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        import tensorflow_federated as tff
+
+        return _bounded(tff.aggregators.MeanFactory(no_nan_division=True), self.zeroing, self.clipping)
+
+
+class Compressed(Aggregator):
+    """Tensors above `threshold` elements are quantised, uniformly with stochastic rounding, to `quantization_bits` each.
+
+    TFF's compression aggregator: the values are rounded as the wire would carry them, and the mean keeps the rounding error.
+    """
+
+    quantization_bits: Annotated[int, Field(ge=1, le=16)] = 8
+    threshold: PositiveInt = 20_000  # elements; smaller tensors travel as they are
+    zeroing: bool = True
+    clipping: bool = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        import tensorflow_federated as tff
+
+        factory: tff.aggregators.WeightedAggregationFactory = tff.aggregators.MeanFactory(
+            tff.aggregators.EncodedSumFactory.quantize_above_threshold(self.quantization_bits, self.threshold),
+            no_nan_division=True,
+        )
+        return _bounded(factory, self.zeroing, self.clipping)
+
+
+class CoordinateMedian(Aggregator):
+    """The median of each coordinate (Yin et al. 2018, definition 1)."""
+
+    takes_weights: ClassVar[bool] = False
+    needs_individual_updates: ClassVar[bool] = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        from fedlab.aggregation import stacked
+
+        return stacked.StackedFactory(stacked.coordinate_median)
+
+
+class TrimmedMean(Aggregator):
+    """The mean of each coordinate without its `trim_fraction` smallest and largest values (Yin et al. 2018, definition 2)."""
+
+    trim_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1  # β, of each side; rounded down to whole clients
+    takes_weights: ClassVar[bool] = False
+    needs_individual_updates: ClassVar[bool] = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        from fedlab.aggregation import stacked
+
+        return stacked.StackedFactory(stacked.trimmed_mean(self.trim_fraction))
+
+
+class Krum(Aggregator):
+    """The mean of the `num_selected` updates nearest to their neighbours (Blanchard et al. 2017); 1 is Krum, more Multi-Krum."""
+
+    num_byzantine: NonNegativeInt = 1  # f, how many clients may lie
+    num_selected: PositiveInt = 1  # m
+    takes_weights: ClassVar[bool] = False
+    needs_individual_updates: ClassVar[bool] = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        from fedlab.aggregation import stacked
+
+        return stacked.StackedFactory(stacked.krum(self.num_byzantine, self.num_selected))
+
+    def check(self, clients_per_round: Optional[int]) -> None:
+        if clients_per_round is None:
+            return
+        if clients_per_round < 2 * self.num_byzantine + 3:
+            raise ConfigError(
+                f"aggregator.num_byzantine={self.num_byzantine} needs at least {2 * self.num_byzantine + 3} clients per round "
+                f"(2f + 3), there are {clients_per_round}: sample more clients or lower num_byzantine."
+            )
+        if self.num_selected > clients_per_round - self.num_byzantine:
+            raise ConfigError(
+                f"aggregator.num_selected={self.num_selected} must be at most {clients_per_round - self.num_byzantine} "
+                f"({clients_per_round} clients per round less {self.num_byzantine} byzantine)."
+            )
+
+
+def _bounded(
+    factory: tff.aggregators.WeightedAggregationFactory, zeroing: bool, clipping: bool
+) -> tff.aggregators.WeightedAggregationFactory:
+    """Clips, then zeroes before it, with the adaptive bounds of `tff.learning.robust_aggregator`."""
+    import tensorflow_federated as tff
+
+    estimate = tff.aggregators.PrivateQuantileEstimationProcess.no_noise
+    if clipping:  # follows the 80 % quantile of the norms
+        norm = estimate(initial_estimate=1.0, target_quantile=0.8, learning_rate=0.2)
+        factory = tff.aggregators.clipping_factory(norm, factory)
+    if zeroing:  # at 2 × the 98 % quantile + 1, quick to rise
+        norm = estimate(initial_estimate=10.0, target_quantile=0.98, learning_rate=math.log(10.0), multiplier=2.0, increment=1.0)
+        factory = tff.aggregators.zeroing_factory(norm, factory)
+    return factory

@@ -1,0 +1,59 @@
+"""`fedlab <verb>`: finds the verb, runs it, and gives every error one line and an exit code.
+
+A verb is a module with `main(argv: list[str]) -> int`; adding one is one row in `VERBS`. Modules are imported when their
+verb is called, so no verb pays for another's imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Optional, Sequence
+
+import fedlab
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
+
+VERBS = {
+    "train": ("fedlab.cli.train", "train a federated model: fedlab train +experiment=digits/fedavg"),
+    "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
+    "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),
+    "completion": ("fedlab.cli.completion", 'tab completion: eval "$(fedlab completion bash)"'),
+}
+
+
+def usage() -> str:
+    lines = [f"fedlab {fedlab.__version__}: federated-learning experiments on TensorFlow Federated", "", "usage: fedlab VERB …", ""]
+    lines += [f"  {verb:<11} {help_line}" for verb, (_, help_line) in VERBS.items()]
+    return "\n".join([*lines, "", "fedlab VERB --help tells more of each."])
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs the verb named by `argv[0]`; returns the exit code (0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C)."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if args else ConfigError.exit_code
+    if args[0] in ("-V", "--version"):
+        print(fedlab.__version__)
+        return 0
+    if args[0] not in VERBS:
+        print(f"fedlab: no verb '{args[0]}'.{did_you_mean(args[0], VERBS)} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
+        return ConfigError.exit_code
+    try:
+        return importlib.import_module(VERBS[args[0]][0]).main(args[1:])
+    except FedlabError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"fedlab {args[0]}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"fedlab {args[0]}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `fedlab data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

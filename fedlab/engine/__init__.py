@@ -1,0 +1,86 @@
+"""Engines execute a built TFF process, and know no algorithm's name.
+
+This module holds what configurations name and what engines share; it imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
+
+import numpy as np
+from pydantic import PositiveInt
+
+from fedlab.spec import Spec
+
+if TYPE_CHECKING:
+    import tensorflow_federated as tff
+
+    from fedlab.types import ExampleSet
+
+__all__ = ["Compiled", "Engine", "EngineSpec", "RoundInput", "Tff"]
+
+State = list  # the tensors of the process's state, in TFF's order
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundInput:
+    """One round's clients, which examples they hold and in which order they visit them."""
+
+    indices: np.ndarray  # int32 [M]: the examples of all reporting clients, end to end
+    row_splits: np.ndarray  # int32 [K + 1]: client k holds indices[row_splits[k] : row_splits[k + 1]]
+    order: np.ndarray  # int32 [epochs, M]: client k's columns are permutations of its own 0 … n_k − 1
+    keys: np.ndarray  # int64 [K, 2]: a random key per client
+    server_key: np.ndarray  # int64 [2]: a random key for what the server draws
+
+
+class Engine(Protocol):
+    """Executes a process. The state is a flat list of tensors; saving it saves everything."""
+
+    state_names: list[tuple[str, ...]]  # the path of each tensor of the state, e.g. ("global_model_weights", "trainable", "0")
+    bytes_down: int  # what the server sends to one client in a round
+    bytes_up: int  # what one client sends back
+
+    def initialize(self) -> State: ...
+
+    def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
+        """One round with at least one client: the new state, and the process's metrics by "/"-joined path."""
+        ...
+
+    def close(self) -> None:
+        """Ends whatever the engine started outside this process."""
+        ...
+
+
+class EngineSpec(Spec):
+    """Options of an engine."""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where TensorFlow sees one
+
+    def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
+        """The engine, holding `examples` where it computes."""
+        raise TypeError(f"{type(self).__name__} builds nothing")
+
+
+class Compiled(EngineSpec):
+    """The whole round is one TensorFlow graph call; the examples stay on the device and a round ships indices only."""
+
+    # How many clients of the cohort are computed at the same time. Their contributions are summed in the cohort's order
+    # whatever it is, so no result depends on it. null: one per CPU core, or 1 on a GPU.
+    parallel_clients: Optional[PositiveInt] = None
+
+    def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
+        from fedlab.engine.compiled import CompiledEngine
+
+        return CompiledEngine(process, examples, self.parallel_clients)
+
+
+class Tff(EngineSpec):
+    """TFF's own runtime, as the reference the other engines are held to. CPU only; what a graph draws at random is TFF's."""
+
+    device: Literal["auto", "cpu"] = "auto"
+
+    def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
+        from fedlab.engine.reference import TffEngine
+
+        return TffEngine(process, examples)

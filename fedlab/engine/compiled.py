@@ -1,0 +1,70 @@
+"""The default engine: one federated round is one call of one TensorFlow graph, traced once per run."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import lowering
+from fedlab.engine import RoundInput, State
+from fedlab.types import ExampleSet
+
+
+class CompiledEngine:
+    """Runs a lowered process over examples that stay on the device."""
+
+    def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
+        self._lowered = lowering.lower(process)
+        self._parallel = parallel_clients or (1 if tf.config.list_logical_devices("GPU") else tf.config.threading.get_inter_op_parallelism_threads() or 2)
+        self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
+        self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
+        self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
+        self.bytes_down = lowering.num_bytes(self._lowered.message_type)
+        self.bytes_up = lowering.num_bytes(self._lowered.contribution_type)
+        self.num_traces = 0
+        self._round = tf.function(
+            self._traced_round,
+            autograph=False,
+            input_signature=[
+                lowering.tensor_specs(self._lowered.state_type),
+                tf.TensorSpec([None], tf.int32),
+                tf.TensorSpec([None], tf.int32),
+                tf.TensorSpec([None, None], tf.int32),
+            ],
+        )
+
+    def initialize(self) -> State:
+        return list(tf.function(lambda: list(self._lowered.initialize()), autograph=False)())
+
+    def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
+        assert len(round_input.row_splits) > 1, "a round needs a client"
+        new_state, metrics = self._round(state, round_input.indices, round_input.row_splits, round_input.order)
+        return new_state, {name: value.numpy() for name, value in zip(self._metric_names, metrics)}
+
+    def close(self) -> None:
+        self._x = self._y = None
+
+    def _traced_round(self, state, indices, row_splits, order):
+        self.num_traces += 1
+        process = self._lowered
+        message = process.prepare(*state)
+
+        def one_client(k, total):
+            begin, end = row_splits[k], row_splits[k + 1]
+            mine = indices[begin:end]
+            data = (order[:, begin:end], tf.gather(self._x, mine), tf.gather(self._y, mine))
+            return k + 1, process.accumulate(*total, *process.work(*data, *message))
+
+        specs = lowering.tensor_specs(process.accumulator_type)
+        _, total = tf.while_loop(
+            lambda k, _: k < tf.size(row_splits) - 1,
+            one_client,
+            [tf.constant(0), list(process.zero())],
+            shape_invariants=[tf.TensorShape([]), [s.shape for s in specs]],
+            parallel_iterations=self._parallel,
+        )
+        result = process.update(*state, *process.report(*total))
+        num_state = len(self.state_names)
+        return list(result[:num_state]), list(result[num_state:])

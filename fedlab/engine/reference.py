@@ -1,0 +1,83 @@
+"""TFF's own runtime, unchanged. Slow and CPU-bound, and the measure of every other engine."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import signal
+import time
+import weakref
+from typing import Any
+
+import psutil
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import lowering
+from fedlab.engine import RoundInput, State
+from fedlab.types import ExampleSet
+
+
+class TffEngine:
+    """Feeds each client's examples to `process.next` as a `tf.data.Dataset` of one element."""
+
+    def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet):
+        self._process = process
+        self._examples = examples
+        self._context = tff.backends.native.create_sync_local_cpp_execution_context()
+        self._state_type, metrics_type = (t.member for t in process.next.type_signature.result)
+        self.state_names = [path for path, _ in lowering.leaves(self._state_type)]
+        self._metric_names = ["/".join(path) for path, _ in lowering.leaves(metrics_type)]
+        form = tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next)
+        self.bytes_down = lowering.num_bytes(form.prepare.type_signature.result)
+        self.bytes_up = lowering.num_bytes(form.work.type_signature.result)
+        # TFF starts a worker process with the first call, and leaves it running when Python exits
+        self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
+
+    def initialize(self) -> State:
+        with self._installed():
+            return _flatten(self._process.initialize())
+
+    def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
+        splits = round_input.row_splits
+        data = [self._client_data(round_input, begin, end) for begin, end in zip(splits, splits[1:])]
+        with self._installed():
+            output = self._process.next(tff.structure.pack_sequence_as(self._state_type, state), data)
+        metrics = _flatten(output.metrics)
+        return _flatten(output.state), {name: tf.convert_to_tensor(v).numpy() for name, v in zip(self._metric_names, metrics)}
+
+    def close(self) -> None:
+        self._end_worker()
+
+    def _client_data(self, round_input: RoundInput, begin: int, end: int) -> tf.data.Dataset:
+        mine = round_input.indices[begin:end]
+        element = collections.OrderedDict(
+            order=round_input.order[:, begin:end], x=self._examples.x[mine], y=self._examples.y[mine]
+        )
+        return tf.data.Dataset.from_tensors(element)
+
+    def _installed(self) -> contextlib.AbstractContextManager:
+        return tff.framework.get_context_stack().install(self._context)
+
+
+def _flatten(value: Any) -> State:
+    return tff.structure.flatten(tff.structure.from_container(value, recursive=True))
+
+
+def _workers() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if p.name() == "worker_binary"]
+
+
+def _end_workers(others: set[int]) -> None:
+    """Ends the workers this process started, save `others`, which were there before.
+
+    They are not waited for with `wait`: TFF's own handle does that, and fails on a child somebody else has reaped.
+    """
+    mine = [p for p in _workers() if p.pid not in others]
+    for end, seconds in ((signal.SIGINT, 3.0), (signal.SIGKILL, 3.0)):
+        deadline = time.monotonic() + seconds
+        for process in mine:
+            process.send_signal(end)
+        while mine and time.monotonic() < deadline:
+            mine = [p for p in mine if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+            time.sleep(0.02)

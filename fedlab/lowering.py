@@ -1,0 +1,175 @@
+"""TFF computations as plain TensorFlow functions. The only module that touches TFF's internals.
+
+TFF's map-reduce compiler splits a learning process into TensorFlow graphs: `prepare` (what the server sends), `work` (what a
+client does with it), `zero`/`accumulate` (the sum), `report` and `update` (what the server makes of it). `lower` does the
+split; `load` makes each graph callable inside a `tf.function`, without TFF's runtime.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Callable, Iterator, Optional, Sequence
+
+import tensorflow as tf
+import tensorflow_federated as tff
+from tensorflow.python.eager import context
+from tensorflow_federated.python.core.impl.computation import computation_impl
+
+Flat = Sequence[tf.Tensor]  # a structure's tensors, in TFF's order
+_serial = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True)
+class LoweredProcess:
+    """A learning process as TensorFlow functions over flat lists of tensors, to be called while tracing a graph."""
+
+    initialize: Callable[..., Flat]  # () → state
+    prepare: Callable[..., Flat]  # (*state) → message to every client
+    work: Callable[..., Flat]  # (*the tensors of a client's single data element, *message) → contribution
+    zero: Callable[..., Flat]  # () → accumulator
+    accumulate: Callable[..., Flat]  # (*accumulator, *contribution) → accumulator
+    report: Callable[..., Flat]  # (*accumulator) → aggregate
+    update: Callable[..., Flat]  # (*state, *aggregate) → state, metrics
+    state_type: tff.Type
+    metrics_type: tff.Type
+    message_type: tff.Type
+    contribution_type: tff.Type
+    accumulator_type: tff.Type
+
+
+class LoweringError(Exception):
+    """The process has a part that cannot be executed as one graph."""
+
+
+def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
+    """Splits `process` (client data: one-element sequences). Raises `LoweringError` if it asks for secure sums."""
+    config = tf.compat.v1.ConfigProto()
+    # Grappler would lower loops to v1 control flow, which cannot be nested in our loop over the cohort
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    form = tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next, grappler_config=config)
+    initialize = tff.backends.mapreduce.get_state_initialization_computation(process.initialize, grappler_config=config)
+    contribution, *secure = form.work.type_signature.result
+    if any(leaves(part) for part in secure):
+        raise LoweringError("this process sums some values securely, which needs a secure-sum protocol")
+    message = form.prepare.type_signature.result
+    return LoweredProcess(
+        initialize=load(initialize),
+        prepare=load(form.prepare),
+        work=load(form.work, data_as_tensors=True),
+        zero=load(form.zero),
+        accumulate=load(form.accumulate),
+        report=load(form.report),
+        update=load(form.update),
+        state_type=form.update.type_signature.result[0],
+        metrics_type=form.update.type_signature.result[1],
+        message_type=message,
+        contribution_type=contribution,
+        accumulator_type=form.accumulate.type_signature.result,
+    )
+
+
+def leaves(type_spec: tff.Type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], tff.TensorType]]:
+    """(path of names, tensor type) for each tensor of a TFF type, in TFF's order; an unnamed element is its number."""
+    if not isinstance(type_spec, tff.StructType):
+        return [(path, type_spec)]
+    elements = enumerate(tff.structure.iter_elements(type_spec))
+    return [leaf for i, (name, element) in elements for leaf in leaves(element, (*path, name or str(i)))]
+
+
+def tensor_specs(type_spec: tff.Type) -> list[tf.TensorSpec]:
+    """Shape and dtype of each tensor of a TFF type."""
+    return [tf.TensorSpec(leaf.shape, leaf.dtype) for _, leaf in leaves(type_spec)]
+
+
+def num_bytes(type_spec: tff.Type) -> int:
+    """Size of all tensors of fixed shape."""
+    specs = tensor_specs(type_spec)
+    return sum(s.shape.num_elements() * s.dtype.size for s in specs if s.shape.is_fully_defined())
+
+
+def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callable[..., Flat]:
+    """A TFF TensorFlow computation as a function of its flat inputs, to be called while a graph is traced.
+
+    `data_as_tensors`: the first parameter is a sequence of one element; the function takes that element's tensors instead.
+    """
+    proto = computation_impl.ConcreteComputation.get_proto(computation).tensorflow
+    graph = tf.compat.v1.GraphDef.FromString(proto.graph_def.value)
+    _make_function_names_unique(graph)
+    inputs = _tensor_names(proto.parameter) if proto.HasField("parameter") else []
+    outputs = _tensor_names(proto.result)
+    if data_as_tensors:
+        graph, element = _replace_dataset(graph, outputs)
+        inputs = [*element, *inputs[1:]]
+    present = {node.name for node in graph.node}
+    used: list[Optional[str]] = [name if name.split(":")[0] in present else None for name in inputs]
+
+    def call(*args: tf.Tensor) -> Flat:
+        assert len(args) == len(used), (len(args), len(used))
+        # tf.identity: a mapped tensor must belong to the graph that is being traced
+        feed = {name: tf.identity(arg) for name, arg in zip(used, args) if name}
+        return tf.graph_util.import_graph_def(graph, name="", input_map=feed, return_elements=outputs)
+
+    return call
+
+
+def _tensor_names(binding) -> list[str]:
+    kind = binding.WhichOneof("binding")
+    if kind == "tensor":
+        return [binding.tensor.tensor_name]
+    if kind == "sequence":
+        return [binding.sequence.variant_tensor_name]
+    return [name for element in binding.struct.element for name in _tensor_names(element)] if kind == "struct" else []
+
+
+def functions_named_in(node: tf.compat.v1.NodeDef) -> Iterator:
+    """The function references among a node's attributes."""
+    for attr in node.attr.values():
+        if attr.HasField("func"):
+            yield attr.func
+        yield from attr.list.func
+
+
+def _make_function_names_unique(graph: tf.compat.v1.GraphDef) -> None:
+    """Renames the graph's functions, which would clash with others of this process, and registers them."""
+    serial = next(_serial)
+    names = {f.signature.name: f"{f.signature.name}_lowered_{serial}" for f in graph.library.function}
+    bodies = [graph.node, *(f.node_def for f in graph.library.function)]
+    for node in itertools.chain.from_iterable(bodies):
+        node.op = names.get(node.op, node.op)
+        for reference in functions_named_in(node):
+            reference.name = names.get(reference.name, reference.name)
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+        context.context().add_function_def(function)
+
+
+def _replace_dataset(graph: tf.compat.v1.GraphDef, outputs: list[str]) -> tuple[tf.compat.v1.GraphDef, list[str]]:
+    """Replaces the read of a one-element data set by a placeholder per tensor; drops what only the data set needed."""
+    source = next((node for node in graph.node if node.op == "DatasetToSingleElement"), None)
+    if source is None:
+        raise LoweringError("the client's work must read its data with one top-level dataset.get_single_element()")
+    cut = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
+    swapped, element = {}, []
+    for i, dtype in enumerate(source.attr["output_types"].list.type):
+        name = f"client_data_{i}"
+        cut.node.add(name=name, op="Placeholder").attr["dtype"].type = dtype
+        element.append(f"{name}:0")
+        swapped[f"{source.name}:{i}"] = name
+    swapped[source.name] = swapped[f"{source.name}:0"]
+
+    nodes = {node.name: node for node in graph.node}
+    needed, seen = [name.split(":")[0] for name in outputs], set()
+    while needed:
+        name = needed.pop()
+        if name in seen or name == source.name:
+            continue
+        seen.add(name)
+        needed += [i.lstrip("^").split(":")[0] for i in nodes[name].input]
+    for node in graph.node:
+        if node.name in seen:
+            kept = cut.node.add()
+            kept.CopyFrom(node)
+            del kept.input[:]
+            kept.input.extend(swapped.get(i, i) for i in node.input if i != f"^{source.name}")
+    return cut, element

@@ -1,0 +1,10 @@
+"""Models: options in, a Keras model out, sized from the data. A user's own model is any function with the same signature.
+
+    def my_model(input_shape: tuple[int, ...], num_classes: int, **options) -> tf.keras.Model
+
+It takes float inputs ([0, 1] for images) and returns logits [batch, num_classes].
+"""
+
+from fedlab.models.zoo import Cnn, Mlp, Perceptron
+
+__all__ = ["Cnn", "Mlp", "Perceptron"]

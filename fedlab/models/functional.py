@@ -1,0 +1,109 @@
+"""A Keras classifier as pure functions of its weights, which is what a TFF process is made of."""
+
+from __future__ import annotations
+
+import collections
+import random
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab.errors import ConfigError
+
+KerasBuilder = Callable[[], tf.keras.Model]
+Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in order of creation
+
+
+def initial_keras_model(build: KerasBuilder, seed: int) -> tf.keras.Model:
+    """The Keras model with initial weights that depend on `seed` alone (an integer in [0, 2^32))."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        tf.keras.utils.set_random_seed(seed)  # Keras' initializers offer no other handle
+        return build()
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def keras_weights(model: tf.keras.Model) -> Weights:
+    """The model's weights as arrays."""
+    return (
+        tuple(v.numpy() for v in model.trainable_variables),
+        tuple(v.numpy() for v in model.non_trainable_variables),
+    )
+
+
+def set_keras_weights(model: tf.keras.Model, weights: Weights) -> None:
+    """Writes `weights`, ordered as `keras_weights` gives them, into the model."""
+    for variable, value in zip([*model.trainable_variables, *model.non_trainable_variables], [*weights[0], *weights[1]]):
+        variable.assign(value)
+
+
+def as_model_input(x: tf.Tensor) -> tf.Tensor:
+    """Raw examples as the model takes them: uint8 images [0, 255] become float32 in [0, 1], floats stay as they are."""
+    return tf.cast(x, tf.float32) * (1.0 / 255.0) if x.dtype == tf.uint8 else x
+
+
+def example_losses(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each example, in nats: logits [n, classes], y int32 [n] → float32 [n]."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+
+
+def functional_classifier(
+    build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], num_classes: int
+) -> tff.learning.models.FunctionalModel:
+    """A TFF functional model: mean cross-entropy loss; metrics `loss` and `accuracy` as sums over examples.
+
+    Raises `ConfigError` where the model's weights cannot be lifted out (TFF cannot update batch-norm statistics) or its
+    output is not [batch, num_classes].
+    """
+    spec = (tf.TensorSpec([None, *input_shape], tf.float32), tf.TensorSpec([None], tf.int32))
+    try:
+        lifted = tff.learning.models.functional_model_from_keras(build, loss_fn=_mean_loss, input_spec=spec)
+    except Exception as error:
+        raise ConfigError(f"this Keras model cannot be used in a federated process: {error}") from error
+    shapes = [tuple(np.shape(w)) for w in lifted.initial_weights[0]]
+    if shapes != [w.shape for w in weights[0]]:
+        raise ConfigError("this Keras model creates its layers in another order than it calls them: create them in order of use.")
+    output = build().output_shape
+    if output != (None, num_classes):
+        raise ConfigError(f"the model returns {output}, but {num_classes} classes need logits of shape (None, {num_classes}).")
+    return tff.learning.models.FunctionalModel(
+        initial_weights=weights,
+        predict_on_batch_fn=lifted.predict_on_batch,
+        loss_fn=lifted.loss,
+        metrics_fns=(_zero_metrics, _update_metrics, _finalize_metrics),
+        input_spec=spec,
+    )
+
+
+def _mean_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+    del sample_weight  # TFF looks for the argument, and allows only None
+    return tf.reduce_mean(example_losses(y_pred, y_true))
+
+
+@tf.function
+def _zero_metrics():
+    return collections.OrderedDict(loss=tf.constant(0.0), correct=tf.constant(0.0), num_examples=tf.constant(0.0))
+
+
+@tf.function
+def _update_metrics(state, labels, batch_output, sample_weight=None):
+    del sample_weight
+    correct = tf.equal(tf.argmax(batch_output.predictions, 1, tf.int32), labels)
+    n = tf.cast(batch_output.num_examples, tf.float32)
+    return collections.OrderedDict(
+        loss=state["loss"] + batch_output.loss * n,
+        correct=state["correct"] + tf.reduce_sum(tf.cast(correct, tf.float32)),
+        num_examples=state["num_examples"] + n,
+    )
+
+
+@tf.function
+def _finalize_metrics(state):
+    n = state["num_examples"]
+    return collections.OrderedDict(
+        loss=tf.math.divide_no_nan(state["loss"], n), accuracy=tf.math.divide_no_nan(state["correct"], n), num_examples=n
+    )

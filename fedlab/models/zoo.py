@@ -1,0 +1,81 @@
+"""The models that come with fedlab. TensorFlow is imported when one is built, not when its options are checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+from pydantic import Field, PositiveInt
+
+from fedlab.errors import ConfigError
+from fedlab.spec import Spec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Perceptron(Spec):
+    """Logistic regression: one dense layer from the pixels to the logits."""
+
+    def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
+        return _sequential(input_shape, [], (), 0.0, num_classes)
+
+
+class Mlp(Spec):
+    """Dense ReLU layers of the widths `hidden`, each followed by dropout at rate `dropout`, then the logits."""
+
+    hidden: tuple[PositiveInt, ...] = (128,)
+    dropout: Rate = 0.0
+
+    def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
+        return _sequential(input_shape, [], self.hidden, self.dropout, num_classes)
+
+
+class Cnn(Spec):
+    """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
+
+    With filters (32, 64), kernel 3, `valid` and dense 128: 225,034 weights on 28×28×1. With kernel 5, `same` and dense
+    512: 1,663,370 weights, the network of McMahan et al. 2017, section 3.
+    """
+
+    filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64)
+    kernel_size: PositiveInt = 3
+    padding: Literal["valid", "same"] = "valid"
+    hidden: tuple[PositiveInt, ...] = (128,)
+    dropout: Rate = 0.0
+
+    def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
+        import tensorflow as tf
+
+        if len(input_shape) != 3:
+            raise ConfigError(f"model cnn needs images [height, width, channels], the data has {list(input_shape)}: use model=mlp.")
+        self._check_size(min(input_shape[:2]))
+        layers: list[tf.keras.layers.Layer] = []
+        for filters in self.filters:
+            layers.append(tf.keras.layers.Conv2D(filters, self.kernel_size, padding=self.padding, activation="relu"))
+            layers.append(tf.keras.layers.MaxPool2D())
+        return _sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
+
+    def _check_size(self, side: int) -> None:
+        left: Optional[int] = side
+        for _ in self.filters:
+            left = (left - (self.kernel_size - 1 if self.padding == "valid" else 0)) // 2
+            if left < 1:
+                raise ConfigError(
+                    f"model.filters has {len(self.filters)} convolutions, too many for images of {side} pixels: use fewer, "
+                    "a smaller kernel_size, or padding=same."
+                )
+
+
+def _sequential(
+    input_shape: tuple[int, ...], layers: list, hidden: tuple[int, ...], dropout: float, num_classes: int
+) -> tf.keras.Model:
+    import tensorflow as tf
+
+    stack = [tf.keras.layers.InputLayer(input_shape=input_shape), *layers, tf.keras.layers.Flatten()]
+    for width in hidden:
+        stack.append(tf.keras.layers.Dense(width, activation="relu"))
+        if dropout:
+            stack.append(tf.keras.layers.Dropout(dropout))
+    return tf.keras.Sequential([*stack, tf.keras.layers.Dense(num_classes)])

@@ -1,0 +1,121 @@
+"""Processes: a model, client work, an aggregator and a server optimizer, composed into one TFF learning process.
+
+This module is what configurations name; it imports no TensorFlow. `fedlab.process.compose` does the composing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar, Literal, Optional
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+from fedlab.errors import ConfigError
+from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.spec import Spec
+
+if TYPE_CHECKING:
+    import tensorflow_federated as tff
+
+    from fedlab.process.client_work import ExampleSpec
+
+__all__ = ["FedAvg", "FedProx", "FedSgd", "Ingredients", "LocalTraining", "Process"]
+
+
+class LocalTraining(Spec):
+    """How much a client computes in one round."""
+
+    local_epochs: PositiveInt = 1  # E in McMahan et al. 2017
+    batch_size: PositiveInt = 20  # B; the last batch of an epoch may be smaller
+    max_local_steps: Optional[PositiveInt] = None  # stop after so many batches, whatever the epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingredients:
+    """What a process is made of."""
+
+    model: tff.learning.models.FunctionalModel
+    examples: ExampleSpec  # shape and dtype of one client's raw data
+    client: LocalTraining
+    client_optimizer: Optimizer
+    client_schedule: Schedule
+    server_optimizer: Optimizer
+    aggregator: tff.aggregators.WeightedAggregationFactory
+    aggregator_takes_weights: bool
+
+
+class Process(Spec):
+    """A federated algorithm: `build` fills TFF's four slots (distributor, client work, aggregator, finalizer)."""
+
+    # `auto`: by examples where the aggregator takes weights, uniform where it does not
+    client_weighting: Literal["auto", "examples", "uniform"] = "auto"
+    trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
+
+    def check(self, client: LocalTraining, aggregator_takes_weights: bool) -> None:
+        """Raises `ConfigError` for choices that contradict each other."""
+        if self.client_weighting == "examples" and not aggregator_takes_weights:
+            raise ConfigError(
+                "process.client_weighting=examples, but this aggregator treats all clients alike: "
+                "use process.client_weighting=uniform (or auto), or aggregator=mean."
+            )
+        if not self.trains_locally and (client.local_epochs, client.max_local_steps) != (1, None):
+            raise ConfigError(
+                "process=fed_sgd sends one gradient over all of a client's examples: "
+                "client.local_epochs must be 1 and client.max_local_steps null, or use process=fed_avg."
+            )
+
+    def weigh_by_examples(self, aggregator_takes_weights: bool) -> bool:
+        """Whether a client counts in proportion to its examples."""
+        return self.client_weighting == "examples" or (self.client_weighting == "auto" and aggregator_takes_weights)
+
+    def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
+        """The TFF process."""
+        raise TypeError(f"{type(self).__name__} builds nothing")
+
+
+class FedAvg(Process):
+    """Federated averaging (McMahan et al. 2017, algorithm 1), its server step generalised by Reddi et al. 2021.
+
+    Each client trains on its own examples from the global weights; the mean of what they moved by is the server
+    optimizer's gradient. The server optimizer SGD at learning rate 1 is the original.
+    """
+
+    def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
+        return _compose_local_training(parts, self, proximal_strength=0.0)
+
+
+class FedProx(Process):
+    """FedAvg with the term μ/2 · |w − w_global|² in each client's objective (Li et al. 2020, equation 2)."""
+
+    proximal_strength: NonNegativeFloat = 0.01  # μ; 0 is FedAvg
+
+    def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
+        return _compose_local_training(parts, self, self.proximal_strength)
+
+
+class FedSgd(Process):
+    """FedSGD (McMahan et al. 2017): each client sends the gradient over all its examples, the server takes the step.
+
+    `client.batch_size` only bounds memory: the gradient does not depend on it. The learning rate is the server's.
+    """
+
+    trains_locally: ClassVar[bool] = False
+
+    def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
+        from fedlab.process import client_work, compose
+
+        update = client_work.full_gradient(parts.model, parts.client.batch_size)
+        return compose.learning_process(parts, update, self.weigh_by_examples(parts.aggregator_takes_weights))
+
+
+def _compose_local_training(parts: Ingredients, process: Process, proximal_strength: float) -> tff.learning.templates.LearningProcess:
+    from fedlab.process import client_work, compose
+
+    update = client_work.local_training(
+        parts.model,
+        parts.client_optimizer.build(),
+        batch_size=parts.client.batch_size,
+        max_local_steps=parts.client.max_local_steps,
+        proximal_strength=proximal_strength,
+    )
+    return compose.learning_process(parts, update, process.weigh_by_examples(parts.aggregator_takes_weights))

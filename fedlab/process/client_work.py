@@ -1,0 +1,185 @@
+"""What a client computes in one round, as a TFF client-work process.
+
+A client's data is ONE element that holds all its examples and the order to visit them in, so that an engine which keeps the
+examples on the device can cut the data set out of the graph, and TFF's own runtime executes the same process unchanged.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Callable, Optional
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab.models.functional import as_model_input
+from fedlab.process.optimizers import Schedule
+
+Tensors = tuple[tf.Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSpec:
+    """Shape and dtype of raw examples: `x` [n, *input_shape], `y` int32 [n]."""
+
+    input_shape: tuple[int, ...]
+    dtype: np.dtype  # uint8 or float32
+
+    @property
+    def element(self) -> collections.OrderedDict:
+        """One client's data: `order` int32 [epochs, n], a permutation of its examples for each local epoch, and the examples.
+
+        In alphabetical order, which is the order in which tf.data flattens them.
+        """
+        return collections.OrderedDict(
+            order=tf.TensorSpec([None, None], tf.int32),
+            x=tf.TensorSpec([None, *self.input_shape], tf.as_dtype(self.dtype)),
+            y=tf.TensorSpec([None], tf.int32),
+        )
+
+
+# (trainable, non_trainable, data element, learning-rate factor) → (update = initial − trained, metrics state)
+LocalUpdate = Callable[[Tensors, Tensors, dict, tf.Tensor], tuple[Tensors, collections.OrderedDict]]
+
+
+def local_training(
+    model: tff.learning.models.FunctionalModel,
+    optimizer: tff.learning.optimizers.Optimizer,
+    *,
+    batch_size: int,
+    max_local_steps: Optional[int],
+    proximal_strength: float,
+) -> LocalUpdate:
+    """Mini-batch training from the global weights, with the proximal gradient μ(w − w_global) where μ > 0."""
+
+    def update(trainable, non_trainable, data, factor):
+        spec = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
+        optimizer_state = optimizer.initialize(spec)
+        if tff.learning.optimizers.LEARNING_RATE_KEY in optimizer.get_hparams(optimizer_state):
+            rate = optimizer_state[tff.learning.optimizers.LEARNING_RATE_KEY] * factor
+            optimizer_state = optimizer.set_hparams(
+                optimizer_state, collections.OrderedDict({tff.learning.optimizers.LEARNING_RATE_KEY: rate})
+            )
+
+        def step(x, y, weights, optimizer_state, metrics):
+            gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
+            if proximal_strength:
+                gradient = tuple(g + proximal_strength * (w - w0) for g, w, w0 in zip(gradient, weights, trainable))
+            optimizer_state, weights = optimizer.next(optimizer_state, weights, gradient)
+            return tuple(weights), optimizer_state, metrics
+
+        start = (trainable, optimizer_state, model.initialize_metrics_state())
+        trained, _, metrics = _for_each_batch(step, start, data, batch_size, max_local_steps)
+        return tuple(w0 - w for w0, w in zip(trainable, trained)), metrics
+
+    return update
+
+
+def full_gradient(model: tff.learning.models.FunctionalModel, batch_size: int) -> LocalUpdate:
+    """The gradient of the mean loss over all of the client's examples, summed up batch by batch."""
+
+    def update(trainable, non_trainable, data, factor):
+        num_examples = tf.cast(tf.shape(data["y"])[0], tf.float32)
+
+        def step(x, y, total, metrics):
+            gradient, metrics = _gradient(model, trainable, non_trainable, x, y, metrics)
+            share = tf.cast(tf.shape(y)[0], tf.float32) / num_examples
+            return tuple(t + share * g for t, g in zip(total, gradient)), metrics
+
+        start = (tuple(tf.zeros_like(w) for w in trainable), model.initialize_metrics_state())
+        total, metrics = _for_each_batch(step, start, data, batch_size, None)
+        return tuple(factor * t for t in total), metrics
+
+    return update
+
+
+def _gradient(model, weights, non_trainable, x, y, metrics):
+    """The gradient of the batch's mean loss, and the metrics with this batch added."""
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        output = model.predict_on_batch((weights, non_trainable), as_model_input(x), training=True)
+        loss = model.loss(output=output, label=y)
+    result = tff.learning.models.BatchOutput(loss=loss, predictions=output, num_examples=tf.shape(y)[0])
+    return tuple(tape.gradient(loss, weights)), model.update_metrics_state(metrics, labels=y, batch_output=result)
+
+
+def _for_each_batch(step, start, data, batch_size, max_local_steps):
+    """Folds `step(x, y, *carry)` over the batches of every epoch. A batch never spans two epochs; the last may be short."""
+    x, y, order = data["x"], data["y"], data["order"]
+    num_examples = tf.shape(y)[0]
+    per_epoch = (num_examples + batch_size - 1) // batch_size
+    steps = tf.shape(order)[0] * per_epoch
+    if max_local_steps is not None:
+        steps = tf.minimum(steps, max_local_steps)
+
+    def body(i, *carry):
+        epoch, begin = i // per_epoch, i % per_epoch * batch_size
+        batch = order[epoch, begin : tf.minimum(begin + batch_size, num_examples)]
+        return (i + 1, *step(tf.gather(x, batch), tf.gather(y, batch), *carry))
+
+    return tf.while_loop(lambda i, *_: i < steps, body, (tf.constant(0), *start), parallel_iterations=1)[1:]
+
+
+def client_work_process(
+    model: tff.learning.models.FunctionalModel,
+    examples: ExampleSpec,
+    update: LocalUpdate,
+    schedule: Schedule,
+    weigh_by_examples: bool,
+) -> tff.learning.templates.ClientWorkProcess:
+    """The client-work slot. Its state is the round number (int32, 1 for the first), which the schedule needs.
+
+    An update with a NaN or an infinity in it is replaced by zeros and weight 0, and counted in `non_finite_clients`.
+    """
+    weights_type = tff.types.tensorflow_to_type(
+        tff.learning.models.ModelWeights(*[tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights])
+    )
+    data_type = tff.SequenceType(tff.types.tensorflow_to_type(examples.element))
+
+    @tf.function(autograph=False)
+    def train(weights, data, factor):
+        delta, metrics = update(tuple(weights.trainable), tuple(weights.non_trainable), data, factor)
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in delta])
+        delta = tuple(tf.where(finite, d, tf.zeros_like(d)) for d in delta)
+        weight = tf.cast(tf.shape(data["y"])[0], tf.float32) if weigh_by_examples else tf.constant(1.0)
+        kept = tf.cast(finite, tf.float32)
+        metrics = collections.OrderedDict((k, tf.where(finite, v, 0.0)) for k, v in metrics.items())
+        result = tff.learning.templates.ClientResult(update=delta, update_weight=weight * kept)
+        return result, (metrics, 1.0 - kept)
+
+    @tff.tensorflow.computation(weights_type, data_type, np.float32)
+    def client_update(weights, data, factor):
+        return train(weights, data.get_single_element(), factor)
+
+    @tff.tensorflow.computation(np.int32)
+    def learning_rate_factor(round_num):
+        return tf.cast(schedule.factor(tf.cast(round_num, tf.float32)), tf.float32)
+
+    @tff.tensorflow.computation(np.int32)
+    def next_round(round_num):
+        return round_num + 1
+
+    metrics_type = client_update.type_signature.result[1]
+
+    @tff.tensorflow.computation(metrics_type)
+    def finalize(sums):
+        metrics, non_finite = sums
+        return collections.OrderedDict(train=model.finalize_metrics(metrics), non_finite_clients=non_finite)
+
+    @tff.federated_computation
+    def init():
+        return tff.federated_value(np.int32(1), tff.SERVER)
+
+    @tff.federated_computation(
+        init.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS), tff.FederatedType(data_type, tff.CLIENTS)
+    )
+    def next_fn(round_num, weights, data):
+        factor = tff.federated_broadcast(tff.federated_map(learning_rate_factor, round_num))
+        result, metrics = tff.federated_map(client_update, (weights, data, factor))
+        return tff.templates.MeasuredProcessOutput(
+            tff.federated_map(next_round, round_num), result, tff.federated_map(finalize, tff.federated_sum(metrics))
+        )
+
+    return tff.learning.templates.ClientWorkProcess(init, next_fn)
