@@ -16,6 +16,8 @@ import tensorflow_federated as tff
 from tensorflow.python.eager import context
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
+from fedlab.stateless import KEY, UnsupportedRandomOp, make_stateless
+
 Flat = Sequence[tf.Tensor]  # a structure's tensors, in TFF's order
 _serial = itertools.count()
 
@@ -24,6 +26,7 @@ _serial = itertools.count()
 class LoweredProcess:
     """A learning process as TensorFlow functions over flat lists of tensors, to be called while tracing a graph."""
 
+    # Each also takes `key`, int64 [2], which is all that what it draws at random depends on
     initialize: Callable[..., Flat]  # () → state
     prepare: Callable[..., Flat]  # (*state) → message to every client
     work: Callable[..., Flat]  # (*the tensors of a client's single data element, *message) → contribution
@@ -89,12 +92,17 @@ def num_bytes(type_spec: tff.Type) -> int:
 
 
 def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callable[..., Flat]:
-    """A TFF TensorFlow computation as a function of its flat inputs, to be called while a graph is traced.
+    """A TFF TensorFlow computation as a function of its flat inputs and a random key, to be called while a graph is traced.
 
     `data_as_tensors`: the first parameter is a sequence of one element; the function takes that element's tensors instead.
+    Raises `LoweringError` for a random op that cannot follow a key.
     """
     proto = computation_impl.ConcreteComputation.get_proto(computation).tensorflow
     graph = tf.compat.v1.GraphDef.FromString(proto.graph_def.value)
+    try:
+        draws = make_stateless(graph)
+    except UnsupportedRandomOp as error:
+        raise LoweringError(f"the graph draws with {error} which cannot be made reproducible") from error
     _make_function_names_unique(graph)
     inputs = _tensor_names(proto.parameter) if proto.HasField("parameter") else []
     outputs = _tensor_names(proto.result)
@@ -104,10 +112,13 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
     present = {node.name for node in graph.node}
     used: list[Optional[str]] = [name if name.split(":")[0] in present else None for name in inputs]
 
-    def call(*args: tf.Tensor) -> Flat:
+    def call(*args: tf.Tensor, key: Optional[tf.Tensor] = None) -> Flat:
         assert len(args) == len(used), (len(args), len(used))
         # tf.identity: a mapped tensor must belong to the graph that is being traced
         feed = {name: tf.identity(arg) for name, arg in zip(used, args) if name}
+        if draws:
+            assert key is not None, "this computation draws random numbers"
+            feed[f"{KEY}:0"] = tf.identity(key)
         return tf.graph_util.import_graph_def(graph, name="", input_map=feed, return_elements=outputs)
 
     return call

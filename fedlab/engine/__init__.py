@@ -41,7 +41,9 @@ class Engine(Protocol):
     bytes_down: int  # what the server sends to one client in a round
     bytes_up: int  # what one client sends back
 
-    def initialize(self) -> State: ...
+    def initialize(self, key: np.ndarray) -> State:
+        """The state before the first round; `key` int64 [2] decides what is drawn for it."""
+        ...
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
         """One round with at least one client: the new state, and the process's metrics by "/"-joined path."""
@@ -66,7 +68,7 @@ class Compiled(EngineSpec):
     """The whole round is one TensorFlow graph call; the examples stay on the device and a round ships indices only."""
 
     # How many clients of the cohort are computed at the same time. Their contributions are summed in the cohort's order
-    # whatever it is, so no result depends on it. null: one per CPU core, or 1 on a GPU.
+    # whatever it is, so no result depends on it. null: two per CPU core, or 1 on a GPU.
     parallel_clients: Optional[PositiveInt] = None
 
     def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -17,7 +19,8 @@ class CompiledEngine:
 
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
         self._lowered = lowering.lower(process)
-        self._parallel = parallel_clients or (1 if tf.config.list_logical_devices("GPU") else tf.config.threading.get_inter_op_parallelism_threads() or 2)
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        self._parallel = parallel_clients or (1 if on_gpu else 2 * (os.cpu_count() or 1))
         self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
@@ -32,39 +35,45 @@ class CompiledEngine:
                 tf.TensorSpec([None], tf.int32),
                 tf.TensorSpec([None], tf.int32),
                 tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, 2], tf.int64),
+                tf.TensorSpec([2], tf.int64),
             ],
         )
 
-    def initialize(self) -> State:
-        return list(tf.function(lambda: list(self._lowered.initialize()), autograph=False)())
+    def initialize(self, key: np.ndarray) -> State:
+        return list(tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)(tf.constant(key)))
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
         assert len(round_input.row_splits) > 1, "a round needs a client"
-        new_state, metrics = self._round(state, round_input.indices, round_input.row_splits, round_input.order)
+        r = round_input
+        new_state, metrics = self._round(state, r.indices, r.row_splits, r.order, r.keys, r.server_key)
         return new_state, {name: value.numpy() for name, value in zip(self._metric_names, metrics)}
 
     def close(self) -> None:
         self._x = self._y = None
 
-    def _traced_round(self, state, indices, row_splits, order):
+    def _traced_round(self, state, indices, row_splits, order, keys, server_key):
         self.num_traces += 1
         process = self._lowered
-        message = process.prepare(*state)
+        # What the server draws before, while and after it hears from the clients
+        before, while_, after = tf.unstack(server_key + tf.constant([[1, 0], [2, 0], [3, 0]], tf.int64))
+        message = process.prepare(*state, key=before)
 
         def one_client(k, total):
             begin, end = row_splits[k], row_splits[k + 1]
             mine = indices[begin:end]
             data = (order[:, begin:end], tf.gather(self._x, mine), tf.gather(self._y, mine))
-            return k + 1, process.accumulate(*total, *process.work(*data, *message))
+            contribution = process.work(*data, *message, key=keys[k])
+            return k + 1, process.accumulate(*total, *contribution, key=while_ + tf.cast([0, k], tf.int64))
 
         specs = lowering.tensor_specs(process.accumulator_type)
         _, total = tf.while_loop(
             lambda k, _: k < tf.size(row_splits) - 1,
             one_client,
-            [tf.constant(0), list(process.zero())],
+            [tf.constant(0), list(process.zero(key=while_))],
             shape_invariants=[tf.TensorShape([]), [s.shape for s in specs]],
             parallel_iterations=self._parallel,
         )
-        result = process.update(*state, *process.report(*total))
+        result = process.update(*state, *process.report(*total, key=after), key=after + tf.constant([1, 0], tf.int64))
         num_state = len(self.state_names)
         return list(result[:num_state]), list(result[num_state:])

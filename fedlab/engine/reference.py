@@ -34,7 +34,8 @@ class TffEngine:
         # TFF starts a worker process with the first call, and leaves it running when Python exits
         self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
 
-    def initialize(self) -> State:
+    def initialize(self, key: Any = None) -> State:
+        del key  # TFF's runtime takes none
         with self._installed():
             return _flatten(self._process.initialize())
 

@@ -1,0 +1,65 @@
+"""What a user sees while a run goes on: a live line on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+_SILENT_SECONDS = 2.0  # elsewhere than on a terminal, at most a line in so many seconds
+
+
+class RoundDisplay:
+    """A logger that shows round, loss, accuracy, seconds per round and time left."""
+
+    def __init__(self, num_rounds: int, console: Console):
+        self._num_rounds = num_rounds
+        self._console = console
+        self._seconds: list[float] = []
+        self._last_line = -_SILENT_SECONDS
+        self._known: dict[str, float] = {}
+        self._progress: Optional[Progress] = None
+        if console.is_terminal:
+            self._progress = Progress(
+                TextColumn("round"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+            )
+            self._task = self._progress.add_task("compiling…", total=num_rounds)
+            self._progress.start()
+
+    def log(self, record: dict[str, Any]) -> None:
+        self._known.update({k: v for k, v in record.items() if isinstance(v, (int, float))})
+        self._seconds.append(record["seconds"])
+        line = self._describe(record)
+        if self._progress:
+            self._progress.update(self._task, completed=record["round"], description=line)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _SILENT_SECONDS or record["round"] in (1, self._num_rounds):
+            self._last_line = now
+            self._console.print(f"round {record['round']:>{len(str(self._num_rounds))}}/{self._num_rounds}  {line}", highlight=False)
+
+    def close(self) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def _describe(self, record: dict[str, Any]) -> str:
+        parts = []
+        if "train_loss" in self._known:
+            parts.append(f"loss {self._known['train_loss']:.4f}")
+        if "test_accuracy" in self._known:
+            parts.append(f"test accuracy {self._known['test_accuracy']:.2%}")
+        recent = sorted(self._seconds[1:][-9:] or self._seconds)  # the first round compiles
+        median = recent[len(recent) // 2]
+        parts.append(f"{median:.3f} s/round")
+        left = (self._num_rounds - record["round"]) * median
+        if left >= 1:
+            parts.append(f"{_duration(left)} left")
+        return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

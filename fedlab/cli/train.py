@@ -1,0 +1,103 @@
+"""`fedlab train`: a Hydra application. TensorFlow is imported only once the whole configuration has been found valid."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shlex
+import sys
+import time
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from fedlab.cli import config as configuration
+from fedlab.errors import ConfigError
+
+
+def main(argv: list[str]) -> int:
+    """Runs Hydra on `argv`; its errors become one line each."""
+    quiet = bool({"-q", "--quiet"} & set(argv))
+    overrides = [a for a in argv if a not in ("-q", "--quiet")]
+    console = Console(quiet=quiet)
+
+    def task(cfg: DictConfig) -> float:
+        return _run(cfg, console, argv)
+
+    app = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="train")(task)
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["fedlab train", *overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message is ours
+    try:
+        app()
+    except (HydraException, OmegaConfBaseException) as error:
+        if full_error == "1":
+            raise
+        raise ConfigError(configuration.explain(error, overrides)) from error
+    finally:
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    return 0
+
+
+def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
+    """One run: validates, claims a folder, trains. Returns the final test accuracy, for sweepers."""
+    output = pathlib.Path(HydraConfig.get().runtime.output_dir)
+    try:
+        experiment = configuration.build_experiment(cfg)
+        experiment.check()
+
+        from fedlab.run.start import start_tensorflow
+
+        start_tensorflow(experiment.engine.device)
+    except Exception:
+        _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
+        raise
+    from fedlab.cli.display import RoundDisplay
+    from fedlab.run.folder import RunFolder
+    from fedlab.run.train import train
+
+    command = shlex.join(["fedlab", "train", *argv])
+    folder = RunFolder.create(output, f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
+    shown = _relative(folder.path)
+    console.print(f"run folder: {shown}", highlight=False)
+    started = time.perf_counter()
+    loggers: list[Any] = [RoundDisplay(experiment.num_rounds, console)] if not console.quiet else []
+    summary = train(experiment, folder, loggers, lambda line: console.print(line, highlight=False))
+    _print_summary(console, summary, time.perf_counter() - started)
+    console.print(f"run folder: {shown}", highlight=False)
+    return float(summary["test_accuracy"])
+
+
+def _print_summary(console: Console, summary: dict[str, Any], seconds: float) -> None:
+    line = f"[bold]test accuracy {summary['test_accuracy']:.2%}[/bold], loss {summary['test_loss']:.4f}"
+    if "client_accuracy_mean" in summary:
+        line += (
+            f"; clients on their own examples: mean {summary['client_accuracy_mean']:.2%}, "
+            f"10th percentile {summary['client_accuracy_p10']:.2%}, worst {summary['client_accuracy_worst']:.2%}"
+        )
+    console.print(line, highlight=False)
+    console.print(f"{seconds:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)", highlight=False)
+
+
+def _relative(path: pathlib.Path) -> str:
+    try:
+        return str(path.resolve().relative_to(pathlib.Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _remove_empty(folder: pathlib.Path) -> None:
+    """Removes `folder` and those of its parents that are empty."""
+    for path in (folder, *folder.parents):
+        try:
+            path.rmdir()
+        except OSError:
+            return

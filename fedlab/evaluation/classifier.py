@@ -1,0 +1,76 @@
+"""How well a classifier does on given examples, overall and client by client."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import lowering
+from fedlab.models.functional import as_model_input, example_losses
+from fedlab.types import ExampleSet, Partition
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleScores:
+    """`loss` float32 [N], the cross-entropy of each example in nats; `correct` bool [N], whether its class was predicted."""
+
+    loss: np.ndarray
+    correct: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """Mean loss and accuracy over the examples."""
+        return {"loss": float(self.loss.mean(dtype=np.float64)), "accuracy": float(self.correct.mean())}
+
+
+class ClassifierEvaluator:
+    """Scores examples under any weights of one model. Traced once, also where the last batch is short."""
+
+    def __init__(self, model: tff.learning.models.FunctionalModel, dtype: np.dtype, batch_size: int):
+        x_spec, y_spec = model.input_spec
+        weight_specs = [tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
+        raw = tf.TensorSpec(x_spec.shape, tf.as_dtype(dtype))
+
+        @tff.tensorflow.computation(*(tff.types.tensorflow_to_type(s) for s in (*weight_specs, raw, y_spec)))
+        def score(trainable, non_trainable, x, y):
+            logits = model.predict_on_batch((trainable, non_trainable), as_model_input(x), training=False)
+            return example_losses(logits, y), tf.equal(tf.argmax(logits, 1, tf.int32), y)
+
+        loaded = lowering.load(score)
+        self._score = tf.function(
+            lambda weights, x, y: tuple(loaded(*weights, x, y)),
+            autograph=False,
+            input_signature=[[s for specs in weight_specs for s in specs], raw, y_spec],
+        )
+        self._batch_size = batch_size
+
+    def scores(self, weights: list, examples: ExampleSet) -> ExampleScores:
+        """`weights`: the model's tensors, trainable first. Raises nothing on NaN: a NaN loss is returned as it is."""
+
+        def score_from(begin: int) -> tuple[np.ndarray, np.ndarray]:
+            batch = slice(begin, begin + self._batch_size)
+            loss, correct = self._score(weights, examples.x[batch], examples.y[batch])
+            return loss.numpy(), correct.numpy()
+
+        # A round keeps the cores busy with clients, one thread each; here it is batches
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(score_from, range(0, len(examples), self._batch_size)))
+        return ExampleScores(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+
+def client_accuracies(scores: ExampleScores, partition: Partition) -> np.ndarray:
+    """float64 [clients]: accuracy on each client's own examples; `scores` are those of the whole training set."""
+    return np.array([scores.correct[indices].mean() for indices in partition.indices])
+
+
+def client_summary(accuracies: np.ndarray) -> dict[str, float]:
+    """Mean, 10th percentile and worst of the clients' accuracies, each client counting once."""
+    return {
+        "client_accuracy_mean": float(accuracies.mean()),
+        "client_accuracy_p10": float(np.percentile(accuracies, 10)),
+        "client_accuracy_worst": float(accuracies.min()),
+    }

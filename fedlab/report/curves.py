@@ -1,0 +1,37 @@
+"""Learning curves of one run."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display needed
+from matplotlib import pyplot, ticker
+
+TRAIN, TEST = "#9aa5b1", "#1f6feb"
+
+
+def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
+    """Accuracy and loss over rounds, training and test, as a PNG."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    for axes, metric in ((left, "accuracy"), (right, "loss")):
+        for kind, color in (("train", TRAIN), ("test", TEST)):
+            points = [(r["round"], r[f"{kind}_{metric}"]) for r in records if r.get(f"{kind}_{metric}") is not None]
+            if points:
+                marker = "o" if len(points) <= 30 else None
+                label = "clients, while training" if kind == "train" else "test set"
+                axes.plot(*zip(*points), color=color, marker=marker, markersize=3, linewidth=1.5, label=label)
+        axes.set_xlabel("round")
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_title("accuracy", loc="left")
+    left.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    right.set_title("loss (cross-entropy, nats)", loc="left")
+    right.set_ylim(bottom=0)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=150, format="png")
+    pyplot.close(figure)

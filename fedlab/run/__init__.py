@@ -1,0 +1,1 @@
+"""Runs: an experiment in, its round loop, and a folder with everything it produced. Knows no algorithm's name."""
