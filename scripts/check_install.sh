@@ -16,7 +16,7 @@ installed() {  # NAME: took how long, and does what a user wants
     "$fedlab" doctor
     "$fedlab" train num_rounds=1
     mkdir -p mine/model  # a user's own configuration folder, beside the shipped one
-    printf '_target_: fedlab.models.zoo.Mlp\nhidden: [5]\n' > mine/model/tiny.yaml
+    printf '_target_: fedlab.models.Mlp\nhidden: [5]\n' > mine/model/tiny.yaml
     "$fedlab" train --config-dir mine model=tiny num_rounds=1
     test "$(find outputs -name summary.json | wc -l)" = 2 || { echo "$1: two runs should have left two summaries"; exit 1; }
     cd "$root"

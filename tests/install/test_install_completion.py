@@ -1,0 +1,94 @@
+"""Tab completion, asked by a real bash the way bash asks."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+BIN = str(pathlib.Path(sys.executable).parent)
+
+
+def bash(script: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": BIN + os.pathsep + os.environ["PATH"]}
+    return subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, env=environment, timeout=60)
+
+
+def complete(line: str, word_as_bash_breaks_it: str) -> list[str]:
+    """What bash would offer after `line` and a tab. bash breaks words at `=` too, hence the second argument."""
+    done = bash(
+        f"""
+        eval "$(fedlab completion bash)"
+        complete -p fedlab >&2 || exit 9
+        COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+        COMP_LINE={shlex.quote(line)}
+        COMP_POINT=${{#COMP_LINE}}
+        COMP_WORDS=(fedlab {shlex.quote(word_as_bash_breaks_it)})
+        COMP_CWORD=1
+        _fedlab_complete fedlab
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    return [candidate for candidate in done.stdout.split("\n") if candidate]
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "expected"),
+    [
+        ("fedlab tr", "tr", {"train "}),
+        ("fedlab train mod", "mod", {"model=", "model."}),
+        ("fedlab train model=", "=", {"cnn ", "mlp ", "perceptron "}),
+        ("fedlab train -m seed=1,2 model=c", "c", {"cnn ", "cnn_mcmahan "}),
+        ("fedlab train num_r", "num_r", {"num_rounds="}),
+        ("fedlab train exp", "exp", {"+experiment="}),
+        ("fedlab train +experiment=digits/f", "digits/f", {"digits/fedavg "}),
+        ("fedlab train --cfg j", "j", {"job "}),
+        ("fedlab data f", "f", {"fetch "}),
+        ("fedlab data fetch mni", "mni", {"mnist ", "mnist_by_writer "}),
+        ("fedlab data show partition=sh", "sh", {"shards "}),
+    ],
+)
+def test_bash_is_offered(line: str, word: str, expected: set[str]) -> None:
+    assert expected <= set(complete(line, word))
+
+
+def test_the_first_word_is_a_verb_and_nothing_else() -> None:
+    assert set(complete("fedlab ", "")) == {"train ", "data ", "doctor ", "completion "}
+
+
+def test_a_users_own_config_directory_is_completed_too(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "zebra.yaml").write_text("_target_: fedlab.models.Mlp\n")
+    assert complete(f"fedlab train --config-dir {tmp_path} model=z", "z") == ["zebra "]
+
+
+def test_what_cannot_be_composed_leaves_the_line_as_it_is() -> None:
+    assert complete("fedlab train model=nonsense part", "part") in ([], ["partition="])
+
+
+def test_an_answer_takes_less_than_a_second_and_no_tensorflow() -> None:
+    code = "import sys; from fedlab.cli.completion import candidates; assert candidates('fedlab train model=')"
+    code += "; assert 'tensorflow' not in sys.modules"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_the_zsh_script_is_one_that_zsh_can_read() -> None:
+    done = bash("command -v zsh > /dev/null || exit 77; fedlab completion zsh > /dev/null && zsh -f -n <(fedlab completion zsh)")
+    if done.returncode == 77:
+        pytest.skip("zsh is not installed")
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_shell_is_refused_in_one_line() -> None:
+    done = bash("fedlab completion fish")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == ["fedlab completion: no script for the shell 'fish'. There are: bash, zsh."]
