@@ -162,11 +162,12 @@ def finish_probe(process: subprocess.Popen[str], seconds: float = 120) -> tuple[
 
 
 def reinstall(name: str) -> str:
+    """How to install one package anew, or all where the pins do not know that name."""
     try:
         pin = read_pins().get(name)
     except (ImportError, OSError):
         pin = None
-    return f"pip install --no-deps --force-reinstall '{name}=={pin}'" if pin else f"pip install --force-reinstall {name}"
+    return f"pip install --no-deps --force-reinstall '{name}=={pin}'" if pin else install_pins()
 
 
 def check_tenseal(process: subprocess.Popen[str]) -> Iterator[Finding]:
@@ -275,8 +276,8 @@ def guarded(check: Callable[..., Iterator[Finding]], *args: object) -> list[Find
             findings.append(finding)
     except Exception as error:  # whatever is wrong with this machine, the other checks must still run
         name = check.__name__.replace("check_", "")
-        missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
-        remedy = reinstall(missing.replace("_", "-")) if missing else install_pins()
+        missing = (error.name or "") if isinstance(error, ImportError) else ""
+        remedy = reinstall(missing.replace("_", "-"))
         findings.append(Finding(name, "problem", f"{type(error).__name__}: {error}", remedy))
     return findings
 
