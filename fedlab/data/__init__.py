@@ -1,0 +1,9 @@
+"""Where examples come from: each source reads, checks and splits one data set into arrays; no TensorFlow, but for `Emnist`."""
+
+from fedlab.data.digits import Digits
+from fedlab.data.emnist import Emnist
+from fedlab.data.mnist import FashionMnist, Mnist, MnistByWriter
+from fedlab.data.npz import Npz
+from fedlab.data.source import Source
+
+__all__ = ["Digits", "Emnist", "FashionMnist", "Mnist", "MnistByWriter", "Npz", "Source"]

@@ -1,0 +1,88 @@
+"""Published data files: read only when their checksum holds, downloaded under another name until it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.client
+import os
+import pathlib
+import tempfile
+import urllib.request
+from typing import Callable, Optional
+
+from fedlab.errors import DataError
+
+Progress = Callable[[str, int, Optional[int]], None]  # path of the file, bytes so far, bytes in all where the server says
+
+CHUNK_BYTES = 1 << 18
+TIMEOUT_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """A file as its authors published it."""
+
+    path: str  # below the data directory
+    algorithm: str  # "md5" where that is what was published, else "sha256"
+    digest: str  # lower-case hex
+    urls: tuple[str, ...]  # the same bytes at each; tried in this order
+
+    def digest_of(self, content: bytes) -> str:
+        return hashlib.new(self.algorithm, content, usedforsecurity=False).hexdigest()
+
+    def read(self, folder: pathlib.Path) -> bytes:
+        """The content of the file below `folder`. Raises `DataError` if it is missing or is not what was published."""
+        try:
+            content = (folder / self.path).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{self.path} is missing") from None
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read ({error.strerror})") from None
+        if self.digest_of(content) != self.digest:
+            raise DataError(
+                f"{self.path} is truncated or not the published file"
+                f" ({self.algorithm} {self.digest_of(content)}, published {self.digest})"
+            )
+        return content
+
+    def is_good(self, folder: pathlib.Path) -> bool:
+        """Whether the file is there, as published."""
+        try:
+            self.read(folder)
+        except DataError:
+            return False
+        return True
+
+    def download(self, folder: pathlib.Path, progress: Progress) -> None:
+        """Puts the file below `folder` from the first URL that delivers it; raises `DataError` when none does.
+
+        The file takes its final name only once its checksum holds; an interrupted download leaves nothing behind.
+        """
+        failures = []
+        for url in self.urls:
+            try:
+                return self._download(url, folder / self.path, progress)
+            except (OSError, http.client.HTTPException, DataError) as error:
+                failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
+        raise DataError(f"{self.path} could not be downloaded ({'; '.join(failures)})")
+
+    def _download(self, url: str, target: pathlib.Path, progress: Progress) -> None:
+        checksum = hashlib.new(self.algorithm, usedforsecurity=False)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            length = response.headers.get("Content-Length")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as out:
+                    for chunk in iter(lambda: response.read(CHUNK_BYTES), b""):
+                        out.write(chunk)
+                        checksum.update(chunk)
+                        progress(self.path, out.tell(), int(length) if length else None)
+                if checksum.hexdigest() != self.digest:
+                    raise DataError(f"{self.algorithm} {checksum.hexdigest()}, published {self.digest}")
+                os.chmod(part, 0o644)  # mkstemp keeps a file to its owner; a data directory may be shared
+                os.replace(part, target)
+            except BaseException:
+                os.unlink(part)
+                raise

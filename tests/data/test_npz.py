@@ -1,0 +1,86 @@
+"""A user's arrays: what is accepted, and one line for everything that is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedlab.data import Npz
+from fedlab.errors import DataError
+
+X, Y = np.zeros((6, 3)), np.array([0, 1, 2, 0, 1, 2])
+
+
+def write(tmp_path, **arrays) -> Npz:
+    np.savez(tmp_path / "a.npz", **arrays)
+    return Npz(path=str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("u1", "u1"), ("f8", "f4"), ("f4", "f4"), ("f2", "f4"), ("i8", "f4"), ("u2", "f4"), ("?", "f4")]
+)
+def test_dtypes(tmp_path, given, kept):
+    assert write(tmp_path, x=X.astype(given), y=Y).load(0).train.x.dtype == np.dtype(kept)
+
+
+def test_its_own_test_set_is_used_unless_a_fraction_is_asked_for(tmp_path):
+    source = write(tmp_path, x=X, y=Y, x_test=X[:2] + 1, y_test=Y[:2] + 3)
+    data = source.load(0)
+    assert len(data.train) == 6 and len(data.test) == 2 and data.test.x.min() == 1
+    assert data.train.num_classes == data.test.num_classes == 5
+    assert source.model_copy(update={"test_fraction": 0.5}).load(0).test.x.max() == 0
+
+
+@pytest.mark.parametrize("users", [np.arange(6, dtype=np.int32), np.array(list("abcabc"))])
+def test_user_ids(tmp_path, users):
+    source = write(tmp_path, x=X, y=Y, user_ids=users)
+    data = source.load(0)
+    assert source.has_user_ids and set(data.train.user_ids) | set(data.test.user_ids) == set(users)
+    assert not write(tmp_path, x=X, y=Y).has_user_ids
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"x": X}, "needs the arrays x and y, has"),
+        ({"x": X, "y": Y[:5]}, "one label per example"),
+        ({"x": X, "y": Y[:, None]}, "one label per example"),
+        ({"x": X, "y": Y * 0.5}, "must hold integers, not float64"),
+        ({"x": X, "y": Y - 1}, "labels from 0 up, has -1 to 1"),
+        ({"x": X, "y": Y + 2**31}, "labels from 0 up"),
+        ({"x": X * np.nan, "y": Y}, "holds NaN"),
+        ({"x": X + 1e300, "y": Y}, "that float32 cannot"),
+        ({"x": X[:0], "y": Y[:0]}, "none of them 0"),
+        ({"x": X[:, 0], "y": Y}, r"shape \[examples"),
+        ({"x": X.astype(str), "y": Y}, "must hold numbers"),
+        ({"x": X, "y": Y, "x_test": X}, "together, or neither"),
+        ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "only the first axis may differ"),
+        ({"x": X, "y": Y, "x_test": X.astype("u1"), "y_test": Y}, "x_test is uint8"),
+        ({"x": X, "y": Y, "user_ids": Y[:3]}, "user_ids must have shape"),
+        ({"x": X, "y": Y, "user_ids": Y * 0.5}, "integers or strings"),
+        ({"x": X, "y": Y, "user_ids": np.array([{}] * 6)}, "not a readable"),
+    ],
+)
+def test_wrong_arrays_are_one_line(tmp_path, arrays, problem):
+    with pytest.raises(DataError, match=problem) as caught:
+        write(tmp_path, **arrays).load(0)
+    assert "\n" not in str(caught.value) and "a.npz" in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    (tmp_path / "text.npz").write_text("x, y")
+    np.save(tmp_path / "single.npy", X)
+    np.savez(tmp_path / "cut.npz", x=X, y=Y)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:300])
+    np.savez_compressed(tmp_path / "flipped.npz", x=np.random.default_rng(0).random((99, 9)), y=np.arange(99))
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[500:600] = bytes(100)
+    (tmp_path / "flipped.npz").write_bytes(content)
+    with pytest.raises(DataError, match="no such file"):
+        Npz(path=str(tmp_path / "gone.npz")).load(0)
+    for name in ("text.npz", "single.npy", "cut.npz", "flipped.npz"):
+        with pytest.raises(DataError, match="not a readable"):
+            Npz(path=str(tmp_path / name)).load(0)
+    for name in ("gone.npz", "text.npz", "cut.npz"):
+        with pytest.raises(DataError):
+            Npz(path=str(tmp_path / name)).has_user_ids  # noqa: B018
