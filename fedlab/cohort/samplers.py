@@ -1,0 +1,67 @@
+"""Cohort samplers: called as `sampler(num_clients, seed, round) -> Cohort`, a function of these three alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from fedlab.errors import ConfigError
+from fedlab.randomness import generator
+from fedlab.spec import Spec
+from fedlab.types import Cohort
+
+
+class CohortSampler(Spec):
+    """Chooses the clients of a round. `dropout_rate`: in [0, 1), the chance that a chosen client vanishes before it reports."""
+
+    dropout_rate: float = Field(0.0, ge=0, lt=1)
+
+    def check(self, num_clients: int) -> None:
+        """Raises `ConfigError` when a partition of `num_clients` clients cannot be sampled so."""
+
+    def __call__(self, num_clients: int, seed: int, round: int) -> Cohort:
+        """The cohort of `round`, which counts from 1. Either part of it, or both, may be empty."""
+        self.check(num_clients)
+        chosen = self._choose(num_clients, generator(seed, "cohort", round))
+        # One draw per client of the partition, chosen or not: whether a client vanishes depends on nobody else's being there.
+        vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
+        return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
+
+    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+        """int64 [sampled], ascending."""
+        raise NotImplementedError
+
+
+class Uniform(CohortSampler):
+    """`clients_per_round` different clients (positive, at most the number of clients), each set of them equally likely."""
+
+    clients_per_round: int = Field(gt=0)
+
+    def check(self, num_clients: int) -> None:
+        if self.clients_per_round > num_clients:
+            raise ConfigError(
+                f"cohort.clients_per_round is {self.clients_per_round}, but there are only {num_clients} clients."
+                f" Choose 1 to {num_clients}, cohort=all, or a partition with more clients."
+            )
+
+    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+        return np.sort(rng.choice(num_clients, self.clients_per_round, replace=False))
+
+
+class Poisson(CohortSampler):
+    """Every client by itself, with probability `sampling_rate` in (0, 1]: what amplification by sampling assumes.
+
+    A cohort may come out empty; it is a round like any other (Abadi et al. 2016, section 3.1).
+    """
+
+    sampling_rate: float = Field(gt=0, le=1)
+
+    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+        return np.flatnonzero(rng.random(num_clients) < self.sampling_rate)
+
+
+class All(CohortSampler):
+    """Every client in every round."""
+
+    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+        return np.arange(num_clients)

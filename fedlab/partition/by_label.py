@@ -1,0 +1,83 @@
+"""Partitioners that give clients different mixtures of classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from fedlab.errors import DataError
+from fedlab.partition.base import FixedNumber, numbered
+from fedlab.types import ExampleSet, Partition
+
+
+class Shards(FixedNumber):
+    """McMahan et al. 2017, section 3: sort by label, cut into equal shards, deal `shards_per_client` to each client.
+
+    `shards_per_client`: positive. Where examples do not divide evenly, shards differ by one example. A client sees at most as
+    many classes as its shards touch: `shards_per_client` where every shard lies within a class.
+    """
+
+    shards_per_client: int = Field(2, gt=0)
+
+    needs_labels: ClassVar[bool] = True
+
+    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
+        num_shards = self.num_clients * self.shards_per_client
+        if num_shards > len(examples):
+            raise DataError(
+                f"{len(examples)} examples cannot be cut into {num_shards} shards, {self.shards_per_client} for each client."
+                " Lower partition.num_clients or partition.shards_per_client."
+            )
+        shuffled = rng.permutation(len(examples))  # within a class, no order of the source survives
+        by_label = shuffled[np.argsort(examples.y[shuffled], kind="stable")]
+        shards = np.array_split(by_label, num_shards)
+        dealt = rng.permutation(num_shards).reshape(self.num_clients, self.shards_per_client)
+        return numbered([np.concatenate([shards[s] for s in hand]) for hand in dealt])
+
+
+class Dirichlet(FixedNumber):
+    """Divides each class among the clients in proportions drawn from a symmetric Dirichlet distribution.
+
+    The per-class form of Yurochkin et al. 2019 (section 4), which later benchmarks use for the idea of Hsu et al. 2019.
+    `alpha`: at least 1e-6; small gives each class to few clients, large approaches an equal division. `min_examples`: positive;
+    the draw is repeated until every client has so many, at most `max_tries` times, then `DataError`.
+    """
+
+    # 1e-6 is one client per class already; much below, numpy's sampler does not return.
+    alpha: float = Field(ge=1e-6, allow_inf_nan=False)
+    min_examples: int = Field(1, gt=0)
+    max_tries: int = Field(1000, gt=0)
+
+    needs_labels: ClassVar[bool] = True
+
+    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
+        if self.num_clients * self.min_examples > len(examples):
+            raise DataError(
+                f"{len(examples)} examples cannot give each of {self.num_clients} clients {self.min_examples}."
+                " Lower partition.min_examples or partition.num_clients."
+            )
+        class_sizes = np.bincount(examples.y, minlength=examples.num_classes)
+        ends = self._draw_ends(class_sizes, rng)
+        shares = []  # [classes][clients] indices
+        for label, class_ends in enumerate(ends):
+            shares.append(np.split(rng.permutation(np.flatnonzero(examples.y == label)), class_ends[:-1]))
+        return numbered([np.concatenate(client) for client in zip(*shares)])
+
+    def _draw_ends(self, class_sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """int64 [classes, clients]: where each client's share of each class ends."""
+        concentration = np.full(self.num_clients, self.alpha)
+        best = 0
+        for _ in range(self.max_tries):
+            proportions = rng.dirichlet(concentration, size=len(class_sizes))
+            ends = np.rint(np.cumsum(proportions, axis=1) * class_sizes[:, np.newaxis]).astype(np.int64)
+            ends[:, -1] = class_sizes  # the proportions sum to 1 up to rounding
+            fewest = int(np.diff(ends, prepend=0, axis=1).sum(axis=0).min())
+            if fewest >= self.min_examples:
+                return ends
+            best = max(best, fewest)
+        raise DataError(
+            f"no draw of {self.max_tries} with alpha={self.alpha:g} gave each of {self.num_clients} clients {self.min_examples}"
+            f" examples (at best {best}). Raise partition.alpha, or lower partition.num_clients or partition.min_examples."
+        )

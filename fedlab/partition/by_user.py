@@ -1,0 +1,46 @@
+"""The natural partition: who produced an example holds it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional
+
+import numpy as np
+from pydantic import Field
+
+from fedlab.errors import DataError
+from fedlab.partition.base import Partitioner
+from fedlab.types import ExampleSet, Partition
+
+
+class ByUser(Partitioner):
+    """One client per user id, in the order of the ids; examples of users left out belong to nobody.
+
+    `min_examples`: positive, leaves out users with fewer. `max_users`: positive, keeps a random choice of at most so many.
+    Raises `DataError` where the data has no user ids or nobody is left.
+    """
+
+    min_examples: int = Field(1, gt=0)
+    max_users: Optional[int] = Field(None, gt=0)
+
+    needs_user_ids: ClassVar[bool] = True
+
+    @property
+    def known_num_clients(self) -> None:
+        return None
+
+    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
+        if examples.user_ids is None:
+            raise DataError(
+                "partition=by_user needs user ids, and the data has none. Choose data=mnist_by_writer, data=emnist,"
+                " data=npz with an array user_ids, or another partition."
+            )
+        users, user_of_example, sizes = np.unique(examples.user_ids, return_inverse=True, return_counts=True)
+        kept = np.flatnonzero(sizes >= self.min_examples)
+        if not len(kept):
+            raise DataError(
+                f"no user has {self.min_examples} examples, the most are {sizes.max(initial=0)}. Lower partition.min_examples."
+            )
+        if self.max_users is not None and self.max_users < len(kept):
+            kept = np.sort(rng.choice(kept, self.max_users, replace=False))
+        by_user = np.split(np.argsort(user_of_example, kind="stable"), np.cumsum(sizes)[:-1])
+        return Partition(tuple(str(users[u]) for u in kept), tuple(by_user[u].astype(np.int64) for u in kept))
