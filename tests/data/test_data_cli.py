@@ -1,0 +1,72 @@
+"""`fedlab data`, run as a user runs it."""
+
+from __future__ import annotations
+
+import re
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from fedlab.cli.main import main
+from fedlab.report.partition_plot import plot_partition
+
+
+def test_list_has_a_row_for_every_source(capsys, tmp_path):
+    assert main(["data", "list", "--dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for name in ("digits", "mnist", "mnist_by_writer", "fashion_mnist", "emnist", "npz"):
+        assert re.search(rf"│ {name} +│", out)
+    assert out.count("missing") == 5  # four rows, and the line that says what to do
+
+
+def test_list_tells_a_damaged_file_from_a_missing_one(capsys, tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist/train-images-idx3-ubyte.gz").write_bytes(b"half")
+    assert main(["data", "list", "--dir", str(tmp_path)]) == 0
+    assert re.search(r"│ mnist .*incomplete", capsys.readouterr().out)
+
+
+def test_fetch_of_what_needs_no_file(capsys):
+    assert main(["data", "fetch", "digits"]) == 0
+    assert "comes with the installation" in capsys.readouterr().out
+    assert main(["data", "fetch", "npz"]) == 2
+    assert main(["data", "fetch", "mnits"]) == 2
+    assert "Did you mean 'mnist'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("partition", ["iid", "shards", "dirichlet", "quantity", "single"])
+def test_show(capsys, tmp_path, partition):
+    png = tmp_path / "p.png"
+    assert main(["data", "show", f"partition={partition}", "--png", str(png), "seed=3"]) == 0
+    out = capsys.readouterr().out
+    assert "seed 3" in out and "1,438 of 1,438 training examples" in out and "mean label entropy" in out
+    assert matplotlib.image.imread(png).shape[0] > 300
+
+
+def test_show_divides_as_training_will(capsys):
+    assert main(["data", "show", "partition=dirichlet", "seed=1"]) == 0
+    first = capsys.readouterr().out
+    assert main(["data", "show", "partition=dirichlet", "seed=1"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_show_reports_a_users_mistakes_in_one_line(capsys, tmp_path):
+    for argv, code, words in [
+        (["partition=by_user"], 3, "needs user ids"),
+        (["partition=iid", "partition.num_clients=5000"], 3, "1438 examples cannot be divided among 5000 clients"),
+        (["data=mnist", f"data.dir={tmp_path}"], 3, "fedlab data fetch mnist"),
+        (["partition=shard"], 2, "Did you mean 'shards'?"),
+        (["--png", str(tmp_path / "no/p.png")], 2, "there is no folder"),
+    ]:
+        assert main(["data", "show", *argv]) == code
+        err = capsys.readouterr().err
+        assert words in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(("clients", "classes", "id_format"), [(1, 2, "{}"), (100, 10, "{}"), (3400, 62, "f{:04}_12")])
+def test_plot_of_any_size(tmp_path, clients, classes, id_format):
+    names = [id_format.format(client) for client in range(clients)]
+    counts = np.random.default_rng(0).integers(0, 50, (clients, classes))
+    plot_partition(counts, tmp_path / "p.png", "any size", names)
+    assert matplotlib.image.imread(tmp_path / "p.png").shape[1] == 1200
