@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import shlex
@@ -17,7 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from fedlab.cli import config as configuration
-from fedlab.errors import ConfigError
+from fedlab.cli.display import RoundDisplay
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.run.folder import RunFolder
+from fedlab.run.start import start_tensorflow
 
 
 def main(argv: list[str]) -> int:
@@ -25,12 +29,21 @@ def main(argv: list[str]) -> int:
     quiet = bool({"-q", "--quiet"} & set(argv))
     overrides = [a for a in argv if a not in ("-q", "--quiet")]
     console = Console(quiet=quiet)
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    errors: list[FedlabError] = []
 
     def task(cfg: DictConfig) -> float:
-        return _run(cfg, console, argv)
+        try:
+            return _run(cfg, console, argv)
+        except FedlabError as error:  # not through Hydra, which would print more; and a sweep goes on with its next job
+            if full_error == "1":
+                raise
+            if errors:
+                print(f"fedlab train: {error}", file=sys.stderr)
+            errors.append(error)
+            return math.nan
 
     app = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="train")(task)
-    full_error = os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["fedlab train", *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message is ours
     try:
@@ -44,35 +57,38 @@ def main(argv: list[str]) -> int:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
+    if errors:
+        raise errors[0]
     return 0
 
 
 def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
     """One run: validates, claims a folder, trains. Returns the final test accuracy, for sweepers."""
     output = pathlib.Path(HydraConfig.get().runtime.output_dir)
+    started = time.perf_counter()
     try:
         experiment = configuration.build_experiment(cfg)
         experiment.check()
-
-        from fedlab.run.start import start_tensorflow
-
-        start_tensorflow(experiment.engine.device)
+        dataset, partition = experiment.load()
+        console.print(
+            f"{dataset.name}: {len(dataset.train):,} training examples over {len(partition):,} clients, "
+            f"{len(dataset.test):,} test examples",
+            highlight=False,
+        )
+        start_tensorflow(experiment.engine.device, experiment.clients_at_once)
     except Exception:
         _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
         raise
-    from fedlab.cli.display import RoundDisplay
-    from fedlab.run.folder import RunFolder
-    from fedlab.run.train import train
+    from fedlab.run.train import train  # imports TensorFlow
 
     command = shlex.join(["fedlab", "train", *argv])
     folder = RunFolder.create(output, f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
     shown = _relative(folder.path)
-    console.print(f"run folder: {shown}", highlight=False)
-    started = time.perf_counter()
-    loggers: list[Any] = [RoundDisplay(experiment.num_rounds, console)] if not console.quiet else []
-    summary = train(experiment, folder, loggers, lambda line: console.print(line, highlight=False))
+    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
+    loggers = [] if console.quiet else [RoundDisplay(experiment.num_rounds, console)]
+    summary = train(experiment, dataset, partition, folder, loggers, lambda line: console.print(line, highlight=False))
     _print_summary(console, summary, time.perf_counter() - started)
-    console.print(f"run folder: {shown}", highlight=False)
+    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
     return float(summary["test_accuracy"])
 
 

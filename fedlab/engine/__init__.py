@@ -68,7 +68,7 @@ class Compiled(EngineSpec):
     """The whole round is one TensorFlow graph call; the examples stay on the device and a round ships indices only."""
 
     # How many clients of the cohort are computed at the same time. Their contributions are summed in the cohort's order
-    # whatever it is, so no result depends on it. null: two per CPU core, or 1 on a GPU.
+    # whatever it is, so no result depends on it. null: one per CPU core, or 1 on a GPU.
     parallel_clients: Optional[PositiveInt] = None
 
     def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:

@@ -20,7 +20,7 @@ class CompiledEngine:
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
         self._lowered = lowering.lower(process)
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        self._parallel = parallel_clients or (1 if on_gpu else 2 * (os.cpu_count() or 1))
+        self._parallel = parallel_clients or (1 if on_gpu else len(os.sched_getaffinity(0)))
         self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]

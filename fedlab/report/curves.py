@@ -5,17 +5,16 @@ from __future__ import annotations
 import pathlib
 from typing import Any, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")  # no display needed
-from matplotlib import pyplot, ticker
+from matplotlib import ticker
+from matplotlib.figure import Figure
 
 TRAIN, TEST = "#9aa5b1", "#1f6feb"
 
 
 def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     """Accuracy and loss over rounds, training and test, as a PNG."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for axes, metric in ((left, "accuracy"), (right, "loss")):
         for kind, color in (("train", TRAIN), ("test", TEST)):
             points = [(r["round"], r[f"{kind}_{metric}"]) for r in records if r.get(f"{kind}_{metric}") is not None]
@@ -34,4 +33,3 @@ def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     if left.get_legend_handles_labels()[0]:
         left.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150, format="png")
-    pyplot.close(figure)

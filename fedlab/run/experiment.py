@@ -7,7 +7,7 @@ from typing import Annotated, Any, Callable, Optional
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator
-from fedlab.cohort import CohortSampler, Uniform
+from fedlab.cohort import All, CohortSampler, Uniform
 from fedlab.data import Source
 from fedlab.engine import EngineSpec
 from fedlab.errors import ConfigError
@@ -16,6 +16,7 @@ from fedlab.partition import Partitioner
 from fedlab.process import LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.spec import Spec
+from fedlab.types import Dataset, Partition
 
 
 class Experiment(Spec):
@@ -41,16 +42,37 @@ class Experiment(Spec):
         """Raises `ConfigError` for stages that cannot work together."""
         if self.partition.needs_user_ids and not self.data.has_user_ids:
             raise ConfigError(
-                f"partition {self.partition.name} needs to know each example's user, and data {self.data.name} does not: "
+                f"this partition divides by user, but data {self.data.name} does not say who produced an example: "
                 "use data=mnist_by_writer, data=emnist or an npz with user_ids, or another partition."
             )
         self.process.check(self.client, self.aggregator.takes_weights)
         self.check_clients(self.partition.known_num_clients)
+
+    def load(self) -> tuple[Dataset, Partition]:
+        """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""
+        dataset = self.data.load(self.seed)
+        partition = self.partition(dataset.train, self.seed)
+        self.check_clients(len(partition))
+        return dataset, partition
 
     def check_clients(self, num_clients: Optional[int]) -> None:
         """The part of `check` that needs the number of clients; called again once the data has been divided."""
         if num_clients is None:
             return
         self.cohort.check(num_clients)
-        reporting = self.cohort.clients_per_round if isinstance(self.cohort, Uniform) else None
-        self.aggregator.check(reporting)
+        self.aggregator.check(self.expected_clients(num_clients))
+
+    def expected_clients(self, num_clients: Optional[int]) -> Optional[int]:
+        """How many clients compute in a round, where every round has as many; else None."""
+        if self.cohort.dropout_rate:
+            return None
+        if isinstance(self.cohort, Uniform):
+            return self.cohort.clients_per_round
+        return num_clients if isinstance(self.cohort, All) else None
+
+    @property
+    def clients_at_once(self) -> int:
+        """Roughly how many clients there are to compute side by side, for sharing out the cores."""
+        num_clients = self.partition.known_num_clients
+        expected = self.expected_clients(num_clients)
+        return expected or num_clients or 1_000

@@ -13,6 +13,7 @@ from fedlab.engine import Engine
 from fedlab.errors import FedlabError
 from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_summary
 from fedlab.models import functional
+from fedlab.partition import label_counts
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.report.curves import plot_curves
@@ -24,15 +25,14 @@ from fedlab.run.rounds import prepared_rounds
 from fedlab.types import Cohort, Dataset, Partition
 
 
-def train(experiment: Experiment, folder: RunFolder, loggers: Sequence[Logger], say: Callable[[str], None]) -> dict[str, Any]:
+def train(
+    experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder, loggers: Sequence[Logger], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Runs `experiment` to its end and returns its summary, which is also in the folder. `say` takes lines for the user."""
     started = time.perf_counter()
-    dataset = experiment.data.load(experiment.seed)
-    partition = experiment.partition(dataset.train, experiment.seed)
-    experiment.check_clients(len(partition))
-    say(f"{dataset.name}: {len(dataset.train):,} training examples over {len(partition):,} clients, {len(dataset.test):,} test examples")
     with replacing(folder.partition) as partial:
-        plot_partition(dataset.train.y, partition, dataset.train.num_classes, partial)
+        counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
+        plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
 
     learner = _Learner(experiment, dataset, partition)
     try:
