@@ -24,7 +24,7 @@ STALE := $(shell cd .venv 2>/dev/null || exit; \
 	then touch .unfinished; rm -f .ready; fi)
 
 .venv/.ready: pyproject.toml requirements/base.txt requirements/dev.txt
-	@set -eu; \
+	@set -eu; task="Updating .venv to the pinned packages…"; \
 	if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
 		echo "fedlab needs Linux on x86_64, which TensorFlow Federated 0.87 is built for; this is $$(uname -sm)." >&2; exit 1; fi; \
 	if [ -e .venv/.unfinished ] || ! .venv/bin/python -c '$(SUITABLE)' 2>/dev/null || ! .venv/bin/python -c 'import pip' 2>/dev/null; then \
@@ -33,9 +33,10 @@ STALE := $(shell cd .venv 2>/dev/null || exit; \
 		if [ -z "$$found" ]; then echo "$(NO_PYTHON)" >&2; exit 1; fi; \
 		echo "Making .venv with $$("$$found" --version) ($$found)"; \
 		rm -rf .venv; mkdir .venv; touch .venv/.unfinished; "$$found" -m venv .venv; \
+		task="Installing the pinned packages into .venv (a minute or two)…"; \
 	fi; \
 	rm -f .venv/.ready; touch .venv/.unfinished; \
-	echo "Installing pinned packages into .venv (a minute or two)…"; \
+	echo "$$task"; \
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt; \
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	echo "$(CURDIR)" > .venv/.ready; rm .venv/.unfinished
