@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Optional, Sequence
 
@@ -29,7 +30,7 @@ def usage() -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the verb named by `argv[0]`; returns the exit code (0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C)."""
+    """Runs the verb named by `argv[0]`; returns the exit code (0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM)."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())
@@ -40,6 +41,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if args[0] not in VERBS:
         print(f"fedlab: no verb '{args[0]}'.{did_you_mean(args[0], VERBS)} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
         return ConfigError.exit_code
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return importlib.import_module(VERBS[args[0]][0]).main(args[1:])
     except FedlabError as error:
@@ -53,6 +55,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:  # `fedlab data list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _terminate(signum: int, frame: object) -> None:
+    """Ends the process as an exception does, so that what it started is ended and no file is left half-written."""
+    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":

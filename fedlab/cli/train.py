@@ -8,9 +8,11 @@ import pathlib
 import shlex
 import sys
 import time
-from typing import Any
+import traceback
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +21,7 @@ from rich.console import Console
 
 from fedlab.cli import config as configuration
 from fedlab.cli.display import RoundDisplay
-from fedlab.errors import ConfigError, FedlabError
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.run.folder import RunFolder
 from fedlab.run.start import start_tensorflow
 
@@ -43,15 +45,18 @@ def main(argv: list[str]) -> int:
             errors.append(error)
             return math.nan
 
+    _check_flags(overrides)
     app = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="train")(task)
     sys.argv = ["fedlab train", *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message is ours
     try:
         app()
-    except (HydraException, OmegaConfBaseException) as error:
-        if full_error == "1":
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        if full_error == "1" or not _raised_by_hydra(error):
             raise
-        raise ConfigError(configuration.explain(error, overrides)) from error
+        if isinstance(error, OSError) and not isinstance(error, HydraException):
+            raise FedlabError(f"cannot write the run folder ({error}): set hydra.run.dir=FOLDER.") from error
+        raise ConfigError(configuration.why(error, overrides)) from error
     finally:
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
@@ -60,6 +65,24 @@ def main(argv: list[str]) -> int:
     if errors:
         raise errors[0]
     return 0
+
+
+def _check_flags(argv: list[str]) -> None:
+    """Raises `ConfigError` for a flag that Hydra does not know, where Hydra would print a page."""
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        unknown = next((a for a in argv if a.startswith("-") and a.split("=")[0] not in flags), "")
+        raise ConfigError(f"{message}.{did_you_mean(unknown, flags)} See fedlab train --help.")
+
+    parser.error = error  # type: ignore[method-assign]
+    parser.parse_args(argv)
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether the error came up outside the run itself, while Hydra was composing or making folders."""
+    return not any(frame.f_code is _run.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:

@@ -45,8 +45,14 @@ class Experiment(Spec):
                 f"this partition divides by user, but data {self.data.name} does not say who produced an example: "
                 "use data=mnist_by_writer, data=emnist or an npz with user_ids, or another partition."
             )
+        num_clients, num_examples = self.partition.known_num_clients, self.data.num_train_examples
+        if num_clients is not None and num_examples is not None and num_clients > num_examples:
+            raise ConfigError(
+                f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
+                "lower partition.num_clients."
+            )
         self.process.check(self.client, self.aggregator.takes_weights)
-        self.check_clients(self.partition.known_num_clients)
+        self.check_clients(num_clients)
 
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""

@@ -1,0 +1,123 @@
+"""Words what is wrong with a configuration in one line: what was given, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterable, Mapping, Sequence
+
+import pydantic
+from hydra.errors import MissingConfigException
+
+from fedlab.errors import did_you_mean
+
+# Groups that a run does not have by default, and whose choices lie in folders (experiment=mnist/fedavg_iid)
+ADDED_GROUPS = ("experiment",)
+
+
+def composition_error(error: BaseException, overrides: Sequence[str], catalogue: Catalogue) -> str:
+    """What Hydra or OmegaConf found wrong while composing."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_such_choice(str(error.missing_cfg_file), list(error.options or []), catalogue)
+    text = str(error)
+    ambiguous = re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text)
+    if ambiguous:
+        key, value = ambiguous.groups()
+        return f"{key}={value} has a comma: add -m for a sweep over these values, or write {key}=[{value}] for a list."
+    given = re.search(r"Could not (?:override|delete|append) '([^'=]+)", text)
+    if given:
+        return _cannot_override(given.group(1), "append" in given.group(0), overrides, catalogue)
+    missing = re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text)
+    if missing:
+        return f"{missing.group(1)} must be given: set {missing.group(1)}=VALUE."
+    if "Config group override must be a string" in text:
+        group, value = next((g, v) for g, _, v in (o.partition("=") for o in overrides) if g in catalogue.groups())
+        return _no_such_choice(f"{group}/{value}", [], catalogue)
+    twice = re.search(r"Multiple values for (\S+)\. To override", text)
+    if twice:
+        return f"{twice.group(1)} is chosen by default: choose another without the plus, {twice.group(1)}=NAME."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__
+
+
+def _no_such_choice(missing: str, offered: list[str], catalogue: Catalogue) -> str:
+    top = missing.split("/")[0]
+    if top in ADDED_GROUPS:
+        group, name = top, missing[len(top) + 1 :]
+    else:
+        group, _, name = missing.rpartition("/")
+    choices = sorted({*catalogue.choices(group), *(offered if top not in ADDED_GROUPS else [])})
+    if not choices:
+        return f"no configuration '{missing}'.{did_you_mean(missing, catalogue.groups())}"
+    return f"no {group} '{name}'.{did_you_mean(name, choices)} Choices: {', '.join(choices)}."
+
+
+def _cannot_override(key: str, appending: bool, overrides: Sequence[str], catalogue: Catalogue) -> str:
+    if key in ADDED_GROUPS:
+        name = next((o.partition("=")[2] for o in overrides if o.startswith(f"{key}=")), "NAME")
+        return f"{key} is not part of a run by default: add it with a plus, +{key}={name}."
+    if appending:
+        return f"{key} is there already: set it without the plus."
+    stage, _, option = key.partition(".")
+    known = catalogue.options()
+    if option and stage in known:
+        return unknown_option(stage, option, known[stage], catalogue)
+    names = [*known, *catalogue.groups()]
+    return f"no option '{key}'.{did_you_mean(key, names)} See fedlab train --help."
+
+
+def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: Catalogue) -> str:
+    """For an option that the chosen configuration of `stage` lacks; names the choices of the stage that have it."""
+    allowed = list(allowed)
+    have_it = [name for name in catalogue.choices(stage) if option in catalogue.options_of(stage, name)]
+    hint = did_you_mean(option, allowed) or (f" It belongs to {' or '.join(f'{stage}={n}' for n in have_it[:3])}." if have_it else "")
+    return f"no option '{stage}.{option}'.{hint} Options of {stage} as chosen: {', '.join(allowed) or 'none'}."
+
+
+def validation_error(error: pydantic.ValidationError, stage: str, fields: Mapping[str, Any], catalogue: Catalogue) -> str:
+    """The first thing pydantic found wrong with the options of `stage`, as `stage.key=value: …`. `fields`: those it has."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key, given, kind = ".".join([stage, *path] if stage else path), first.get("input"), first["type"]
+    if kind == "extra_forbidden":
+        if stage:
+            return unknown_option(stage, path[-1], fields, catalogue)
+        return f"no option '{key}'.{did_you_mean(key, fields)} Options: {', '.join(fields)}."
+    if kind == "missing":
+        return f"{key} must be given: set {key}=VALUE."
+    reason = str(first.get("ctx", {}).get("error", first["msg"]))
+    if kind == "value_error" and not path:
+        return f"{stage}: {reason}."
+    if kind in ("model_type", "model_attributes_type", "callable_type"):
+        return f"{key}._target_ names a {type(given).__name__}, which cannot be a {key}: choose one with {key}=NAME."
+    for pydantics, ours in (("Input should be", "must be"), ("Input", "it"), ("a valid tuple", "a list")):
+        reason = reason.replace(pydantics, ours)
+    return f"{key}={given}: {reason}."
+
+
+class Catalogue:
+    """What there is to choose from, for hints; read from the YAML files only when a hint is needed."""
+
+    def __init__(self, folders: Sequence[Any], defaults: Any):
+        self._folders = folders  # pathlib.Path of each configuration folder
+        self._defaults = defaults  # () → the configuration with the given choices of groups and no other override
+
+    def groups(self) -> list[str]:
+        """Names of the groups."""
+        return sorted({path.name for folder in self._folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()})
+
+    def choices(self, group: str) -> list[str]:
+        """Names of a group's choices, those in folders included."""
+        roots = [folder / group for folder in self._folders]
+        return sorted({str(path.relative_to(root).with_suffix("")) for root in roots for path in root.rglob("*.yaml")})
+
+    def options_of(self, group: str, choice: str) -> list[str]:
+        """The options of one choice."""
+        from omegaconf import OmegaConf
+
+        path = next(p for folder in self._folders if (p := folder / group / f"{choice}.yaml").is_file())
+        return [str(key) for key in OmegaConf.load(path) if key != "_target_"]
+
+    def options(self) -> dict[str, list[str]]:
+        """The options of every stage as chosen; an option of the run itself has none below it."""
+        config = self._defaults()
+        return {str(k): [str(i) for i in v if i != "_target_"] if hasattr(v, "keys") else [] for k, v in config.items()}
