@@ -38,7 +38,7 @@ class RoundDisplay:
         now = time.monotonic()
         if now - self._last_line >= _SILENT_SECONDS or record["round"] in (1, self._num_rounds):
             self._last_line = now
-            self._console.print(f"round {record['round']:>{len(str(self._num_rounds))}}/{self._num_rounds}  {line}", highlight=False)
+            self._console.print(f"round {record['round']:>{len(str(self._num_rounds))}}/{self._num_rounds}  {line}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._progress:

@@ -1,0 +1,109 @@
+"""Every mistake a user can make at the command line: command → one line that names what is wrong → exit code, nothing left behind."""
+
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+
+from fedlab.cli.main import main
+
+# (arguments, what the line must say, exit code)
+MISTAKES = [
+    # verbs and flags
+    ("", "usage", 2),
+    ("trian", "no verb 'trian'. Did you mean 'train'?", 2),
+    ("train --foo", "unrecognized arguments: --foo", 2),
+    ("train --confg-dir x", "Did you mean '--config-dir'?", 2),
+    ("train -cd nowhere", "nowhere' not found", 2),
+    ("data shwo", "shwo", 2),
+    ("data fetch mnits", "mnits", 2),
+    ("completion fish", "fish", 2),
+    # choices
+    ("train model=cnnn", "no model 'cnnn'. Did you mean 'cnn'? Choices: cnn, cnn_mcmahan, mlp, mlp_2nn, perceptron.", 2),
+    ("train modell=cnn", "no option 'modell'. Did you mean 'model'?", 2),
+    ("train model=", "no model ''. Choices:", 2),
+    ("train model=null", "no model 'null'. Choices:", 2),
+    ("train model=3", "no model '3'. Choices:", 2),
+    ("train ~model", "model must be given", 2),
+    ("train +model=cnn", "choose another without the plus, model=NAME", 2),
+    ("train experiment=mnist/fedavg_iid", "add it with a plus, +experiment=mnist/fedavg_iid", 2),
+    ("train +experiment=mnist/fedavg_idd", "Did you mean 'mnist/fedavg_iid'?", 2),
+    ("train client_optimizer=yogi", "no client_optimizer 'yogi'. Choices: adam, sgd.", 2),
+    # keys
+    ("train num_round=3", "Did you mean 'num_rounds'?", 2),
+    ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),
+    ("train partition.alpha=1", "It belongs to partition=dirichlet. Options of partition as chosen: num_clients.", 2),
+    ("train partition=dirichlet partition.alpah=1", "no option 'partition.alpah'. Did you mean 'alpha'?", 2),
+    ("train +partition.foo=1", "no option 'partition.foo'. Options of partition as chosen: num_clients.", 2),
+    ("train num_rounds=1,2", "num_rounds=1,2 has a comma: add -m for a sweep", 2),
+    ("train ++num_rounds", "missing EQUAL", 2),
+    # types and ranges
+    ("train num_rounds=abc", "num_rounds=abc: must be a valid integer", 2),
+    ("train num_rounds=0", "num_rounds=0: must be greater than 0", 2),
+    ("train seed=-1", "seed=-1: must be greater than or equal to 0", 2),
+    ("train seed=1.5", "seed=1.5: must be a valid integer", 2),
+    ("train model.dropout=1.5", "model.dropout=1.5: must be less than 1", 2),
+    ("train model.hidden=[0]", "model.hidden.0=0: must be greater than 0", 2),
+    ("train model.hidden=10", "model.hidden=10: must be a list", 2),
+    ("train partition=dirichlet partition.alpha=-1", "partition.alpha=-1: must be greater than", 2),
+    ("train client_optimizer.learning_rate=0", "client_optimizer.learning_rate=0: must be greater than 0", 2),
+    ("train process.client_weighting=foo", "must be 'auto', 'examples' or 'uniform'", 2),
+    ("train engine=tff engine.device=gpu", "engine.device=gpu: must be 'auto' or 'cpu'", 2),
+    ("train aggregator=trimmed_mean aggregator.trim_fraction=0.5", "must be less than 0.5", 2),
+    ("train data.classes=[0]", "two or more different labels", 2),
+    ("train data.classes=[0,12]", "digits has the classes 0 to 9", 2),
+    # targets
+    ("train model._target_=fedlab.models.Cnnn", "model._target_=fedlab.models.Cnnn cannot be imported", 2),
+    ("train model._target_=nowhere.net", "No module named 'nowhere'", 2),
+    ("train partition._target_=fedlab.cohort.All ~partition.num_clients", "cannot be a partition", 2),
+    # choices that contradict each other
+    ("train partition=by_user", "does not say who produced an example", 2),
+    ("train cohort.clients_per_round=50", "there are only 10 clients", 2),
+    ("train partition=single", "there are only 1 clients", 2),
+    ("train partition.num_clients=100000 cohort=all", "has 1,438 training examples", 2),
+    ("train aggregator=krum aggregator.num_byzantine=2", "needs at least 7 clients per round", 2),
+    ("train aggregator=multi_krum aggregator.num_selected=5", "must be at most 4", 2),
+    ("train aggregator=krum process.client_weighting=examples", "use process.client_weighting=uniform", 2),
+    ("train process=fed_sgd client.local_epochs=3", "client.local_epochs must be 1", 2),
+    # data
+    ("train data=npz", "data.path must be given", 2),
+    ("train data=npz data.path=nothing.npz", "nothing.npz", 3),
+    ("train data=npz data.path=torn.npz", "torn.npz", 3),
+    ("train data=npz data.path=no_labels.npz", "no_labels.npz", 3),
+    ("train data=mnist data.dir=nowhere", "mnist/train-images-idx3-ubyte.gz is missing", 3),
+    ("train partition=dirichlet partition.alpha=0.01 partition.min_examples=100", "min_examples", 3),
+    # the run folder
+    ("train hydra.run.dir=a_file/run", "a_file/run", 1),
+    ("train hydra.run.dir=a_file", "a_file", 1),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "a_file").write_text("not a folder")
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
+    np.savez(tmp_path / "no_labels.npz", x=np.zeros((4, 2), np.float32))
+    assert zipfile.is_zipfile(tmp_path / "no_labels.npz")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "says", "exit_code"), MISTAKES, ids=[command or "(nothing)" for command, *_ in MISTAKES])
+def test_mistake_gets_one_line_and_an_exit_code(command, says, exit_code, folder: pathlib.Path, capfd):
+    before = sorted(folder.rglob("*"))
+    try:
+        code = main(command.split())
+    except SystemExit as stop:  # argparse's, of the verbs that use it
+        code = stop.code
+    captured = capfd.readouterr()
+    text = captured.err or captured.out
+    assert says in text
+    assert code == exit_code
+    assert "Traceback" not in text
+    if command.startswith("train"):
+        assert captured.err.count("\n") == 1 and captured.err.startswith("fedlab train: ")
+    assert sorted(folder.rglob("*")) == before

@@ -1,0 +1,114 @@
+"""`fedlab train` end to end, as a user runs it: a process of its own, in an empty folder."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+FAST = ["num_rounds=2", "data.max_examples=200", "model.hidden=[8]"]
+
+
+def fedlab(*args: str, cwd: pathlib.Path, code: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:fedlab", "-m", "fedlab.cli.main", *args],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_a_run_leaves_everything_in_its_folder(tmp_path):
+    done = fedlab("train", *FAST, "eval_every=2", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    announced = [line for line in lines if line.startswith("run folder: ")]
+    assert len(announced) == 2 and announced[0] == announced[1] == lines[-1]
+    folder = tmp_path / announced[0].removeprefix("run folder: ")
+    assert folder.parts[-4:-1] == ("outputs", "digits", "fed_avg")
+    assert {p.name for p in folder.iterdir()} == {
+        "config.yaml", "curves.png", "metrics.jsonl", "model.keras", "partition.png", "summary.json", "tensorboard",
+    }
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["round"] for r in records] == [1, 2]
+    assert "test_accuracy" not in records[0] and "test_accuracy" in records[1]
+    assert all({"train_loss", "seconds", "bytes_up", "bytes_down", "num_clients", "num_dropped"} <= set(r) for r in records)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["test_accuracy"] == records[1]["test_accuracy"]
+    assert 0 <= summary["client_accuracy_worst"] <= summary["client_accuracy_p10"] <= summary["client_accuracy_mean"] <= 1
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert any("tfevents" in p.name for p in (folder / "tensorboard").iterdir())
+    assert done.stderr == ""  # none of TensorFlow's start-up chatter
+
+
+def test_the_saved_configuration_repeats_the_run(tmp_path):
+    first = fedlab("train", *FAST, "seed=3", "hydra.run.dir=one", cwd=tmp_path)
+    assert "run folder: one" in first.stdout
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "same.yaml").write_text("# @package _global_\n" + (tmp_path / "one" / "config.yaml").read_text())
+    fedlab("train", "-cd", "again", "+same", "hydra.run.dir=two", cwd=tmp_path, code=2)  # a file needs a group
+    (tmp_path / "again" / "experiment").mkdir()
+    (tmp_path / "again" / "same.yaml").rename(tmp_path / "again" / "experiment" / "same.yaml")
+    fedlab("train", "-cd", "again", "+experiment=same", "hydra.run.dir=two", cwd=tmp_path)
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two")]
+    assert summaries[0]["test_loss"] == summaries[1]["test_loss"]
+
+
+def test_a_users_own_model_and_configuration_folder(tmp_path):
+    (tmp_path / "my_models.py").write_text(
+        "def net(input_shape, num_classes, width):\n"
+        "    import tensorflow as tf\n"
+        "    layers = tf.keras.layers\n"
+        "    return tf.keras.Sequential([layers.InputLayer(input_shape), layers.Flatten(), layers.Dense(width), layers.Dense(num_classes)])\n"
+    )
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "net.yaml").write_text("_target_: my_models.net\nwidth: 4\n")
+    done = fedlab("train", "-cd", "conf", "model=net", "num_rounds=1", "data.max_examples=100", cwd=tmp_path)
+    assert f"{(784 * 4 + 4) + (4 * 10 + 10):,} weights" in done.stdout
+    wrong = fedlab("train", "-cd", "conf", "model=net", "+model.depth=2", cwd=tmp_path, code=2)
+    assert "unexpected keyword argument 'depth'; net takes input_shape, num_classes, width." in wrong.stderr
+
+
+def test_quiet_prints_nothing(tmp_path):
+    done = fedlab("train", "--quiet", *FAST, cwd=tmp_path)
+    assert done.stdout == "" and done.stderr == ""
+    assert list(tmp_path.rglob("summary.json"))
+
+
+def test_a_sweep_has_a_folder_per_job_and_survives_a_failing_one(tmp_path):
+    done = fedlab("train", "-m", "cohort.clients_per_round=2,50,3", *FAST, cwd=tmp_path, code=2)
+    assert "there are only 10 clients" in done.stderr
+    assert sorted(p.parent.name for p in (tmp_path / "multirun").rglob("summary.json")) == ["0", "2"]
+
+
+def test_npz_with_user_ids(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 5)).astype(np.float32)
+    np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int), user_ids=np.repeat(["ann", "bob", "cat"], 20))
+    done = fedlab("train", "data=npz", "data.path=mine.npz", "partition=by_user", "cohort=all", "num_rounds=2", cwd=tmp_path)
+    assert "over 3 clients" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["train", "--cfg", "job", "--resolve"], ["data", "list"], ["data", "show"]],
+    ids=" ".join,
+)
+def test_quick_answers_import_no_tensorflow(args, tmp_path):
+    script = (
+        "import sys\nfrom fedlab.cli.main import main\n"
+        f"try:\n    code = main({args!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "heavy = {'tensorflow', 'tensorflow_federated', 'jax', 'pandas', 'tenseal'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_help_lists_groups_with_their_choices(tmp_path):
+    help_page = fedlab("train", "--help", cwd=tmp_path).stdout
+    assert "model: cnn, cnn_mcmahan, mlp, mlp_2nn, perceptron" in help_page
+    assert "experiment/mnist: 2nn_iid, by_writer, fedadam, fedavg_iid" in help_page
