@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -124,7 +124,7 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
     return call
 
 
-def _tensor_names(binding) -> list[str]:
+def _tensor_names(binding: Any) -> list[str]:
     kind = binding.WhichOneof("binding")
     if kind == "tensor":
         return [binding.tensor.tensor_name]

@@ -7,7 +7,7 @@ function of its place in the graph, and a loop's key moves on with each iteratio
 
 from __future__ import annotations
 
-from typing import Iterable, Optional
+from typing import Any, Iterable, Optional
 
 from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2, types_pb2
 
@@ -20,7 +20,13 @@ _STATELESS = {  # stateful op → stateless twin, and where its output dtype sta
     "RandomUniformInt": ("StatelessRandomUniformInt", "Tout"),
 }
 _UNSUPPORTED = {"RandomGamma", "RandomPoisson", "RandomPoissonV2", "Multinomial", "RandomShuffle", "ParameterizedTruncatedNormal"}
-_UNSUPPORTED |= {"StatefulUniform", "StatefulUniformFullInt", "StatefulUniformInt", "StatefulStandardNormalV2", "StatefulTruncatedNormal"}
+_UNSUPPORTED |= {
+    "StatefulUniform",
+    "StatefulUniformFullInt",
+    "StatefulUniformInt",
+    "StatefulStandardNormalV2",
+    "StatefulTruncatedNormal",
+}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 _LOOPS = {"While", "StatelessWhile"}
@@ -83,7 +89,7 @@ def _functions_that_need_a_key(functions: dict[str, function_pb2.FunctionDef], e
 class _Body:
     """The nodes of a graph or of a function, and how their outputs are written in each."""
 
-    def __init__(self, nodes, in_function: bool):
+    def __init__(self, nodes: Any, in_function: bool):
         self.nodes, self._in_function = nodes, in_function
         self._added = 0
 

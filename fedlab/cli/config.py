@@ -84,11 +84,11 @@ def build(config: DictConfig, stage: str) -> Any:
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{stage} must say what to build in {stage}._target_: choose one with {stage}=NAME.")
     try:
-        options = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        container: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
-    assert isinstance(options, dict)
-    target = _locate(options.pop("_target_"), stage)
+    options = {str(k): v for k, v in container.items() if k != "_target_"}
+    target = _locate(node._target_, stage)
     if inspect.isclass(target) and issubclass(target, pydantic.BaseModel):
         return _construct(target, options, stage)
     try:

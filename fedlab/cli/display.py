@@ -23,7 +23,12 @@ class RoundDisplay:
         self._progress: Optional[Progress] = None
         if console.is_terminal:
             self._progress = Progress(
-                TextColumn("round"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+                TextColumn("round"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=console,
             )
             self._task = self._progress.add_task("compiling…", total=num_rounds)
             self._progress.start()
@@ -38,7 +43,11 @@ class RoundDisplay:
         now = time.monotonic()
         if now - self._last_line >= _SILENT_SECONDS or record["round"] in (1, self._num_rounds):
             self._last_line = now
-            self._console.print(f"round {record['round']:>{len(str(self._num_rounds))}}/{self._num_rounds}  {line}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"round {record['round']:>{len(str(self._num_rounds))}}/{self._num_rounds}  {line}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def close(self) -> None:
         if self._progress:

@@ -69,7 +69,9 @@ def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: C
     """For an option that the chosen configuration of `stage` lacks; names the choices of the stage that have it."""
     allowed = list(allowed)
     have_it = [name for name in catalogue.choices(stage) if option in catalogue.options_of(stage, name)]
-    hint = did_you_mean(option, allowed) or (f" It belongs to {' or '.join(f'{stage}={n}' for n in have_it[:3])}." if have_it else "")
+    hint = did_you_mean(option, allowed) or (
+        f" It belongs to {' or '.join(f'{stage}={n}' for n in have_it[:3])}." if have_it else ""
+    )
     return f"no option '{stage}.{option}'.{hint} Options of {stage} as chosen: {', '.join(allowed) or 'none'}."
 
 

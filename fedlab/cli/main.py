@@ -24,13 +24,21 @@ VERBS = {
 
 
 def usage() -> str:
-    lines = [f"fedlab {fedlab.__version__}: federated-learning experiments on TensorFlow Federated", "", "usage: fedlab VERB …", ""]
+    lines = [
+        f"fedlab {fedlab.__version__}: federated-learning experiments on TensorFlow Federated",
+        "",
+        "usage: fedlab VERB …",
+        "",
+    ]
     lines += [f"  {verb:<11} {help_line}" for verb, (_, help_line) in VERBS.items()]
     return "\n".join([*lines, "", "fedlab VERB --help tells more of each."])
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the verb named by `argv[0]`; returns the exit code (0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM)."""
+    """Runs the verb named by `argv[0]`; returns the exit code.
+
+    0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())

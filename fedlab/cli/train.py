@@ -109,7 +109,9 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
     shown = _relative(folder.path)
     console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
     loggers = [] if console.quiet else [RoundDisplay(experiment.num_rounds, console)]
-    summary = train(experiment, dataset, partition, folder, loggers, lambda line: console.print(line, highlight=False, soft_wrap=True))
+    summary = train(
+        experiment, dataset, partition, folder, loggers, lambda line: console.print(line, highlight=False, soft_wrap=True)
+    )
     _print_summary(console, summary, time.perf_counter() - started)
     console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
     return float(summary["test_accuracy"])
@@ -123,7 +125,9 @@ def _print_summary(console: Console, summary: dict[str, Any], seconds: float) ->
             f"10th percentile {summary['client_accuracy_p10']:.2%}, worst {summary['client_accuracy_worst']:.2%}"
         )
     console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"{seconds:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)", highlight=False, soft_wrap=True)
+    console.print(
+        f"{seconds:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)", highlight=False, soft_wrap=True
+    )
 
 
 def _relative(path: pathlib.Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -49,7 +49,9 @@ class Cnn(Spec):
         import tensorflow as tf
 
         if len(input_shape) != 3:
-            raise ConfigError(f"model cnn needs images [height, width, channels], the data has {list(input_shape)}: use model=mlp.")
+            raise ConfigError(
+                f"model cnn needs images [height, width, channels], the data has {list(input_shape)}: use model=mlp."
+            )
         self._check_size(min(input_shape[:2]))
         layers: list[tf.keras.layers.Layer] = []
         for filters in self.filters:
@@ -58,7 +60,7 @@ class Cnn(Spec):
         return _sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
 
     def _check_size(self, side: int) -> None:
-        left: Optional[int] = side
+        left = side
         for _ in self.filters:
             left = (left - (self.kernel_size - 1 if self.padding == "valid" else 0)) // 2
             if left < 1:

@@ -108,7 +108,9 @@ class FedSgd(Process):
         return compose.learning_process(parts, update, self.weigh_by_examples(parts.aggregator_takes_weights))
 
 
-def _compose_local_training(parts: Ingredients, process: Process, proximal_strength: float) -> tff.learning.templates.LearningProcess:
+def _compose_local_training(
+    parts: Ingredients, process: Process, proximal_strength: float
+) -> tff.learning.templates.LearningProcess:
     from fedlab.process import client_work, compose
 
     update = client_work.local_training(

@@ -134,7 +134,9 @@ def client_work_process(
     An update with a NaN or an infinity in it is replaced by zeros and weight 0, and counted in `non_finite_clients`.
     """
     weights_type = tff.types.tensorflow_to_type(
-        tff.learning.models.ModelWeights(*[tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights])
+        tff.learning.models.ModelWeights(
+            *[tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
+        )
     )
     data_type = tff.SequenceType(tff.types.tensorflow_to_type(examples.element))
 

@@ -10,9 +10,7 @@ from fedlab.process import Ingredients
 from fedlab.process.client_work import LocalUpdate, client_work_process
 
 
-def learning_process(
-    parts: Ingredients, update: LocalUpdate, weigh_by_examples: bool
-) -> tff.learning.templates.LearningProcess:
+def learning_process(parts: Ingredients, update: LocalUpdate, weigh_by_examples: bool) -> tff.learning.templates.LearningProcess:
     """The TFF process: weights are broadcast, `update` runs on every client, the aggregate is the server's gradient."""
 
     @tff.tensorflow.computation

@@ -37,7 +37,9 @@ class RunFolder:
                 if candidate.exists() and not candidate.is_dir():
                     raise FedlabError(f"the run folder {candidate} is a file: move it, or set hydra.run.dir=FOLDER.") from None
             except OSError as error:
-                raise FedlabError(f"cannot write the run folder {candidate} ({error.strerror}): set hydra.run.dir=FOLDER.") from error
+                raise FedlabError(
+                    f"cannot write the run folder {candidate} ({error.strerror}): set hydra.run.dir=FOLDER."
+                ) from error
         raise FedlabError(f"cannot find a free run folder beside {path}.")
 
     def write_summary(self, summary: dict[str, Any]) -> None:

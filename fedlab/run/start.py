@@ -12,7 +12,14 @@ from typing import Iterator
 from fedlab.errors import ConfigError
 
 # What TensorFlow 2.14 prints at import on a healthy machine
-_CHATTER = ("Unable to register cu", "oneDNN custom operations", "cudart_stub.cc", "TF-TRT Warning", "cpu_feature_guard", "rebuild TensorFlow")
+_CHATTER = (
+    "Unable to register cu",
+    "oneDNN custom operations",
+    "cudart_stub.cc",
+    "TF-TRT Warning",
+    "cpu_feature_guard",
+    "rebuild TensorFlow",
+)
 
 
 def start_tensorflow(device: str, expected_clients: int) -> None:

@@ -26,7 +26,12 @@ from fedlab.types import Cohort, Dataset, Partition
 
 
 def train(
-    experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder, loggers: Sequence[Logger], say: Callable[[str], None]
+    experiment: Experiment,
+    dataset: Dataset,
+    partition: Partition,
+    folder: RunFolder,
+    loggers: Sequence[Logger],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Runs `experiment` to its end and returns its summary, which is also in the folder. `say` takes lines for the user."""
     started = time.perf_counter()

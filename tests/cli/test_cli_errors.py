@@ -1,4 +1,4 @@
-"""Every mistake a user can make at the command line: command → one line that names what is wrong → exit code, nothing left behind."""
+"""Mistakes at the command line: command → one line that names what is wrong → exit code, and nothing left behind."""
 
 import pathlib
 import zipfile

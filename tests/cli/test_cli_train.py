@@ -15,7 +15,11 @@ FAST = ["num_rounds=2", "data.max_examples=200", "model.hidden=[8]"]
 def fedlab(*args: str, cwd: pathlib.Path, code: int = 0) -> subprocess.CompletedProcess:
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:fedlab", "-m", "fedlab.cli.main", *args],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "100"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "100"},
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -29,7 +33,13 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
     folder = tmp_path / announced[0].removeprefix("run folder: ")
     assert folder.parts[-4:-1] == ("outputs", "digits", "fed_avg")
     assert {p.name for p in folder.iterdir()} == {
-        "config.yaml", "curves.png", "metrics.jsonl", "model.keras", "partition.png", "summary.json", "tensorboard",
+        "config.yaml",
+        "curves.png",
+        "metrics.jsonl",
+        "model.keras",
+        "partition.png",
+        "summary.json",
+        "tensorboard",
     }
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [r["round"] for r in records] == [1, 2]
@@ -61,7 +71,8 @@ def test_a_users_own_model_and_configuration_folder(tmp_path):
         "def net(input_shape, num_classes, width):\n"
         "    import tensorflow as tf\n"
         "    layers = tf.keras.layers\n"
-        "    return tf.keras.Sequential([layers.InputLayer(input_shape), layers.Flatten(), layers.Dense(width), layers.Dense(num_classes)])\n"
+        "    stack = [layers.InputLayer(input_shape), layers.Flatten(), layers.Dense(width), layers.Dense(num_classes)]\n"
+        "    return tf.keras.Sequential(stack)\n"
     )
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "net.yaml").write_text("_target_: my_models.net\nwidth: 4\n")
@@ -93,7 +104,14 @@ def test_npz_with_user_ids(tmp_path):
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["train", "--cfg", "job", "--resolve"], ["data", "list"], ["data", "show"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["train", "--cfg", "job", "--resolve"],
+        ["data", "list"],
+        ["data", "show"],
+    ],
     ids=" ".join,
 )
 def test_quick_answers_import_no_tensorflow(args, tmp_path):
