@@ -1,0 +1,232 @@
+"""What several folders of tests share: TensorFlow started as a run starts it, small data, and processes put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import warnings
+from typing import Any, Optional
+
+import numpy as np
+import pytest
+
+CLIENT_SIZES = (7, 1, 20, 13)  # unequal, none a multiple of the batch size 5 but one, one with a single example
+
+
+NEED_TENSORFLOW = ("models", "process", "aggregation", "engine", "run")  # folders whose modules import it
+
+
+def _start_tensorflow() -> None:
+    from fedlab.run.start import start_tensorflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what other people's packages say of each other when they are imported
+        start_tensorflow("cpu", expected_clients=len(CLIENT_SIZES))  # a cohort that keeps every core busy
+
+
+def pytest_configure(config: Any) -> None:
+    # Keras 2.14 calls random.randint(1, 1e9)
+    config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
+
+
+def pytest_pycollect_makemodule(module_path: pathlib.Path) -> None:
+    if module_path.parent.name in NEED_TENSORFLOW:
+        _start_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def tensorflow():
+    """TensorFlow, started as a run starts it, on the CPU."""
+    _start_tensorflow()
+    import tensorflow as tf
+
+    return tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What some rounds left: all states after the initial one, the weights in each, the metrics of each."""
+
+    states: list
+    weights: list  # per round, a list of float32 arrays
+    metrics: list  # per round, a dict
+
+
+class Trainer:
+    """A built process on an engine."""
+
+    def __init__(self, engine: Any, initial_weights: list):
+        self.engine = engine
+        self.initial_weights = initial_weights
+
+    def weights(self, state: list) -> list:
+        """The global model's tensors as arrays."""
+        names = self.engine.state_names
+        return [np.asarray(t) for name, t in zip(names, state) if name[0] == "global_model_weights"]
+
+    def run(self, inputs: list, state: Optional[list] = None) -> Result:
+        """A round per input, from `state` or the initial one."""
+        state = self.engine.initialize(np.array([17, 4])) if state is None else state
+        result = Result([], [], [])
+        for round_input in inputs:
+            state, metrics = self.engine.next(state, round_input)
+            result.states.append(state)
+            result.weights.append(self.weights(state))
+            result.metrics.append(metrics)
+        return result
+
+
+class Lab:
+    """Builds small federations. What is not given is FedAvg of logistic regression by plain SGD on the compiled engine."""
+
+    sizes = CLIENT_SIZES
+
+    def __init__(self) -> None:
+        self._engines: list = []
+
+    def examples(
+        self, sizes: tuple = CLIENT_SIZES, dtype: type = np.uint8, shape: tuple = (6, 6, 1), num_classes: int = 4, seed: int = 0
+    ):
+        """Random examples, more of them than the clients of these sizes hold, with labels that can be learnt."""
+        from fedlab.types import ExampleSet
+
+        rng = np.random.default_rng(seed)
+        n = sum(sizes) + 5
+        y = rng.integers(0, num_classes, n).astype(np.int32)
+        if dtype == np.uint8:
+            centres = rng.integers(0, 200, (num_classes, *shape))
+            x = (centres[y] + rng.integers(0, 56, (n, *shape))).astype(np.uint8)
+        else:
+            centres = rng.normal(size=(num_classes, *shape))
+            x = (centres[y] + rng.normal(size=(n, *shape))).astype(np.float32)
+        return ExampleSet(x, y, num_classes)
+
+    def partition(self, sizes: tuple = CLIENT_SIZES, seed: int = 0):
+        """Clients of these sizes over the examples above, which are not all given out."""
+        from fedlab.types import Partition
+
+        ends = np.cumsum(sizes)
+        shuffled = np.random.default_rng(seed).permutation(sum(sizes) + 5)
+        return Partition(tuple(str(i) for i in range(len(sizes))), tuple(np.split(shuffled, ends)[: len(sizes)]))
+
+    def inputs(self, num_rounds: int, epochs: int = 1, seed: int = 0, partition: Any = None, clients: Any = None) -> list:
+        """The inputs of rounds 1 to `num_rounds`, every client or `clients` taking part."""
+        from fedlab.run.rounds import round_input
+        from fedlab.types import Cohort
+
+        partition = self.partition() if partition is None else partition
+        clients = np.arange(len(partition)) if clients is None else np.array(clients)
+        nobody = np.zeros(0, np.int64)
+        return [round_input(partition, Cohort(r, clients, nobody), epochs, seed) for r in range(1, num_rounds + 1)]
+
+    def trainer(
+        self,
+        process: Any = None,
+        *,
+        examples: Any = None,
+        model: Any = None,
+        client: Any = None,
+        client_optimizer: Any = None,
+        schedule: Any = None,
+        server_optimizer: Any = None,
+        aggregator: Any = None,
+        engine: Any = None,
+        seed: int = 3,
+    ) -> Trainer:
+        """Everything put together as a run does it. The engine is closed when the test ends."""
+        from fedlab.engine import Compiled
+        from fedlab.models import Perceptron
+
+        examples = self.examples() if examples is None else examples
+        model = Perceptron() if model is None else model
+        built, initial = self.process(
+            process, examples, model, client, client_optimizer, schedule, server_optimizer, aggregator, seed
+        )
+        running = (engine or Compiled()).build(built, examples)
+        self._engines.append(running)
+        return Trainer(running, initial)
+
+    def process(
+        self,
+        process: Any,
+        examples: Any,
+        model: Any,
+        client: Any = None,
+        client_optimizer: Any = None,
+        schedule: Any = None,
+        server_optimizer: Any = None,
+        aggregator: Any = None,
+        seed: int = 3,
+    ) -> tuple:
+        """The TFF process and the weights it starts from."""
+        from fedlab.aggregation import Mean
+        from fedlab.process import FedAvg, Ingredients, LocalTraining
+        from fedlab.process.client_work import ExampleSpec
+        from fedlab.process.optimizers import Constant, Sgd
+
+        functional, weights = self.functional(model, examples, seed)
+        aggregator = aggregator or Mean()
+        parts = Ingredients(
+            model=functional,
+            examples=ExampleSpec(examples.x.shape[1:], examples.x.dtype),
+            client=client or LocalTraining(batch_size=5),
+            client_optimizer=client_optimizer or Sgd(learning_rate=0.1),
+            client_schedule=schedule or Constant(),
+            server_optimizer=server_optimizer or Sgd(learning_rate=1.0),
+            aggregator=aggregator.build(),
+            aggregator_takes_weights=aggregator.takes_weights,
+        )
+        return (process or FedAvg()).build(parts), [w for ws in weights for w in ws]
+
+    def functional(self, model: Any, examples: Any, seed: int = 3) -> tuple:
+        """The model as TFF's functional model, and its initial weights (trainable, non-trainable)."""
+        from fedlab.models import functional
+
+        shape = examples.x.shape[1:]
+
+        def build() -> Any:
+            return model(shape, examples.num_classes)
+
+        weights = functional.keras_weights(functional.initial_keras_model(build, seed))
+        return functional.functional_classifier(build, weights, shape, examples.num_classes), weights
+
+    @staticmethod
+    def clients(round_input: Any) -> list:
+        """(positions of its examples, visiting order of them) of each client of a round."""
+        splits = round_input.row_splits
+        return [(round_input.indices[a:b], round_input.order[:, a:b]) for a, b in zip(splits, splits[1:])]
+
+    @staticmethod
+    def permuted(round_input: Any, permutation: Any) -> Any:
+        """The same round with its clients, and what belongs to each, in another order."""
+        cut = Lab.clients(round_input)
+        return dataclasses.replace(
+            round_input,
+            indices=np.concatenate([cut[k][0] for k in permutation]),
+            row_splits=np.cumsum([0, *(len(cut[k][0]) for k in permutation)]).astype(np.int32),
+            order=np.concatenate([cut[k][1] for k in permutation], axis=1),
+            keys=round_input.keys[list(permutation)],
+        )
+
+    @staticmethod
+    def distance(a: list, b: list) -> float:
+        """The largest |a − b| / |b| over the tensors, in Euclidean norms; |a − b| where b is zero."""
+        assert len(a) == len(b) > 0
+        return max(float(np.linalg.norm(x - y) / (np.linalg.norm(y) or 1.0)) for x, y in zip(a, b))
+
+    @staticmethod
+    def same_bits(a: list, b: list) -> bool:
+        """Whether two lists of tensors are equal, not-a-number included."""
+        a, b = [np.asarray(t) for t in a], [np.asarray(t) for t in b]
+        return [(t.dtype, t.shape, t.tobytes()) for t in a] == [(t.dtype, t.shape, t.tobytes()) for t in b]
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+
+@pytest.fixture
+def lab(tensorflow):
+    made = Lab()
+    yield made
+    made.close()

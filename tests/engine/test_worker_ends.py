@@ -1,0 +1,136 @@
+"""TFF's worker process ends with what started it, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from fedlab.engine import Tff
+
+PATIENCE = 120  # seconds until a test gives up waiting; a quiet machine takes a tenth of it
+
+SCRIPT = """
+import pathlib, sys
+import numpy as np
+from fedlab.run.start import start_tensorflow
+start_tensorflow("cpu", 1)
+import psutil
+import tensorflow as tf
+import tensorflow_federated as tff
+from fedlab.aggregation import Mean
+from fedlab.engine import RoundInput, Tff
+from fedlab.models import Perceptron, functional
+from fedlab.process import FedAvg, Ingredients, LocalTraining
+from fedlab.process.client_work import ExampleSpec
+from fedlab.process.optimizers import Constant, Sgd
+from fedlab.types import ExampleSet
+
+examples = ExampleSet(np.zeros([4, 3], np.float32), np.zeros([4], np.int32), 2)
+build = lambda: Perceptron()((3,), 2)
+model = functional.functional_classifier(build, functional.keras_weights(build()), (3,), 2)
+sgd = Sgd(learning_rate=1.0)
+parts = Ingredients(model, ExampleSpec((3,), np.dtype(np.float32)), LocalTraining(), sgd, Constant(), sgd, Mean().build(), True)
+engine = Tff().build(FedAvg().build(parts), examples)
+state = engine.initialize(np.array([0, 0]))
+indices = np.arange(4, dtype=np.int32)
+keys = np.zeros([1, 2], np.int64)
+engine.next(state, RoundInput(indices, np.array([0, 4], np.int32), indices[None], keys, keys[0]))
+workers = [p.pid for p in psutil.Process().children() if p.name() == "worker_binary"]
+pathlib.Path(sys.argv[1]).write_text(" ".join(map(str, workers)))
+"""
+
+
+def workers_of(pid):
+    try:
+        return [p for p in psutil.Process(pid).children(recursive=True) if p.name() == "worker_binary"]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_until(true, what):
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.05)
+
+
+def has_ended(pid):
+    """A zombie has ended; who inherits it may be slow to take note."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_none_is_left_after_close(lab):
+    before = {p.pid for p in workers_of(os.getpid())}
+    trainer = lab.trainer(engine=Tff())
+    trainer.engine.initialize(np.array([0, 0]))
+    mine = [p.pid for p in workers_of(os.getpid()) if p.pid not in before]
+    assert mine, "there is something to end"
+    trainer.engine.close()
+    assert all(has_ended(pid) for pid in mine)
+    trainer.engine.close()  # again does no harm
+
+
+def test_one_engine_ends_its_own_worker_only(lab):
+    first = lab.trainer(engine=Tff())
+    state = first.engine.initialize(np.array([0, 0]))
+    second = lab.trainer(engine=Tff())
+    second.engine.initialize(np.array([0, 0]))
+    second.engine.close()
+    first.run(lab.inputs(1), state=state)  # still works
+
+
+@pytest.mark.parametrize(
+    "ending, code",
+    [
+        pytest.param("", 0, marks=pytest.mark.slow, id="end of script"),
+        pytest.param("raise RuntimeError('the run failed')", 1, id="exception"),
+        pytest.param("sys.exit(7)", 7, marks=pytest.mark.slow, id="sys.exit"),
+    ],
+)
+def test_none_is_left_after_a_script_that_never_closes(tmp_path, ending, code):
+    note = tmp_path / "workers"
+    done = subprocess.run([sys.executable, "-c", SCRIPT + ending, note], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == code, done.stderr
+    workers = [int(pid) for pid in note.read_text().split()]
+    assert workers, "there was something to end"
+    wait_until(lambda: all(has_ended(pid) for pid in workers), "the worker to end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("at", ["start", "rounds"])
+def test_a_signal_to_fedlab_train_ends_its_worker(tmp_path, signum, code, at):
+    """Sent as soon as the worker is there, and in the middle of the rounds."""
+    command = [sys.executable, "-m", "fedlab.cli.main", "train", "engine=tff", "num_rounds=100000", "hydra.run.dir=run"]
+    command += ["partition.num_clients=4", "cohort.clients_per_round=2", "model=perceptron"]
+    with open(tmp_path / "output", "w") as output:
+        run = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output, start_new_session=True)
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        wait_until(lambda: run.poll() is not None or workers_of(run.pid), "the worker to start")
+        if at == "rounds":
+            wait_until(
+                lambda: run.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2), "two rounds"
+            )
+        workers = [p.pid for p in workers_of(run.pid)]
+        assert run.poll() is None and workers, (tmp_path / "output").read_text()
+        run.send_signal(signum)
+        assert run.wait(PATIENCE) == code, (tmp_path / "output").read_text()
+        wait_until(lambda: all(has_ended(pid) for pid in workers), "the worker to end")
+    finally:
+        for process in [*workers_of(run.pid), run]:
+            process.kill()
+        run.wait(PATIENCE)
+    shown = (tmp_path / "output").read_text()
+    assert "Traceback" not in shown, shown
+    assert not list((tmp_path / "run").glob(".partial-*"))
