@@ -130,3 +130,21 @@ def test_help_lists_groups_with_their_choices(tmp_path):
     help_page = fedlab("train", "--help", cwd=tmp_path).stdout
     assert "model: cnn, cnn_mcmahan, mlp, mlp_2nn, perceptron" in help_page
     assert "experiment/mnist: 2nn_iid, by_writer, fedadam, fedavg_iid" in help_page
+
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(str(p.relative_to(EXPERIMENTS).with_suffix("")) for p in EXPERIMENTS.rglob("*.yaml")))
+def test_every_experiment_runs_on_digits(name, tmp_path):
+    # the digits do not say who wrote them
+    changes = ["partition=iid", "partition.num_clients=20"] if name == "mnist/by_writer" else []
+    fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_the_default_experiment_learns(tmp_path):
+    fedlab("train", "+experiment=digits/fedavg", "hydra.run.dir=run", cwd=tmp_path)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] >= 0.93

@@ -1,0 +1,91 @@
+"""Dependencies point one way, fences hold, and every experiment says what it shows."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LEAVES = {"errors", "spec", "randomness", "types", "stateless"}
+# Folder → what it may import of fedlab besides itself and the leaves
+ALLOWED = {
+    "lowering": set(),
+    "data": set(),
+    "partition": set(),
+    "cohort": set(),
+    "models": set(),
+    "aggregation": set(),
+    "process": {"models"},
+    "engine": {"lowering"},
+    "evaluation": {"lowering", "models"},
+    "report": set(),
+    "run": {"data", "partition", "cohort", "models", "aggregation", "process", "engine", "evaluation", "report"},
+    "cli": {"data", "partition", "run", "report"},
+}
+
+
+def modules():
+    return sorted((ROOT / "fedlab").rglob("*.py"))
+
+
+def stage_of(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT / "fedlab").parts[0].removesuffix(".py")
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Every module named in an import statement, wherever it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "fedlab":
+                found |= {f"fedlab.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_dependencies_point_one_way(path):
+    stage = stage_of(path)
+    if stage in ("__init__", *LEAVES):
+        return
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("fedlab.")}
+    assert used <= {stage} | LEAVES | ALLOWED[stage]
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("hydra", {"cli"}),
+        ("omegaconf", {"cli"}),
+        ("rich", {"cli"}),
+        ("tensorflow_federated.python", {"lowering"}),
+        ("tensorflow.python", {"lowering"}),
+        ("tenseal", {"cli"}),  # fedlab doctor tries it
+        ("dp_accounting", set()),
+        ("matplotlib", {"report"}),
+    ],
+)
+def test_fences(library, places):
+    users = {stage_of(p) for p in modules() if any(name == library or name.startswith(f"{library}.") for name in imports(p))}
+    assert users <= places
+
+
+def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():
+    groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()} - {"hydra", "experiment"}
+    from fedlab.run.experiment import Experiment
+
+    assert groups <= set(Experiment.model_fields)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_opens_with_its_command_its_minutes_and_its_figure(path):
+    name = path.relative_to(ROOT / "conf" / "experiment").with_suffix("")
+    header = re.match(r"(#.*\n)+", path.read_text()).group(0)
+    assert header.startswith("# @package _global_\n")
+    assert f"#   fedlab train +experiment={name}\n" in header
+    assert re.search(r"^# On two cores: .*(second|minute|hour)", header, re.MULTILINE)
+    assert re.search(r"^# Expect .*\d", header, re.MULTILINE)
+    assert f"`{name}`" in (ROOT / "README.md").read_text()
