@@ -1,0 +1,89 @@
+"""The models that come with fedlab: their sizes, and that sizes follow the data."""
+
+from __future__ import annotations
+
+import pydantic
+import pytest
+
+from fedlab.errors import ConfigError
+from fedlab.models import Cnn, Mlp, Perceptron
+
+CNN_MCMAHAN = Cnn(filters=(32, 64), kernel_size=5, padding="same", hidden=(512,))
+MLP_2NN = Mlp(hidden=(200, 200))
+MNIST = (28, 28, 1)
+
+COUNTS = [
+    (Cnn(), MNIST, 10, 225_034),
+    (CNN_MCMAHAN, MNIST, 10, 1_663_370),  # McMahan et al. 2017, section 3
+    (Perceptron(), MNIST, 10, 7_850),
+    (MLP_2NN, MNIST, 10, 199_210),  # McMahan et al. 2017, section 3
+    (Mlp(), MNIST, 10, 101_770),
+    (Mlp(dropout=0.5), MNIST, 10, 101_770),
+    (Perceptron(), (8, 8, 1), 3, 64 * 3 + 3),
+    (Perceptron(), (20,), 2, 20 * 2 + 2),
+    (Mlp(hidden=(9,)), (20,), 7, (20 + 1) * 9 + (9 + 1) * 7),
+    (Mlp(hidden=()), (4, 5), 3, (20 + 1) * 3),
+    # 32 → 30 → 15 → 13 → 6 pixels a side
+    (Cnn(), (32, 32, 3), 5, (3 * 9 + 1) * 32 + (32 * 9 + 1) * 64 + (6 * 6 * 64 + 1) * 128 + (128 + 1) * 5),
+    # 10 × 6 → 8 × 4 → 4 × 2 pixels
+    (Cnn(filters=(2,), hidden=(), dropout=0.5), (10, 6, 1), 62, (9 + 1) * 2 + (4 * 2 * 2 + 1) * 62),
+]
+
+
+@pytest.mark.parametrize("model, input_shape, num_classes, count", COUNTS, ids=lambda v: repr(v))
+def test_number_of_weights(tensorflow, model, input_shape, num_classes, count):
+    built = model(input_shape, num_classes)
+    assert built.count_params() == count
+    assert built.input_shape == (None, *input_shape) and built.output_shape == (None, num_classes)
+
+
+@pytest.mark.parametrize(
+    "dropout, layers", [(0.0, ["Flatten", "Dense", "Dense", "Dense"]), (0.3, ["Flatten", *["Dense", "Dropout"] * 2, "Dense"])]
+)
+def test_dropout_follows_every_hidden_layer(tensorflow, dropout, layers):
+    built = Mlp(hidden=(5, 4), dropout=dropout)((3, 3, 1), 2)
+    assert [type(layer).__name__ for layer in built.layers] == layers
+    assert [layer.rate for layer in built.layers if hasattr(layer, "rate")] == [dropout] * layers.count("Dropout")
+
+
+def test_logits_are_not_squashed_and_hidden_layers_are(tensorflow):
+    built = Mlp(hidden=(5,))((3,), 2)
+    assert [layer.activation.__name__ for layer in built.layers if hasattr(layer, "activation")] == ["relu", "linear"]
+
+
+@pytest.mark.parametrize("input_shape", [(784,), (28, 28), (2, 28, 28, 1)])
+def test_a_cnn_on_what_is_no_image_is_an_error(input_shape):
+    with pytest.raises(ConfigError, match=r"\[height, width, channels\].*use model=mlp") as caught:
+        Cnn()(input_shape, 10)
+    assert str(list(input_shape)) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# Each convolution takes kernel − 1 pixels unless padded, each pooling half of what is left
+@pytest.mark.parametrize(
+    "model, smallest",
+    [(Cnn(), 10), (CNN_MCMAHAN, 4), (Cnn(filters=(1,)), 4), (Cnn(filters=(1, 1, 1)), 22), (Cnn(filters=(1,), kernel_size=1), 2)],
+    ids=repr,
+)
+def test_the_smallest_image_that_leaves_a_pixel_works_and_one_less_is_an_error(tensorflow, model, smallest):
+    assert model((smallest, smallest + 9, 1), 2).output_shape == (None, 2)
+    with pytest.raises(ConfigError, match=f"too many for images of {smallest - 1} pixels") as caught:
+        model((smallest + 9, smallest - 1, 1), 2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Mlp(dropout=1.0),
+        lambda: Mlp(dropout=-0.1),
+        lambda: Mlp(hidden=(0,)),
+        lambda: Mlp(width=3),
+        lambda: Cnn(filters=()),
+        lambda: Cnn(kernel_size=0),
+        lambda: Cnn(padding="full"),
+        lambda: Perceptron(hidden=(3,)),
+    ],
+)
+def test_options_out_of_range_are_refused(make):
+    with pytest.raises(pydantic.ValidationError):
+        make()
