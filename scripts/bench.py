@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Benchmarks: `bench.py [SUITE] [options]`; without a suite it is `rounds`.
+
+    python scripts/bench.py                            # every workload, several minutes
+    python scripts/bench.py --workloads W1 --repeats 1
+    python scripts/bench.py rounds --help
+
+A suite is a module of `scripts/bench/` with `add_arguments(parser)` and `main(arguments) -> exit status`, named below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import Sequence
+
+SUITES = {
+    "rounds": "seconds per round, memory and start of fedlab, TFF and a hand-written loop",
+}
+DEFAULT = "rounds"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one suite."""
+    parser = argparse.ArgumentParser(prog="bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    suites = parser.add_subparsers(dest="suite", metavar="SUITE")
+    modules = {name: importlib.import_module(f"bench.{name}") for name in SUITES}
+    for name, purpose in SUITES.items():
+        modules[name].add_arguments(suites.add_parser(name, help=purpose, description=modules[name].__doc__))
+    implied = not argv or argv[0] not in (*SUITES, "-h", "--help")
+    arguments = parser.parse_args([DEFAULT, *argv] if implied else argv)
+    return modules[arguments.suite].main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""Who is measured. Each contender is a generator that does one round per step and yields the weights it ended with, as arrays.
+
+The suite runs this file in processes of their own: `contenders.py run CONTENDER WORKLOAD DATA ROUNDS OUT.npz` measures one,
+`contenders.py score WORKLOAD DATA OUT.npz…` prints the test accuracies they ended with, as a JSON list.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import os
+import sys
+import time
+from typing import Generator, Sequence
+
+import numpy as np
+import work  # beside this file
+
+from fedlab.aggregation import Mean
+from fedlab.engine import Compiled, EngineSpec, Tff
+from fedlab.process import FedAvg, Ingredients, LocalTraining
+from fedlab.process.optimizers import Constant, Sgd
+from fedlab.run.rounds import prepared_rounds
+from fedlab.run.start import start_tensorflow
+
+Rounds = Generator[Sequence[np.ndarray], None, None]
+
+
+def stock_tff(task: work.Task) -> Rounds:
+    """TFF as its tutorials write it: a Keras model, a `tf.data.Dataset` per client, TFF's runtime as it comes."""
+    import tensorflow as tf
+    import tensorflow_federated as tff
+
+    loss, metric = tf.keras.losses.SparseCategoricalCrossentropy, tf.keras.metrics.SparseCategoricalAccuracy
+    datasets = {}
+    for c in task.visited_clients():
+        x, y = task.client(c)
+        datasets[c] = tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=x, y=y)).batch(task.workload.batch_size)
+    spec = next(iter(datasets.values())).element_spec
+
+    def model():
+        return tff.learning.models.from_keras_model(
+            task.keras_model(), loss=loss(from_logits=True), input_spec=spec, metrics=[metric()]
+        )
+
+    process = tff.learning.algorithms.build_weighted_fed_avg(
+        model,
+        client_optimizer_fn=tff.learning.optimizers.build_sgdm(task.workload.learning_rate),
+        server_optimizer_fn=tff.learning.optimizers.build_sgdm(1.0),
+    )
+    weights = tff.learning.models.ModelWeights(task.initial_weights(), [])
+    state = process.set_model_weights(process.initialize(), weights)
+    for cohort in task.cohorts():
+        state = process.next(state, [datasets[int(c)] for c in cohort]).state
+        yield [np.asarray(w) for w in process.get_model_weights(state).trainable]
+
+
+def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
+    """fedlab's process on one of its engines, with the threads and the preparation ahead that a run has."""
+    start_tensorflow(spec.device, task.workload.clients_per_round)
+    from fedlab.models import functional
+    from fedlab.process.client_work import ExampleSpec
+
+    train = task.dataset.train
+    shape, initial = train.x.shape[1:], (tuple(task.initial_weights()), ())
+    parts = Ingredients(
+        model=functional.functional_classifier(task.keras_model, initial, shape, train.num_classes),
+        examples=ExampleSpec(shape, train.x.dtype),
+        client=LocalTraining(batch_size=task.workload.batch_size),
+        client_optimizer=Sgd(learning_rate=task.workload.learning_rate),
+        client_schedule=Constant(),
+        server_optimizer=Sgd(learning_rate=1.0),
+        aggregator=Mean().build(),
+        aggregator_takes_weights=Mean.takes_weights,
+    )
+    engine = spec.build(FedAvg().build(parts), train)
+    try:
+        state = engine.initialize(np.zeros(2, np.int64))
+        for _, drawn in prepared_rounds(task.partition, task.sampler, 1, work.SEED, 1, task.num_rounds):
+            # fedlab pays for drawing an order, and then visits the examples in the order in which the others do
+            stored = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(drawn.row_splits)])
+            state, _ = engine.next(state, dataclasses.replace(drawn, order=stored[np.newaxis]))
+            yield [np.asarray(t) for name, t in zip(engine.state_names, state) if name[0] == "global_model_weights"]
+    finally:
+        engine.close()
+
+
+def fedlab_tff(task: work.Task) -> Rounds:
+    """`engine=tff`"""
+    return _fedlab(task, Tff())
+
+
+def fedlab_compiled(task: work.Task) -> Rounds:
+    """`engine=compiled`, which is the default"""
+    return _fedlab(task, Compiled())
+
+
+def plain_tensorflow(task: work.Task) -> Rounds:
+    """The same arithmetic by hand, with no framework: a `tf.function` per client, TensorFlow's own thread settings."""
+    import tensorflow as tf
+
+    batch, rate = task.workload.batch_size, task.workload.learning_rate
+
+    def logits(weights, x):
+        layers = list(zip(weights[::2], weights[1::2]))
+        for kernel, bias in layers[:-1]:
+            if len(kernel.shape) == 4:
+                x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "VALID") + bias), 2, 2, "VALID")
+            else:
+                x = tf.nn.relu(tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel) + bias)
+        kernel, bias = layers[-1]
+        return tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel) + bias
+
+    @tf.function
+    def add_client(weights, total, x, y, share):
+        begin = tf.constant(0)
+        while begin < tf.shape(y)[0]:
+            xb, yb = x[begin : begin + batch], y[begin : begin + batch]
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(yb, logits(weights, xb)))
+            weights = [w - rate * g for w, g in zip(weights, tape.gradient(loss, weights))]
+            begin += batch
+        return [t + share * w for t, w in zip(total, weights)]
+
+    weights = [tf.constant(w) for w in task.initial_weights()]
+    clients = {c: tuple(map(tf.constant, task.client(c))) for c in task.visited_clients()}
+    for cohort in task.cohorts():
+        total = [tf.zeros_like(w) for w in weights]
+        for c in cohort:
+            total = add_client(weights, total, *clients[int(c)], tf.constant(1 / len(cohort)))
+        weights = total
+        yield [w.numpy() for w in weights]
+
+
+CONTENDERS = {f.__name__: f for f in (stock_tff, fedlab_tff, fedlab_compiled, plain_tensorflow)}
+
+
+def run(contender: str, workload: str, data: str, num_rounds: int, out: str) -> None:
+    """Writes the seconds of every round, the time of day at the end of the first, and the final weights."""
+    task = work.load(work.WORKLOADS[workload], data, num_rounds)
+    rounds = CONTENDERS[contender](task)
+    seconds, first_ended, weights = [], 0.0, []
+    for _ in range(task.num_rounds):
+        started = time.perf_counter()
+        weights = next(rounds)
+        seconds.append(time.perf_counter() - started)
+        first_ended = first_ended or time.time()
+    rounds.close()
+    np.savez(out, *weights, seconds=seconds, first_ended=first_ended)
+
+
+def score(workload: str, data: str, *outs: str) -> None:
+    """Prints the test accuracy of each run's final weights."""
+    task = work.load(work.WORKLOADS[workload], data, 0)
+    model, test = task.keras_model(), task.dataset.test
+    accuracies = []
+    for out in outs:
+        with np.load(out) as saved:
+            model.set_weights([saved[f"arr_{i}"] for i in range(len(model.weights))])
+        logits = model.predict(work.scaled(test.x), batch_size=1_000, verbose=0)
+        accuracies.append(float(np.mean(logits.argmax(1) == test.y)))
+    print(json.dumps(accuracies))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if sys.argv[1] == "run":
+        run(*sys.argv[2:5], num_rounds=int(sys.argv[5]), out=sys.argv[6])
+    else:
+        score(*sys.argv[2:])

@@ -1,0 +1,69 @@
+"""`scripts/bench.py`, run as a user runs it, and what it makes of its figures. How fast anything is, no test says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+CONTENDERS = {"stock_tff", "fedlab_tff", "fedlab_compiled", "plain_tensorflow"}
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("bench.rounds")
+
+
+def run_of(seconds, accuracy=0.9):
+    return {"seconds": seconds, "test_accuracy": accuracy, "peak_memory_bytes": 1, "seconds_to_round_1": 1.0}
+
+
+def test_ratios_pair_the_runs_of_one_turn_and_leave_out_the_warm_up(rounds):
+    result = rounds.summarize(
+        {
+            "fedlab_compiled": [run_of([9.0, 9.0, 1.0, 1.0]), run_of([9.0, 9.0, 2.0, 2.0])],
+            "stock_tff": [run_of([0.1, 0.1, 3.0, 3.0]), run_of([0.1, 0.1, 10.0, 10.0])],
+        }
+    )
+    assert result["ratios"] == {"stock_tff": {"median": 4.0, "min": 3.0, "max": 5.0}}
+    assert result["contenders"]["stock_tff"]["seconds_per_round"] == {"median": 6.5, "min": 3.0, "max": 10.0}
+
+
+def test_no_ratio_where_the_work_differs(rounds):
+    runs = {"fedlab_compiled": [run_of([1.0] * 3)], "stock_tff": [run_of([9.0] * 3, accuracy=0.87)]}
+    assert rounds.summarize(runs)["ratios"] is None
+
+
+def test_what_a_command_leaves_behind_is_ended(rounds):
+    start = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid); time.sleep(2)"
+    measurement = rounds.measure([sys.executable, "-c", start])
+    assert measurement.peak_memory_bytes > 0
+    with pytest.raises(rounds.psutil.NoSuchProcess):
+        rounds.psutil.Process(int(measurement.stdout))
+
+
+def test_a_command_that_fails_says_why(rounds):
+    with pytest.raises(rounds.CommandFailed, match="no such contender"):
+        rounds.measure([sys.executable, "-c", "raise SystemExit('no such contender')"])
+
+
+@pytest.mark.slow
+def test_contenders_do_the_same_work(tmp_path):
+    options = ["--workloads", "W1", "--rounds", "2", "--repeats", "1", "--data", "digits", "--json", str(tmp_path / "out.json")]
+    done = subprocess.run([sys.executable, str(SCRIPTS / "bench.py"), *options], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())["workloads"]["W1"]
+    assert set(result["contenders"]) == CONTENDERS
+    assert set(result["ratios"]) == CONTENDERS - {"fedlab_compiled"}
+    for figures in result["contenders"].values():
+        assert figures["seconds_per_round"]["min"] > 0
+        assert figures["seconds_to_round_1"]["min"] > 0
+        assert figures["peak_memory_bytes"] > 1e8
+        assert len(figures["runs"][0]["seconds"]) == 4
+        assert figures["test_accuracy"] == pytest.approx(result["contenders"]["fedlab_compiled"]["test_accuracy"], abs=0.003)
