@@ -80,6 +80,7 @@ class Lab:
     """Builds small federations. What is not given is FedAvg of logistic regression by plain SGD on the compiled engine."""
 
     sizes = CLIENT_SIZES
+    _compiled: dict = {}  # trainers by their options: building one takes a second, and it keeps nothing from run to run
 
     def __init__(self) -> None:
         self._engines: list = []
@@ -120,31 +121,30 @@ class Lab:
         return [round_input(partition, Cohort(r, clients, nobody), epochs, seed) for r in range(1, num_rounds + 1)]
 
     def trainer(
-        self,
-        process: Any = None,
-        *,
-        examples: Any = None,
-        model: Any = None,
-        client: Any = None,
-        client_optimizer: Any = None,
-        schedule: Any = None,
-        server_optimizer: Any = None,
-        aggregator: Any = None,
-        engine: Any = None,
-        seed: int = 3,
+        self, process: Any = None, *, examples: Any = None, engine: Any = None, fresh: bool = False, **options: Any
     ) -> Trainer:
-        """Everything put together as a run does it. The engine is closed when the test ends."""
+        """Everything put together as a run does it; for `options` see `process`.
+
+        On the compiled engine, equal options give a trainer that may have run before, unless it must be `fresh`. On others, the
+        engine is closed when the test ends.
+        """
         from fedlab.engine import Compiled
         from fedlab.models import Perceptron
 
         examples = self.examples() if examples is None else examples
-        model = Perceptron() if model is None else model
-        built, initial = self.process(
-            process, examples, model, client, client_optimizer, schedule, server_optimizer, aggregator, seed
+        model = options.pop("model", Perceptron())
+        name = repr(
+            (process, model, engine, sorted(options.items()), examples.x.dtype, examples.x.tobytes(), examples.y.tobytes())
         )
-        running = (engine or Compiled()).build(built, examples)
-        self._engines.append(running)
-        return Trainer(running, initial)
+        if name in self._compiled and not fresh:
+            return self._compiled[name]
+        built, initial = self.process(process, examples, model, **options)
+        trainer = Trainer((engine or Compiled()).build(built, examples), initial)
+        if isinstance(engine or Compiled(), Compiled):
+            self._compiled[name] = trainer
+        else:
+            self._engines.append(trainer.engine)
+        return trainer
 
     def process(
         self,

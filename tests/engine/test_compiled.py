@@ -93,7 +93,7 @@ def test_the_state_is_all_there_is(lab):
     options = dict(server_optimizer=Adam(learning_rate=0.1), schedule=Exponential(decay_rate=0.5), model=DROPOUT)
     straight = lab.trainer(**options).run(inputs)
     saved = [np.asarray(t) for t in straight.states[1]]
-    again = lab.trainer(**options)
+    again = lab.trainer(**options, fresh=True)
     assert lab.same_bits(again.run(inputs[2:], state=saved).states[0], straight.states[2])
 
 
