@@ -47,11 +47,8 @@ class LoweringError(Exception):
 
 def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
     """Splits `process` (client data: one-element sequences). Raises `LoweringError` if it asks for secure sums."""
-    config = tf.compat.v1.ConfigProto()
-    # Grappler would lower loops to v1 control flow, which cannot be nested in our loop over the cohort
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    form = tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next, grappler_config=config)
-    initialize = tff.backends.mapreduce.get_state_initialization_computation(process.initialize, grappler_config=config)
+    form = _map_reduce_form(process)
+    initialize = tff.backends.mapreduce.get_state_initialization_computation(process.initialize, grappler_config=_no_grappler())
     contribution, *secure = form.work.type_signature.result
     if any(leaves(part) for part in secure):
         raise LoweringError("this process sums some values securely, which needs a secure-sum protocol")
@@ -70,6 +67,23 @@ def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
         contribution_type=contribution,
         accumulator_type=form.accumulate.type_signature.result,
     )
+
+
+def _no_grappler() -> tf.compat.v1.ConfigProto:
+    """Grappler would lower loops to v1 control flow, which cannot be nested in our loop over the cohort."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
+def _map_reduce_form(process: tff.templates.IterativeProcess) -> tff.backends.mapreduce.MapReduceForm:
+    return tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next, grappler_config=_no_grappler())
+
+
+def bytes_moved(process: tff.templates.IterativeProcess) -> tuple[int, int]:
+    """What a round of `process` sends to one client, and what the client sends back, securely summed values included."""
+    form = _map_reduce_form(process)
+    return num_bytes(form.prepare.type_signature.result), num_bytes(form.work.type_signature.result)
 
 
 def leaves(type_spec: tff.Type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], tff.TensorType]]:

@@ -7,9 +7,11 @@ function of its place in the graph, and a loop's key moves on with each iteratio
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Iterable, Optional
 
 from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2, types_pb2
+from tensorflow.python.framework import op_def_registry
 
 KEY = "random_key"  # placeholder (or function argument): int64 [2]
 
@@ -18,14 +20,6 @@ _STATELESS = {  # stateful op → stateless twin, and where its output dtype sta
     "RandomStandardNormal": ("StatelessRandomNormal", "dtype"),
     "TruncatedNormal": ("StatelessTruncatedNormal", "dtype"),
     "RandomUniformInt": ("StatelessRandomUniformInt", "Tout"),
-}
-_UNSUPPORTED = {"RandomGamma", "RandomPoisson", "RandomPoissonV2", "Multinomial", "RandomShuffle", "ParameterizedTruncatedNormal"}
-_UNSUPPORTED |= {
-    "StatefulUniform",
-    "StatefulUniformFullInt",
-    "StatefulUniformInt",
-    "StatefulStandardNormalV2",
-    "StatefulTruncatedNormal",
 }
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
@@ -67,9 +61,21 @@ def _references(node: node_def_pb2.NodeDef) -> list[str]:
 
 
 def _is_random(node: node_def_pb2.NodeDef, taking_key: Iterable[str]) -> bool:
-    if node.op in _UNSUPPORTED:
+    if node.op in _STATELESS:
+        return True
+    if _draws(node.op):
         raise UnsupportedRandomOp(f"{node.op} (node {node.name})")
-    return node.op in _STATELESS or any(name in taking_key for name in _references(node))
+    return any(name in taking_key for name in _references(node))
+
+
+@functools.cache
+def _draws(op: str) -> bool:
+    """Whether an op of this name draws from a state: it takes a seed of its own, or a generator."""
+    definition = op_def_registry.get(op)  # None: `op` is a function of the graph
+    if definition is None or not definition.is_stateful or op.startswith(("RandomShuffleQueue", "CudnnRNN")):
+        return False  # a queue's order; an RNN that is given no dropout
+    from_generator = op.startswith("Stateful") and op != "StatefulPartitionedCall"
+    return from_generator or op in ("NonDeterministicInts", "RngReadAndSkip") or any(a.name == "seed" for a in definition.attr)
 
 
 def _functions_that_need_a_key(functions: dict[str, function_pb2.FunctionDef], everywhere: list) -> set[str]:

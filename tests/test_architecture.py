@@ -62,7 +62,7 @@ def test_dependencies_point_one_way(path):
         ("omegaconf", {"cli"}),
         ("rich", {"cli"}),
         ("tensorflow_federated.python", {"lowering"}),
-        ("tensorflow.python", {"lowering"}),
+        ("tensorflow.python", {"lowering", "stateless"}),
         ("tenseal", {"cli"}),  # fedlab doctor tries it
         ("dp_accounting", set()),
         ("matplotlib", {"report"}),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import signal
+import sys
+import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, Iterator
 
 import psutil
 import tensorflow as tf
@@ -16,6 +18,8 @@ import tensorflow_federated as tff
 from fedlab import lowering
 from fedlab.engine import RoundInput, State
 from fedlab.types import ExampleSet
+
+_WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side starts and restarts as needed
 
 
 class TffEngine:
@@ -28,9 +32,7 @@ class TffEngine:
         self._state_type, metrics_type = (t.member for t in process.next.type_signature.result)
         self.state_names = [path for path, _ in lowering.leaves(self._state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(metrics_type)]
-        form = tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next)
-        self.bytes_down = lowering.num_bytes(form.prepare.type_signature.result)
-        self.bytes_up = lowering.num_bytes(form.work.type_signature.result)
+        self.bytes_down, self.bytes_up = lowering.bytes_moved(process)
         # TFF starts a worker process with the first call, and leaves it running when Python exits
         self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
 
@@ -57,8 +59,35 @@ class TffEngine:
         )
         return tf.data.Dataset.from_tensors(element)
 
-    def _installed(self) -> contextlib.AbstractContextManager:
-        return tff.framework.get_context_stack().install(self._context)
+    @contextlib.contextmanager
+    def _installed(self) -> Iterator[None]:
+        with tff.framework.get_context_stack().install(self._context):
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit):
+                # The call goes on in a thread of TFF's, which would replace the worker that we are about to end
+                _no_more_workers.set()
+                raise
+
+
+_no_more_workers = threading.Event()  # set when this process has been told to end
+
+
+def _refuse_worker(event: str, args: tuple) -> None:
+    """An audit hook, which sees every process before it is started."""
+    if event == "subprocess.Popen" and _no_more_workers.is_set() and str(args[0]).endswith(_WORKER):
+        raise InterruptedError("this process is ending and starts no more workers")
+
+
+def _unless_worker_is_gone(unraisable: Any) -> None:
+    """TFF's handle of a worker, when collected, fails if the worker has ended already. That is as it should be."""
+    if getattr(unraisable.object, "__qualname__", "").endswith("ServiceManager.__del__"):
+        return
+    _report_unraisable(unraisable)
+
+
+sys.addaudithook(_refuse_worker)
+_report_unraisable, sys.unraisablehook = sys.unraisablehook, _unless_worker_is_gone
 
 
 def _flatten(value: Any) -> State:
@@ -66,7 +95,7 @@ def _flatten(value: Any) -> State:
 
 
 def _workers() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if p.name() == "worker_binary"]
+    return [p for p in psutil.Process().children() if p.name() == _WORKER]
 
 
 def _end_workers(others: set[int]) -> None:

@@ -35,13 +35,15 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
     with _without_chatter(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
         import tensorflow as tf
-        import tensorflow_federated  # noqa: F401  (imported here for its chatter)
+        import tensorflow_federated as tff
 
         gpus = tf.config.list_physical_devices("GPU")
         cores = len(os.sched_getaffinity(0))
         with contextlib.suppress(RuntimeError):  # already initialised by an earlier run in this process
             tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // max(1, expected_clients)))
             tf.config.threading.set_inter_op_parallelism_threads(cores)
+    # Without this, TFF would start its runtime, a child process, at the first stray call of one of its computations
+    tff.test.set_no_default_context()
     if device == "gpu" and not gpus:
         raise ConfigError("engine.device=gpu, but TensorFlow sees no GPU: see `fedlab doctor`, or use engine.device=cpu.")
     for gpu in gpus:

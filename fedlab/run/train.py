@@ -20,6 +20,7 @@ from fedlab.report.curves import plot_curves
 from fedlab.report.partition_plot import plot_partition
 from fedlab.run.experiment import Experiment
 from fedlab.run.folder import RunFolder, replacing
+from fedlab.run.interrupt import Interruption
 from fedlab.run.loggers import JsonLines, Logger, Record, TensorBoard
 from fedlab.run.rounds import prepared_rounds
 from fedlab.types import Cohort, Dataset, Partition
@@ -39,14 +40,16 @@ def train(
         counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
         plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
 
-    learner = _Learner(experiment, dataset, partition)
-    try:
-        say(f"{learner.num_weights:,} weights; one round is compiled with the first")
-        records = learner.run([JsonLines(folder.metrics), TensorBoard(folder.tensorboard), *loggers])
-        final = learner.final_figures()
-        learner.save(folder)
-    finally:
-        learner.engine.close()
+    with Interruption() as interruption:
+        learner = _Learner(experiment, dataset, partition)
+        try:
+            say(f"{learner.num_weights:,} weights; one round is compiled with the first")
+            all_loggers: list[Logger] = [JsonLines(folder.metrics), TensorBoard(folder.tensorboard), *loggers]
+            records = learner.run(all_loggers, interruption.check)
+            final = learner.final_figures()
+            learner.save(folder)
+        finally:
+            learner.engine.close()
     with replacing(folder.curves) as partial:
         plot_curves(records, partial)
     summary = {
@@ -98,8 +101,8 @@ class _Learner:
         names = self.engine.state_names
         return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
 
-    def run(self, loggers: Sequence[Logger]) -> list[Record]:
-        """All rounds; returns their records."""
+    def run(self, loggers: Sequence[Logger], check: Callable[[], None]) -> list[Record]:
+        """All rounds; returns their records. `check` is called where it is safe to stop, and raises to stop."""
         experiment, records = self._experiment, []
         rounds = prepared_rounds(
             self._partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, 1, experiment.num_rounds
@@ -107,6 +110,7 @@ class _Learner:
         try:
             started = time.perf_counter()
             for cohort, round_input in rounds:
+                check()
                 metrics: dict[str, Any] = {}
                 if len(cohort.clients):  # nobody reports: the model stays as it is
                     self._state, metrics = self.engine.next(self._state, round_input)

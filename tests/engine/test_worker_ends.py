@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -59,6 +60,16 @@ def wait_until(true, what):
     while not true():
         assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
         time.sleep(0.05)
+
+
+def workers_of_session(session):
+    """Also those whose parent has gone."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if process.name() == "worker_binary" and os.getsid(process.pid) == session and not has_ended(process.pid):
+                found.append(process)
+    return found
 
 
 def has_ended(pid):
@@ -127,8 +138,9 @@ def test_a_signal_to_fedlab_train_ends_its_worker(tmp_path, signum, code, at):
         run.send_signal(signum)
         assert run.wait(PATIENCE) == code, (tmp_path / "output").read_text()
         wait_until(lambda: all(has_ended(pid) for pid in workers), "the worker to end")
+        assert not workers_of_session(run.pid), "another was started in its place"
     finally:
-        for process in [*workers_of(run.pid), run]:
+        for process in [*workers_of_session(run.pid), run]:
             process.kill()
         run.wait(PATIENCE)
     shown = (tmp_path / "output").read_text()
