@@ -125,6 +125,13 @@ def _print_summary(console: Console, summary: dict[str, Any], seconds: float) ->
             f"10th percentile {summary['client_accuracy_p10']:.2%}, worst {summary['client_accuracy_worst']:.2%}"
         )
     console.print(line, highlight=False, soft_wrap=True)
+    if summary["non_finite_clients_total"]:
+        console.print(
+            f"[yellow]{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out: "
+            "lower client_optimizer.learning_rate[/yellow]",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"{seconds:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)", highlight=False, soft_wrap=True
     )

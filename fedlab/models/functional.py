@@ -103,7 +103,5 @@ def _update_metrics(state, labels, batch_output, sample_weight=None):
 
 @tf.function
 def _finalize_metrics(state):
-    n = state["num_examples"]
-    return collections.OrderedDict(
-        loss=tf.math.divide_no_nan(state["loss"], n), accuracy=tf.math.divide_no_nan(state["correct"], n), num_examples=n
-    )
+    n = state["num_examples"]  # 0 where every client was left out: not a number, rather than a loss of 0
+    return collections.OrderedDict(loss=state["loss"] / n, accuracy=state["correct"] / n, num_examples=n)

@@ -60,6 +60,7 @@ def train(
         "seconds_per_round": float(np.median([r["seconds"] for r in records])),
         "bytes_down_total": sum(r["bytes_down"] for r in records),
         "bytes_up_total": sum(r["bytes_up"] for r in records),
+        "non_finite_clients_total": int(sum(r.get("non_finite_clients", 0) for r in records)),
         **final,
     }
     folder.write_summary(summary)
