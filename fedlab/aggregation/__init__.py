@@ -5,6 +5,7 @@ Configurations name these specs; they import no TensorFlow until `build()`.
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import TYPE_CHECKING, Annotated, ClassVar, Optional
 
@@ -26,9 +27,9 @@ class Aggregator(Spec):
     # True: the rule compares clients' updates one by one, so it can run neither on secure sums nor hierarchically in part
     needs_individual_updates: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
         """The factory; a client of weight 0 counts for nothing."""
-        raise TypeError(f"{type(self).__name__} builds nothing")
 
     def check(self, clients_per_round: Optional[int]) -> None:
         """Raises `ConfigError` where the rule cannot work with so many reporting clients (None: not known in advance)."""

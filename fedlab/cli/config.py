@@ -108,8 +108,8 @@ def _locate(path: str, stage: str) -> Any:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{stage}._target_={path} cannot be imported: {error}.") from error
-    if not callable(target):
-        raise ConfigError(f"{stage}._target_={path} is not a class or function.")
+    if not callable(target) or inspect.isabstract(target):
+        raise ConfigError(f"{stage}._target_={path} is not something that can be built.")
     return target
 
 

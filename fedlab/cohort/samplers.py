@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 from pydantic import Field
 
@@ -27,9 +29,9 @@ class CohortSampler(Spec):
         vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
         return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
 
+    @abc.abstractmethod
     def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
         """int64 [sampled], ascending."""
-        raise NotImplementedError
 
 
 class Uniform(CohortSampler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
 import pathlib
@@ -120,9 +121,9 @@ class Source(Spec):
             )
         return Dataset(self.name, train, test)
 
+    @abc.abstractmethod
     def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
         """The whole training set and, where the source has one, the whole test set."""
-        raise NotImplementedError
 
     def _contents(self) -> list[bytes]:
         """The verified content of each of `data_files`."""

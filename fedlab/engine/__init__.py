@@ -5,6 +5,7 @@ This module holds what configurations name and what engines share; it imports no
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
 
@@ -59,9 +60,9 @@ class EngineSpec(Spec):
 
     device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where TensorFlow sees one
 
+    @abc.abstractmethod
     def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
         """The engine, holding `examples` where it computes."""
-        raise TypeError(f"{type(self).__name__} builds nothing")
 
 
 class Compiled(EngineSpec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import ClassVar, Optional, Sequence
 
 import numpy as np
@@ -22,9 +23,9 @@ class Partitioner(Spec):
     needs_labels: ClassVar[bool] = False
 
     @property
+    @abc.abstractmethod
     def known_num_clients(self) -> Optional[int]:
         """How many clients there will be; None where only the data can tell."""
-        raise NotImplementedError
 
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:
         """The division of `examples`, a function of them and `seed` alone. Raises `DataError` when it cannot be made."""
@@ -35,8 +36,8 @@ class Partitioner(Spec):
             )
         return self._divide(examples, generator(seed, "partition"))
 
-    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition: ...
 
 
 class FixedNumber(Partitioner):

@@ -5,6 +5,7 @@ This module is what configurations name; it imports no TensorFlow. `fedlab.proce
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, Literal, Optional
 
@@ -68,9 +69,9 @@ class Process(Spec):
         """Whether a client counts in proportion to its examples."""
         return self.client_weighting == "examples" or (self.client_weighting == "auto" and aggregator_takes_weights)
 
+    @abc.abstractmethod
     def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
         """The TFF process."""
-        raise TypeError(f"{type(self).__name__} builds nothing")
 
 
 class FedAvg(Process):

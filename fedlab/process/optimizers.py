@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,8 @@ class Optimizer(Spec):
 
     learning_rate: PositiveFloat
 
-    def build(self) -> tff.learning.optimizers.Optimizer:
-        raise TypeError(f"{type(self).__name__} builds nothing")
+    @abc.abstractmethod
+    def build(self) -> tff.learning.optimizers.Optimizer: ...
 
 
 class Sgd(Optimizer):
@@ -79,9 +80,9 @@ class Adagrad(Optimizer):
 class Schedule(Spec):
     """What the client learning rate is multiplied by in each round. `factor` takes and gives TensorFlow scalars."""
 
+    @abc.abstractmethod
     def factor(self, round_num: Any) -> Any:
         """The multiplier of round `round_num` (float, 1 for the first)."""
-        raise TypeError(f"{type(self).__name__} has no factor")
 
 
 class Constant(Schedule):

@@ -55,6 +55,7 @@ MISTAKES = [
     ("train data.classes=[0,12]", "digits has the classes 0 to 9", 2),
     # targets
     ("train model._target_=fedlab.models.Cnnn", "model._target_=fedlab.models.Cnnn cannot be imported", 2),
+    ("train aggregator._target_=fedlab.aggregation.Aggregator", "not something that can be built", 2),
     ("train model._target_=nowhere.net", "No module named 'nowhere'", 2),
     ("train partition._target_=fedlab.cohort.All ~partition.num_clients", "cannot be a partition", 2),
     # choices that contradict each other

@@ -288,4 +288,5 @@ class TestNonFinite:
         result = trainer.run(lab.inputs(1, clients=[2]))
         assert lab.same_bits(result.weights[0], trainer.initial_weights)
         metrics = {name.split("/")[-1]: float(value) for name, value in result.metrics[0].items()}
-        assert metrics["non_finite_clients"] == 1 and metrics["num_examples"] == metrics["loss"] == metrics["accuracy"] == 0
+        assert metrics["non_finite_clients"] == 1 and metrics["num_examples"] == 0
+        assert np.isnan(metrics["loss"]) and np.isnan(metrics["accuracy"])  # of nobody: a loss of 0 would look like success
