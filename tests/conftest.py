@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 import warnings
 from typing import Any, Optional
 
@@ -230,3 +231,10 @@ def lab(tensorflow):
     made = Lab()
     yield made
     made.close()
+
+
+def pytest_sessionfinish() -> None:
+    """Lets go of the runtime that TFF holds ready, while it still can; at exit it would complain."""
+    tff = sys.modules.get("tensorflow_federated")
+    if tff is not None:
+        tff.test.set_no_default_context()

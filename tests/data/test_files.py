@@ -51,6 +51,9 @@ def test_a_truncated_file_is_named_and_not_used(tmp_path):
         name: ClassVar[str] = "tiny"
         data_files: ClassVar = (published("tiny/a.gz"), published("tiny/b.gz"))
 
+        def _read(self):
+            raise AssertionError("verifying and fetching read no examples")
+
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny/a.gz").write_bytes(CONTENT)
     (tmp_path / "tiny/b.gz").write_bytes(CONTENT[:-1])
@@ -96,6 +99,9 @@ def test_fetch_takes_only_what_is_needed_and_names_what_is_not_to_be_had(tmp_pat
     class Tiny(Source):
         name: ClassVar[str] = "tiny"
         data_files: ClassVar = (published("a.gz", f"{server}/good.gz"), published("b.gz", "http://127.0.0.1:9/b.gz"))
+
+        def _read(self):
+            raise AssertionError("verifying and fetching read no examples")
 
     source = Tiny(dir=str(tmp_path / "data"))
     with pytest.raises(DataError) as caught:
