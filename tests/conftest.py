@@ -131,9 +131,11 @@ class Lab:
         """
         from fedlab.engine import Compiled
         from fedlab.models import Perceptron
+        from fedlab.process import FedAvg, LocalTraining
 
         examples = self.examples() if examples is None else examples
-        model = options.pop("model", Perceptron())
+        process, model = process or FedAvg(), options.pop("model", Perceptron())
+        options.setdefault("client", LocalTraining(batch_size=5))
         name = repr(
             (process, model, engine, sorted(options.items()), examples.x.dtype, examples.x.tobytes(), examples.y.tobytes())
         )

@@ -91,6 +91,7 @@ def test_none_is_left_after_close(lab):
     trainer.engine.close()  # again does no harm
 
 
+@pytest.mark.slow
 def test_one_engine_ends_its_own_worker_only(lab):
     first = lab.trainer(engine=Tff())
     state = first.engine.initialize(np.array([0, 0]))
@@ -104,7 +105,7 @@ def test_one_engine_ends_its_own_worker_only(lab):
     "ending, code",
     [
         pytest.param("", 0, marks=pytest.mark.slow, id="end of script"),
-        pytest.param("raise RuntimeError('the run failed')", 1, id="exception"),
+        pytest.param("raise RuntimeError('the run failed')", 1, marks=pytest.mark.slow, id="exception"),
         pytest.param("sys.exit(7)", 7, marks=pytest.mark.slow, id="sys.exit"),
     ],
 )

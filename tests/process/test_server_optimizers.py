@@ -59,7 +59,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n == "sgd" else []) for n in CASES])
 def test_three_rounds_follow_the_formula(lab, by_hand, name):
     optimizer, formula = CASES[name]
     examples, inputs = lab.examples(), lab.inputs(3)
