@@ -24,6 +24,11 @@ class DataError(FedlabError):
     exit_code = 3
 
 
+def one_line(error: BaseException) -> str:
+    """The error's message without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """`" Did you mean 'cnn'?"` for the nearest of `allowed`, or the empty string when nothing is near."""
     near = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)

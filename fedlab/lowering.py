@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 from tensorflow.python.eager import context
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
+from fedlab.errors import FedlabError
 from fedlab.stateless import KEY, UnsupportedRandomOp, make_stateless
 
 Flat = Sequence[tf.Tensor]  # a structure's tensors, in TFF's order
@@ -41,7 +42,7 @@ class LoweredProcess:
     accumulator_type: tff.Type
 
 
-class LoweringError(Exception):
+class LoweringError(FedlabError):
     """The process has a part that cannot be executed as one graph."""
 
 

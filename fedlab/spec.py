@@ -12,4 +12,6 @@ from pydantic import BaseModel, ConfigDict
 class Spec(BaseModel):
     """Options of one stage. Unknown names, wrong types and values out of range raise `pydantic.ValidationError`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Optional
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -31,8 +31,8 @@ class Aggregator(Spec):
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
         """The factory; a client of weight 0 counts for nothing."""
 
-    def check(self, clients_per_round: Optional[int]) -> None:
-        """Raises `ConfigError` where the rule cannot work with so many reporting clients (None: not known in advance)."""
+    def check(self, most_clients: int) -> None:
+        """Raises `ConfigError` where the rule cannot work with at most so many reporting clients."""
 
 
 class Mean(Aggregator):
@@ -115,18 +115,16 @@ class Krum(Aggregator):
 
         return stacked.StackedFactory(stacked.krum(self.num_byzantine, self.num_selected))
 
-    def check(self, clients_per_round: Optional[int]) -> None:
-        if clients_per_round is None:
-            return
-        if clients_per_round < 2 * self.num_byzantine + 3:
+    def check(self, most_clients: int) -> None:
+        if most_clients < 2 * self.num_byzantine + 3:
             raise ConfigError(
                 f"aggregator.num_byzantine={self.num_byzantine} needs at least {2 * self.num_byzantine + 3} clients per round "
-                f"(2f + 3), there are {clients_per_round}: sample more clients or lower num_byzantine."
+                f"(2f + 3), there are {most_clients}: sample more clients or lower num_byzantine."
             )
-        if self.num_selected > clients_per_round - self.num_byzantine:
+        if self.num_selected > most_clients - self.num_byzantine:
             raise ConfigError(
-                f"aggregator.num_selected={self.num_selected} must be at most {clients_per_round - self.num_byzantine} "
-                f"({clients_per_round} clients per round less {self.num_byzantine} byzantine)."
+                f"aggregator.num_selected={self.num_selected} must be at most {most_clients - self.num_byzantine} "
+                f"({most_clients} clients per round less {self.num_byzantine} byzantine)."
             )
 
 

@@ -84,7 +84,8 @@ def trimmed_mean(trim_fraction: float) -> Rule:
 
     def rule(stack: tf.Tensor) -> tf.Tensor:
         n = tf.shape(stack)[0]
-        trimmed = tf.cast(tf.math.floor(trim_fraction * tf.cast(n, tf.float32) + 1e-4), tf.int32)
+        wanted = tf.cast(tf.math.floor(trim_fraction * tf.cast(n, tf.float32) + 1e-4), tf.int32)  # 0.1 × 10 is 1, not 0.99…
+        trimmed = tf.minimum(wanted, (n - 1) // 2)
         return tf.reduce_mean(tf.sort(stack, 0)[trimmed : n - trimmed], 0)
 
     return rule

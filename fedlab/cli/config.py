@@ -8,7 +8,7 @@ import inspect
 import os
 import pathlib
 import sys
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 import hydra
 import pydantic
@@ -29,17 +29,20 @@ def config_dir() -> pathlib.Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """The composed configuration, as `fedlab train` would see it. Raises `ConfigError`."""
+def compose(overrides: Sequence[str], own: Optional[str] = None) -> DictConfig:
+    """The composed configuration, as `fedlab train` would see it. `own`: a user's configuration folder. Raises `ConfigError`."""
+    if own is not None and not pathlib.Path(own).is_dir():
+        raise ConfigError(f"the configuration folder {own} does not exist.")
     try:
-        return _compose(overrides)
+        return _compose(overrides, [pathlib.Path(own)] if own else [])
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(why(error, overrides)) from error
+        raise ConfigError(why(error, ["-cd", own, *overrides] if own else overrides)) from error
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], own: Sequence[pathlib.Path]) -> DictConfig:
+    search = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in own)}]"] if own else []
     with hydra.initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
-        return hydra.compose(config_name="train", overrides=list(overrides))
+        return hydra.compose(config_name="train", overrides=[*search, *overrides])
 
 
 def why(error: BaseException, overrides: Sequence[str] = ()) -> str:
@@ -49,18 +52,16 @@ def why(error: BaseException, overrides: Sequence[str] = ()) -> str:
 
 def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
     """What there is to choose from: shipped, and in a folder given with `-cd`."""
-    folders = [config_dir()]
-    for flag, value in zip(overrides, overrides[1:]):
-        if flag in ("-cd", "--config-dir"):
-            folders.append(pathlib.Path(value))
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    own = [pathlib.Path(value) for flag, value in zip(overrides, overrides[1:]) if flag in ("-cd", "--config-dir")]
+    folders = [config_dir(), *(folder for folder in own if folder.is_dir())]
+    groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
     choices = [o for o in overrides if o.partition("=")[0] in groups]
 
     def chosen() -> DictConfig:
         try:
-            return _compose(choices)
+            return _compose(choices, folders[1:])
         except (HydraException, OmegaConfBaseException, ValueError):
-            return _compose([])
+            return _compose([], [])
 
     return explain.Catalogue(folders, chosen)
 

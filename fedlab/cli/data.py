@@ -87,6 +87,7 @@ def show(argv: Sequence[str]) -> int:
         epilog="example: fedlab data show data=mnist partition=shards partition.num_clients=100 --png partition.png",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for fedlab train, such as data=mnist")
+    parser.add_argument("-cd", "--config-dir", metavar="FOLDER", help="your own configuration folder, as for fedlab train")
     parser.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also writes a heat map of clients and classes")
     args = parser.parse_intermixed_args(argv)
     if args.png and not args.png.absolute().parent.is_dir():
@@ -94,7 +95,7 @@ def show(argv: Sequence[str]) -> int:
 
     from fedlab.partition import heterogeneity, label_counts
 
-    config = compose(args.overrides)
+    config = compose(args.overrides, args.config_dir)
     source, partitioner = build(config, "data"), build(config, "partition")
     dataset = source.load(config.seed)
     train = dataset.train

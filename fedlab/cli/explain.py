@@ -35,6 +35,9 @@ def composition_error(error: BaseException, overrides: Sequence[str], catalogue:
     twice = re.search(r"Multiple values for (\S+)\. To override", text)
     if twice:
         return f"{twice.group(1)} is chosen by default: choose another without the plus, {twice.group(1)}=NAME."
+    if "missing EQUAL" in text:
+        word = re.search(r"parsing override '(.*?)'", text)
+        return f"'{word.group(1) if word else ''}' is neither a flag nor key=value. See fedlab train --help."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:2]) if lines else type(error).__name__
 
@@ -79,7 +82,8 @@ def validation_error(error: pydantic.ValidationError, stage: str, fields: Mappin
     """The first thing pydantic found wrong with the options of `stage`, as `stage.key=value: …`. `fields`: those it has."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key, given, kind = ".".join([stage, *path] if stage else path), first.get("input"), first["type"]
+    key = re.sub(r"\.(\d+)\b", r"[\1]", ".".join([stage, *path] if stage else path))
+    given, kind = first.get("input"), first["type"]
     if kind == "extra_forbidden":
         if stage:
             return unknown_option(stage, path[-1], fields, catalogue)

@@ -89,9 +89,12 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
     """One run: validates, claims a folder, trains. Returns the final test accuracy, for sweepers."""
     output = pathlib.Path(HydraConfig.get().runtime.output_dir)
     started = time.perf_counter()
+    learner = None
     try:
         experiment = configuration.build_experiment(cfg)
         experiment.check()
+        if experiment.engine.device == "gpu":  # whether there is one, only TensorFlow can tell
+            start_tensorflow("gpu", experiment.clients_at_once)
         dataset, partition = experiment.load()
         console.print(
             f"{dataset.name}: {len(dataset.train):,} training examples over {len(partition):,} clients, "
@@ -99,21 +102,23 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
             highlight=False,
         )
         start_tensorflow(experiment.engine.device, experiment.clients_at_once)
-    except Exception:
-        _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
-        raise
-    from fedlab.run.train import train  # imports TensorFlow
+        from fedlab.run.learner import Learner  # imports TensorFlow
+        from fedlab.run.train import train
 
-    command = shlex.join(["fedlab", "train", *argv])
-    folder = RunFolder.create(output, f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
-    shown = _relative(folder.path)
-    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
-    loggers = [] if console.quiet else [RoundDisplay(experiment.num_rounds, console)]
-    summary = train(
-        experiment, dataset, partition, folder, loggers, lambda line: console.print(line, highlight=False, soft_wrap=True)
-    )
+        learner = Learner(experiment, dataset, partition)
+        command = shlex.join(["fedlab", "train", *argv])
+        folder = RunFolder.create(output, f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
+        shown = f"run folder: {_relative(folder.path)}"
+        console.print(shown, highlight=False, soft_wrap=True)
+        console.print(f"{learner.num_weights:,} weights", highlight=False)
+        loggers = [] if console.quiet else [RoundDisplay(experiment.num_rounds, console)]
+        summary = train(learner, dataset, folder, loggers)
+    finally:
+        if learner is not None:
+            learner.close()
+        _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
     _print_summary(console, summary, time.perf_counter() - started)
-    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
+    console.print(shown, highlight=False, soft_wrap=True)
     return float(summary["test_accuracy"])
 
 

@@ -59,11 +59,11 @@ class Npz(Source):
         x, y = self._inputs("x", arrays["x"]), self._labels("y", arrays["y"], arrays["x"])
         users = self._users(arrays["user_ids"], x) if "user_ids" in arrays else None
         if "x_test" not in arrays:
-            return ExampleSet(x, y, int(y.max()) + 1, users), None
+            return ExampleSet(x, y, self._num_classes(y), users), None
         x_test, y_test = self._inputs("x_test", arrays["x_test"]), self._labels("y_test", arrays["y_test"], arrays["x_test"])
         alike = x_test.dtype == x.dtype and x_test.shape[1:] == x.shape[1:]
         self._require(alike, f"x_test is {x_test.dtype} {x_test.shape}, x is {x.dtype} {x.shape}; only the first axis may differ")
-        num_classes = int(max(y.max(), y_test.max())) + 1
+        num_classes = self._num_classes(np.concatenate([y, y_test]))
         return ExampleSet(x, y, num_classes, users), ExampleSet(x_test, y_test, num_classes)
 
     def _inputs(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -82,6 +82,12 @@ class Npz(Source):
         in_range = y.min() >= 0 and y.max() < 2**31
         self._require(in_range, f"{name} must hold labels from 0 up, has {y.min()} to {y.max()}")
         return y.astype(np.int32)
+
+    def _num_classes(self, labels: np.ndarray) -> int:
+        found = np.unique(labels)
+        gaps = f"its labels are {found[0]} to {found[-1]} with {len(found)} different ones; they must be 0, 1, … without a gap"
+        self._require(found[-1] + 1 == len(found), f"{gaps}: numpy.unique(y, return_inverse=True)[1] makes them so")
+        return len(found)
 
     def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
         self._require(users.dtype.kind in "iuU", f"user_ids must hold integers or strings, not {users.dtype}")

@@ -38,15 +38,17 @@ class CompiledEngine:
                 tf.TensorSpec([None, 2], tf.int64),
                 tf.TensorSpec([2], tf.int64),
             ],
-        )
+        ).get_concrete_function()  # not the function, which warns of every trace after the fifth, also of another engine's
 
     def initialize(self, key: np.ndarray) -> State:
-        return list(tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)(tf.constant(key)))
+        function = tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)
+        return list(function.get_concrete_function(tf.TensorSpec([2], tf.int64))(tf.constant(key)))
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
         assert len(round_input.row_splits) > 1, "a round needs a client"
         r = round_input
-        new_state, metrics = self._round(state, r.indices, r.row_splits, r.order, r.keys, r.server_key)
+        arrays = [tf.constant(a) for a in (r.indices, r.row_splits, r.order, r.keys, r.server_key)]
+        new_state, metrics = self._round(state, *arrays)
         return new_state, {name: value.numpy() for name, value in zip(self._metric_names, metrics)}
 
     def close(self) -> None:

@@ -42,7 +42,8 @@ class ClassifierEvaluator:
 
         loaded = lowering.load(score)
         self._score = tf.function(
-            lambda weights, x, y: tuple(loaded(*weights, x, y)),
+            # The key decides nothing: with training=False no dropout is left but in branches of the graph that lead nowhere
+            lambda weights, x, y: tuple(loaded(*weights, x, y, key=tf.zeros([2], tf.int64))),
             autograph=False,
             input_signature=[[s for specs in weight_specs for s in specs], raw, y_spec],
         )

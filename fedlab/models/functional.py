@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, one_line
 
 KerasBuilder = Callable[[], tf.keras.Model]
 Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in order of creation
@@ -63,7 +63,7 @@ def functional_classifier(
     try:
         lifted = tff.learning.models.functional_model_from_keras(build, loss_fn=_mean_loss, input_spec=spec)
     except Exception as error:
-        raise ConfigError(f"this Keras model cannot be used in a federated process: {error}") from error
+        raise ConfigError(f"this Keras model cannot be used in a federated process: {one_line(error)}") from error
     shapes = [tuple(np.shape(w)) for w in lifted.initial_weights[0]]
     if shapes != [w.shape for w in weights[0]]:
         raise ConfigError("this Keras model creates its layers in another order than it calls them: create them in order of use.")
@@ -84,12 +84,12 @@ def _mean_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None)
     return tf.reduce_mean(example_losses(y_pred, y_true))
 
 
-@tf.function
+@tf.function(autograph=False)
 def _zero_metrics():
     return collections.OrderedDict(loss=tf.constant(0.0), correct=tf.constant(0.0), num_examples=tf.constant(0.0))
 
 
-@tf.function
+@tf.function(autograph=False)
 def _update_metrics(state, labels, batch_output, sample_weight=None):
     del sample_weight
     correct = tf.equal(tf.argmax(batch_output.predictions, 1, tf.int32), labels)
@@ -101,7 +101,7 @@ def _update_metrics(state, labels, batch_output, sample_weight=None):
     )
 
 
-@tf.function
+@tf.function(autograph=False)
 def _finalize_metrics(state):
     n = state["num_examples"]  # 0 where every client was left out: not a number, rather than a loss of 0
     return collections.OrderedDict(loss=state["loss"] / n, accuracy=state["correct"] / n, num_examples=n)

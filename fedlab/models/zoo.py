@@ -50,7 +50,8 @@ class Cnn(Spec):
 
         if len(input_shape) != 3:
             raise ConfigError(
-                f"model cnn needs images [height, width, channels], the data has {list(input_shape)}: use model=mlp."
+                f"model cnn needs images [height, width, channels], the data has {list(input_shape)}: "
+                "use model=mlp, or give x a last axis of channels."
             )
         self._check_size(min(input_shape[:2]))
         layers: list[tf.keras.layers.Layer] = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Optional
 from pydantic import NonNegativeFloat, PositiveInt
 
 from fedlab.errors import ConfigError
-from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.spec import Spec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Process(Spec):
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
 
-    def check(self, client: LocalTraining, aggregator_takes_weights: bool) -> None:
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, aggregator_takes_weights: bool) -> None:
         """Raises `ConfigError` for choices that contradict each other."""
         if self.client_weighting == "examples" and not aggregator_takes_weights:
             raise ConfigError(
@@ -63,6 +63,11 @@ class Process(Spec):
             raise ConfigError(
                 "process=fed_sgd sends one gradient over all of a client's examples: "
                 "client.local_epochs must be 1 and client.max_local_steps null, or use process=fed_avg."
+            )
+        if not self.trains_locally and not (isinstance(client_optimizer, Sgd) and client_optimizer.momentum == 0):
+            raise ConfigError(
+                "process=fed_sgd takes its step on the server and has no use for a client optimizer: "
+                "leave client_optimizer=sgd, and choose a server_optimizer."
             )
 
     def weigh_by_examples(self, aggregator_takes_weights: bool) -> bool:

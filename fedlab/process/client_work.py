@@ -55,22 +55,21 @@ def local_training(
     """Mini-batch training from the global weights, with the proximal gradient μ(w − w_global) where μ > 0."""
 
     def update(trainable, non_trainable, data, factor):
-        spec = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
-        optimizer_state = optimizer.initialize(spec)
-        if tff.learning.optimizers.LEARNING_RATE_KEY in optimizer.get_hparams(optimizer_state):
-            rate = optimizer_state[tff.learning.optimizers.LEARNING_RATE_KEY] * factor
-            optimizer_state = optimizer.set_hparams(
-                optimizer_state, collections.OrderedDict({tff.learning.optimizers.LEARNING_RATE_KEY: rate})
-            )
+        optimizer_state = optimizer.initialize(tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable))
+        hparams = optimizer.get_hparams(optimizer_state)
+        hparams[tff.learning.optimizers.LEARNING_RATE_KEY] *= factor
+        # Every variable that a loop carries costs five ops a step; the hyperparameters do not change
+        carried = collections.OrderedDict((k, v) for k, v in optimizer_state.items() if k not in hparams)
 
-        def step(x, y, weights, optimizer_state, metrics):
+        def step(x, y, weights, carried, metrics):
             gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
             if proximal_strength:
                 gradient = tuple(g + proximal_strength * (w - w0) for g, w, w0 in zip(gradient, weights, trainable))
-            optimizer_state, weights = optimizer.next(optimizer_state, weights, gradient)
-            return tuple(weights), optimizer_state, metrics
+            state = collections.OrderedDict((k, carried[k] if k in carried else hparams[k]) for k in optimizer_state)
+            state, weights = optimizer.next(state, weights, gradient)
+            return tuple(weights), collections.OrderedDict((k, state[k]) for k in carried), metrics
 
-        start = (trainable, optimizer_state, model.initialize_metrics_state())
+        start = (trainable, carried, model.initialize_metrics_state())
         trained, _, metrics = _for_each_batch(step, start, data, batch_size, max_local_steps)
         return tuple(w0 - w for w0, w in zip(trainable, trained)), metrics
 

@@ -78,7 +78,10 @@ class Adagrad(Optimizer):
 
 
 class Schedule(Spec):
-    """What the client learning rate is multiplied by in each round. `factor` takes and gives TensorFlow scalars."""
+    """What the client learning rate is multiplied by in each round. `factor` takes and gives TensorFlow scalars.
+
+    Only rounds in which somebody reports are counted.
+    """
 
     @abc.abstractmethod
     def factor(self, round_num: Any) -> Any:
@@ -105,7 +108,7 @@ class Exponential(Schedule):
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 at the first round to `final_factor` at round `decay_rounds`, and constant after it."""
+    """Half a cosine from 1 at the first round to `final_factor`, which the round after `decay_rounds` and later ones have."""
 
     decay_rounds: PositiveInt
     final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -113,5 +116,5 @@ class Cosine(Schedule):
     def factor(self, round_num: Any) -> Any:
         import tensorflow as tf
 
-        progress = tf.minimum((round_num - 1) / max(self.decay_rounds - 1, 1), 1.0)
+        progress = tf.minimum((round_num - 1) / self.decay_rounds, 1.0)
         return self.final_factor + (1 - self.final_factor) * 0.5 * (1 + tf.cos(math.pi * progress))

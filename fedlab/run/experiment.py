@@ -7,7 +7,7 @@ from typing import Annotated, Any, Callable, Optional
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator
-from fedlab.cohort import All, CohortSampler, Uniform
+from fedlab.cohort import CohortSampler, Uniform
 from fedlab.data import Source
 from fedlab.engine import EngineSpec
 from fedlab.errors import ConfigError
@@ -51,7 +51,7 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
-        self.process.check(self.client, self.aggregator.takes_weights)
+        self.process.check(self.client, self.client_optimizer, self.aggregator.takes_weights)
         self.check_clients(num_clients)
 
     def load(self) -> tuple[Dataset, Partition]:
@@ -66,19 +66,16 @@ class Experiment(Spec):
         if num_clients is None:
             return
         self.cohort.check(num_clients)
-        self.aggregator.check(self.expected_clients(num_clients))
+        self.aggregator.check(self.most_clients(num_clients))
 
-    def expected_clients(self, num_clients: Optional[int]) -> Optional[int]:
-        """How many clients compute in a round, where every round has as many; else None."""
-        if self.cohort.dropout_rate:
-            return None
-        if isinstance(self.cohort, Uniform):
-            return self.cohort.clients_per_round
-        return num_clients if isinstance(self.cohort, All) else None
+    def most_clients(self, num_clients: int) -> int:
+        """How many clients at most report in one round."""
+        return self.cohort.clients_per_round if isinstance(self.cohort, Uniform) else num_clients
 
     @property
     def clients_at_once(self) -> int:
         """Roughly how many clients there are to compute side by side, for sharing out the cores."""
         num_clients = self.partition.known_num_clients
-        expected = self.expected_clients(num_clients)
-        return expected or num_clients or 1_000
+        if isinstance(self.cohort, Uniform):
+            return self.cohort.clients_per_round
+        return num_clients or 1_000

@@ -24,9 +24,11 @@ class Interruption:
             self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.check()
 
     def check(self) -> None:
         """Raises `KeyboardInterrupt` after SIGINT, `SystemExit(143)` after SIGTERM, if one has come in."""

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -80,6 +81,44 @@ def test_a_users_own_model_and_configuration_folder(tmp_path):
     assert f"{(784 * 4 + 4) + (4 * 10 + 10):,} weights" in done.stdout
     wrong = fedlab("train", "-cd", "conf", "model=net", "+model.depth=2", cwd=tmp_path, code=2)
     assert "unexpected keyword argument 'depth'; net takes input_shape, num_classes, width." in wrong.stderr
+
+
+def test_a_users_own_configuration_folder_serves_data_show_too(tmp_path):
+    (tmp_path / "conf" / "partition").mkdir(parents=True)
+    (tmp_path / "conf" / "partition" / "mine.yaml").write_text("_target_: fedlab.partition.Iid\nnum_clients: 7\n")
+    assert "7 clients hold" in fedlab("data", "show", "-cd", "conf", "partition=mine", cwd=tmp_path).stdout
+    wrong = fedlab("data", "show", "-cd", "conf", "partition=mime", cwd=tmp_path, code=2)
+    assert "Did you mean 'mine'?" in wrong.stderr
+
+
+def test_a_model_that_draws_trains_and_equal_seeds_give_equal_bits(tmp_path):
+    options = [*FAST, "model.dropout=0.3", "aggregator=compressed", "aggregator.threshold=50"]
+    for name in ("one", "two"):
+        fedlab("train", *options, f"hydra.run.dir={name}", cwd=tmp_path)
+    losses = [json.loads((tmp_path / name / "summary.json").read_text())["test_loss"] for name in ("one", "two")]
+    assert losses[0] == losses[1]
+
+
+def test_a_users_failing_model_is_one_line_and_leaves_nothing(tmp_path):
+    (tmp_path / "broken.py").write_text("def net(input_shape, num_classes):\n    raise ValueError('oops\\nsecond line')\n")
+    options = ["model._target_=broken.net", "~model.hidden", "~model.dropout"]
+    done = fedlab("train", *options, cwd=tmp_path, code=2)
+    assert done.stderr == "fedlab train: model: ValueError: oops second line (HYDRA_FULL_ERROR=1 shows where).\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_signal_stops_the_run_and_the_sweep(tmp_path):
+    command = [sys.executable, "-m", "fedlab.cli.main", "train", "-m", *FAST, "num_rounds=400", "seed=0,1"]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in run.stdout:
+        if line.startswith("round"):
+            run.send_signal(signal.SIGINT)
+            break
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 130, out + err
+    assert "stopping after this round" in err and "Traceback" not in err
+    assert not list(tmp_path.rglob("summary.json"))
+    assert len(list(tmp_path.rglob("config.yaml"))) == 1
 
 
 def test_quiet_prints_nothing(tmp_path):

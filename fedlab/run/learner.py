@@ -1,0 +1,137 @@
+"""The model, the process and the state of one run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab import randomness
+from fedlab.engine import Engine
+from fedlab.errors import ConfigError, FedlabError, one_line
+from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_summary
+from fedlab.models import functional
+from fedlab.process import Ingredients
+from fedlab.process.client_work import ExampleSpec
+from fedlab.run.experiment import Experiment
+from fedlab.run.folder import RunFolder, replacing
+from fedlab.run.loggers import Logger, Record
+from fedlab.run.rounds import prepared_rounds
+from fedlab.types import Cohort, Dataset, Partition
+
+
+class Learner:
+    """Built from an experiment and its data; raises `FedlabError` for what cannot be built. `close` ends its engine."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
+        self.experiment, self._dataset, self.partition = experiment, dataset, partition
+        examples = dataset.train
+        shape, seed = examples.x.shape[1:], experiment.seed
+
+        def build() -> tf.keras.Model:
+            return experiment.model(shape, examples.num_classes)
+
+        self._keras = _build_model(build, int(randomness.key(seed, "initial weights")[0] % 2**32))
+        weights = functional.keras_weights(self._keras)
+        self.num_weights = sum(w.size for ws in weights for w in ws)
+        model = functional.functional_classifier(build, weights, shape, examples.num_classes)
+        parts = Ingredients(
+            model=model,
+            examples=ExampleSpec(shape, examples.x.dtype),
+            client=experiment.client,
+            client_optimizer=experiment.client_optimizer,
+            client_schedule=experiment.client_schedule,
+            server_optimizer=experiment.server_optimizer,
+            aggregator=experiment.aggregator.build(),
+            aggregator_takes_weights=experiment.aggregator.takes_weights,
+        )
+        self._engine: Engine = experiment.engine.build(experiment.process.build(parts), examples)
+        self._state = self._engine.initialize(randomness.key(seed, "initial state"))
+        self._evaluator = ClassifierEvaluator(model, examples.x.dtype, experiment.evaluation.batch_size)
+
+    @property
+    def weights(self) -> list:
+        """The global model's tensors, trainable first."""
+        names = self._engine.state_names
+        return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
+
+    def run(self, loggers: Sequence[Logger], check: Callable[[], None]) -> list[Record]:
+        """All rounds; returns their records. `check` is called where it is safe to stop, and raises to stop."""
+        experiment, records = self.experiment, []
+        rounds = prepared_rounds(
+            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, 1, experiment.num_rounds
+        )
+        try:
+            started = time.perf_counter()
+            for cohort, round_input in rounds:
+                check()
+                metrics: dict[str, Any] = {}
+                if len(cohort.clients):  # nobody reports: the model stays as it is
+                    self._state, metrics = self._engine.next(self._state, round_input)
+                seconds = time.perf_counter() - started
+                record = self._record(cohort, metrics, seconds)
+                if cohort.round % experiment.eval_every == 0 or cohort.round == experiment.num_rounds:
+                    scores = self._evaluator.scores(self.weights, self._dataset.test).summary()
+                    record.update({f"test_{name}": value for name, value in scores.items()})
+                records.append(record)
+                for logger in loggers:
+                    logger.log(record)
+                if not np.isfinite(record.get("test_loss", 0.0)):
+                    raise FedlabError(
+                        f"round {cohort.round}: the test loss is {record['test_loss']}, the model has diverged: "
+                        "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
+                    )
+                started = time.perf_counter()
+        finally:
+            for logger in loggers:
+                logger.close()
+        return records
+
+    def _record(self, cohort: Cohort, metrics: dict[str, Any], seconds: float) -> Record:
+        """One line of metrics.jsonl. Dropped clients were sent the model and returned nothing."""
+        sent, returned = len(cohort.clients) + len(cohort.dropped), len(cohort.clients)
+        record = {
+            "round": cohort.round,
+            "seconds": round(seconds, 6),
+            "num_clients": returned,
+            "num_dropped": len(cohort.dropped),
+            "bytes_down": sent * self._engine.bytes_down,
+            "bytes_up": returned * self._engine.bytes_up,
+        }
+        names = {"client_work/train/": "train_", "client_work/": "", "finalizer/": "server_"}
+        for path, value in metrics.items():
+            prefix = next((p for p in names if path.startswith(p)), "")
+            record[names.get(prefix, "") + path[len(prefix) :]] = value.item() if np.ndim(value) == 0 else value.tolist()
+        return record
+
+    def final_figures(self) -> dict[str, float]:
+        """Test loss and accuracy of the final model, and the spread of its accuracy over clients."""
+        figures = {f"test_{k}": v for k, v in self._evaluator.scores(self.weights, self._dataset.test).summary().items()}
+        if self.experiment.evaluation.per_client:
+            scores = self._evaluator.scores(self.weights, self._dataset.train)
+            figures.update(client_summary(client_accuracies(scores, self.partition)))
+        return figures
+
+    def save(self, folder: RunFolder) -> None:
+        """The final model as a Keras file: inputs are floats, [0, 1] for images; outputs are logits."""
+        count = len(self._keras.trainable_variables)
+        weights = [np.asarray(w) for w in self.weights]
+        functional.set_keras_weights(self._keras, (tuple(weights[:count]), tuple(weights[count:])))
+        with replacing(folder.model) as partial:
+            self._keras.save(partial)
+
+    def close(self) -> None:
+        """Ends what the engine has started."""
+        self._engine.close()
+
+
+def _build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
+    """The model, with whatever a user's own function raises worded as a mistake in the configuration."""
+    try:
+        return functional.initial_keras_model(build, seed)
+    except FedlabError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"model: {type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where).") from error
