@@ -114,7 +114,7 @@ class TestKrum:
         assert np.array_equal(applied(stacked.krum(2, 1), given), numpy_krum(given, 2, 1))
         assert any(np.array_equal(applied(stacked.krum(2, 1), given), one) for one in good)
 
-    @pytest.mark.parametrize("f, m, clients", [(0, 1, 3), (1, 1, 5), (2, 5, 7), (1, 4, 5), (0, 3, 3), (1, 3, None), (9, 1, None)])
+    @pytest.mark.parametrize("f, m, clients", [(0, 1, 3), (1, 1, 5), (2, 5, 7), (1, 4, 5), (0, 3, 3), (1, 3, 50)])
     def test_check_accepts(self, f, m, clients):
         Krum(num_byzantine=f, num_selected=m).check(clients)
 

@@ -191,15 +191,21 @@ class TestFedSgd:
     @pytest.mark.parametrize("client", [LocalTraining(local_epochs=2), LocalTraining(max_local_steps=1)])
     def test_refuses_what_it_would_ignore(self, client):
         with pytest.raises(ConfigError, match="one gradient over all"):
-            FedSgd().check(client, True)
-        FedAvg().check(client, True)
+            FedSgd().check(client, Sgd(learning_rate=0.1), True)
+        FedAvg().check(client, Sgd(learning_rate=0.1), True)
+
+    @pytest.mark.parametrize("optimizer", [Adam(learning_rate=0.1), Sgd(learning_rate=0.1, momentum=0.9)], ids=repr)
+    def test_refuses_a_client_optimizer_that_it_would_ignore(self, optimizer):
+        with pytest.raises(ConfigError, match="choose a server_optimizer"):
+            FedSgd().check(LocalTraining(), optimizer, True)
+        FedAvg().check(LocalTraining(), optimizer, True)
 
 
 class TestWeighting:
     def test_by_examples_is_refused_where_the_aggregator_ignores_it(self):
         with pytest.raises(ConfigError, match="client_weighting=uniform"):
-            FedAvg(client_weighting="examples").check(LocalTraining(), CoordinateMedian.takes_weights)
-        FedAvg(client_weighting="examples").check(LocalTraining(), Mean.takes_weights)
+            FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), CoordinateMedian.takes_weights)
+        FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), Mean.takes_weights)
 
 
 class TestSchedules:
@@ -212,8 +218,8 @@ class TestSchedules:
             (Exponential(decay_rate=0.25, decay_rounds=2, staircase=False), [1, 0.5, 0.25, 0.125, 0.0625]),
             (Exponential(decay_rate=1.0), [1, 1, 1, 1, 1]),
             # (1 + cos(π p)) / 2 at p = 0, ¼, ½, ¾, 1
-            (Cosine(decay_rounds=5), [1, (2 + np.sqrt(2)) / 4, 0.5, (2 - np.sqrt(2)) / 4, 0]),
-            (Cosine(decay_rounds=3, final_factor=0.2), [1, 0.6, 0.2, 0.2, 0.2]),
+            (Cosine(decay_rounds=4), [1, (2 + np.sqrt(2)) / 4, 0.5, (2 - np.sqrt(2)) / 4, 0]),
+            (Cosine(decay_rounds=2, final_factor=0.2), [1, 0.6, 0.2, 0.2, 0.2]),
         ],
         ids=repr,
     )
@@ -223,7 +229,7 @@ class TestSchedules:
 
     @pytest.mark.parametrize(
         "schedule, factors",
-        [(Exponential(decay_rate=0.5), [1, 0.5, 0.25]), (Cosine(decay_rounds=3, final_factor=0.5), [1, 0.75, 0.5])],
+        [(Exponential(decay_rate=0.5), [1, 0.5, 0.25]), (Cosine(decay_rounds=2, final_factor=0.5), [1, 0.75, 0.5])],
     )
     def test_is_what_clients_train_with(self, lab, by_hand, schedule, factors):
         examples, inputs = lab.examples(), lab.inputs(3)

@@ -1,0 +1,233 @@
+"""Whole runs: the same seed gives the same bits, and what is left in the folder says what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedlab.aggregation import Mean
+from fedlab.cohort import All, Poisson, Uniform
+from fedlab.data import Npz
+from fedlab.engine import Compiled
+from fedlab.errors import FedlabError
+from fedlab.evaluation import Evaluation
+from fedlab.models import Mlp
+from fedlab.partition import Quantity
+from fedlab.process import FedAvg, LocalTraining
+from fedlab.process.optimizers import Constant, Sgd
+from fedlab.run.experiment import Experiment
+from fedlab.run.folder import RunFolder
+from fedlab.run.learner import Learner
+from fedlab.run.train import train
+
+NUM_CLIENTS, NUM_ROUNDS = 5, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    folder: RunFolder
+    experiment: Experiment
+    partition: Any
+    test: Any
+    summary: dict
+    records: list  # the lines of metrics.jsonl
+    model: tf.keras.Model  # from model.keras
+
+
+class Keep:
+    """A logger that keeps what it is told."""
+
+    def __init__(self):
+        self.records, self.closed = [], 0
+
+    def log(self, record):
+        self.records.append(record)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory):
+    """Images of four classes that can be learnt, but not perfectly."""
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (4, 6, 6, 1))
+
+    def draw(n):
+        y = rng.integers(0, 4, n)
+        return np.clip(centres[y] + rng.normal(0, 120, (n, 6, 6, 1)), 0, 255).astype(np.uint8), y
+
+    (x, y), (x_test, y_test) = draw(60), draw(97)
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    np.savez(path, x=x, y=y, x_test=x_test, y_test=y_test)
+    return Npz(path=str(path))
+
+
+@pytest.fixture(scope="module")
+def run_of(npz, tmp_path_factory, tensorflow):
+    """Trains to the end with the given options in place of the usual ones."""
+
+    def run(logger=None, folder=None, **options) -> Run:
+        usual = dict(
+            seed=3,
+            num_rounds=NUM_ROUNDS,
+            data=npz,
+            partition=Quantity(num_clients=NUM_CLIENTS, sigma=1.0),
+            cohort=Uniform(clients_per_round=4, dropout_rate=0.3),
+            model=Mlp(hidden=(8,), dropout=0.3),
+            process=FedAvg(),
+            client=LocalTraining(batch_size=5, local_epochs=2),
+            client_optimizer=Sgd(learning_rate=0.1),
+            client_schedule=Constant(),
+            server_optimizer=Sgd(learning_rate=1.0),
+            aggregator=Mean(),
+            engine=Compiled(),
+            evaluation=Evaluation(batch_size=40),
+        )
+        experiment = Experiment(**{**usual, **options})
+        experiment.check()
+        dataset, partition = experiment.load()
+        folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run", "seed: 3\n")
+        learner = Learner(experiment, dataset, partition)
+        try:
+            summary = train(learner, dataset, folder, [logger] if logger else [])
+        finally:
+            learner.close()
+        records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        model = tf.keras.models.load_model(folder.model)
+        return Run(folder, experiment, partition, dataset.test, summary, records, model)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def once(run_of):
+    return run_of()
+
+
+def without_seconds(record):
+    return {name: value for name, value in record.items() if "seconds" not in name}
+
+
+class TestSeeds:
+    def test_the_same_seed_gives_the_same_bits(self, once, run_of, lab):
+        again = run_of()
+        assert lab.same_bits(once.model.get_weights(), again.model.get_weights())
+        assert [without_seconds(r) for r in once.records] == [without_seconds(r) for r in again.records]
+        assert without_seconds(once.summary) == without_seconds(again.summary)
+
+    def test_seed_0_is_another_seed(self, once, run_of, lab):
+        other = run_of(seed=0)
+        assert all(not np.array_equal(a, b) for a, b in zip(once.model.get_weights(), other.model.get_weights()))
+        assert once.partition.sizes.tolist() != other.partition.sizes.tolist()
+        assert once.records[-1]["test_loss"] != other.records[-1]["test_loss"]
+
+
+class TestWhatIsLeft:
+    def test_the_saved_model_scores_what_the_summary_says(self, once):
+        logits = once.model.predict(once.test.x.astype(np.float32) / 255, verbose=0)
+        assert once.summary["test_accuracy"] == np.mean(logits.argmax(1) == once.test.y)
+        p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        loss = -p[np.arange(len(logits)), once.test.y].mean()
+        assert once.summary["test_loss"] == pytest.approx(loss, rel=1e-5)  # float32 on both sides, here without care for rounding
+
+    def test_the_last_round_is_the_summary(self, once):
+        for name in ("test_loss", "test_accuracy"):
+            assert once.records[-1][name] == once.summary[name]
+
+    def test_the_folder_holds_everything_and_nothing_half_written(self, once):
+        names = {p.name for p in once.folder.path.iterdir()}
+        files = {"config.yaml", "metrics.jsonl", "summary.json", "model.keras", "curves.png", "partition.png", "tensorboard"}
+        assert names == files
+        for name in ("curves.png", "partition.png"):
+            assert (once.folder.path / name).read_bytes().startswith(b"\x89PNG")
+        assert list(once.folder.tensorboard.iterdir())
+        assert json.loads(once.folder.summary.read_text()) == once.summary
+
+    def test_there_is_a_record_per_round(self, once):
+        assert [r["round"] for r in once.records] == list(range(1, NUM_ROUNDS + 1))
+        assert all(r["seconds"] > 0 for r in once.records)
+        assert once.summary["num_rounds"] == NUM_ROUNDS and once.summary["num_clients"] == NUM_CLIENTS
+        assert once.summary["num_weights"] == (36 + 1) * 8 + (8 + 1) * 4
+
+    def test_dropped_clients_are_counted_and_send_nothing(self, once):
+        weights = 4 * once.summary["num_weights"]
+        for record in once.records:
+            cohort = once.experiment.cohort(NUM_CLIENTS, once.experiment.seed, record["round"])
+            assert (record["num_clients"], record["num_dropped"]) == (len(cohort.clients), len(cohort.dropped))
+            # Scalars besides the weights: the learning-rate factor; weight, loss, correct, examples, non-finite
+            assert record["bytes_down"] == 4 * (weights + 4)
+            assert record["bytes_up"] == len(cohort.clients) * (weights + 5 * 4)
+            held = once.partition.sizes[cohort.clients].sum()
+            assert record.get("train_num_examples", 0) == 2 * held
+        assert sum(r["num_dropped"] for r in once.records) > 0
+        for way in ("up", "down"):
+            assert once.summary[f"bytes_{way}_total"] == sum(r[f"bytes_{way}"] for r in once.records)
+
+    def test_training_learns_something(self, once):
+        assert once.records[-1]["test_loss"] < once.records[0]["test_loss"]
+        assert once.summary["test_accuracy"] > 0.5  # of four classes
+
+    def test_client_accuracies_are_those_on_their_own_examples(self, once):
+        train_set, _ = once.experiment.load()
+        correct = once.model.predict(train_set.train.x.astype(np.float32) / 255, verbose=0).argmax(1) == train_set.train.y
+        each = [correct[i].mean() for i in once.partition.indices]
+        assert once.summary["client_accuracy_mean"] == pytest.approx(np.mean(each), abs=1e-12)
+        assert once.summary["client_accuracy_worst"] == min(each)
+        assert once.summary["client_accuracy_p10"] == pytest.approx(np.percentile(each, 10), abs=1e-12)
+
+
+def test_an_empty_cohort_leaves_the_model_as_it_is(run_of):
+    """And is evaluated, logged and counted like any other round; here most are empty, the last among them."""
+    logger = Keep()
+    run = run_of(logger, cohort=Poisson(sampling_rate=0.1), seed=1)
+    empty = [r["round"] for r in run.records if r["num_clients"] == 0]
+    assert 0 < len(empty) < NUM_ROUNDS
+    for before, record in zip(run.records, run.records[1:]):
+        same = before["test_loss"] == record["test_loss"]
+        assert same == (record["round"] in empty)
+    for record in run.records:
+        assert ("train_loss" in record) == (record["round"] not in empty)
+        assert record["num_clients"] or (record["bytes_up"], record["bytes_down"]) == (0, 0)
+    assert len(logger.records) == NUM_ROUNDS and logger.closed == 1
+
+
+@pytest.mark.slow
+def test_evaluation_every_few_rounds_and_at_the_end(run_of, once):
+    run = run_of(eval_every=4, evaluation=Evaluation(batch_size=7, per_client=False))
+    assert [r["round"] for r in run.records if "test_loss" in r] == [4, NUM_ROUNDS]
+    assert not [name for name in run.summary if name.startswith("client_")]
+    # Neither how often nor in what batches is evaluated changes what is learnt
+    assert run.records[-1]["test_accuracy"] == once.records[-1]["test_accuracy"]
+    assert run.records[-1]["test_loss"] == pytest.approx(once.records[-1]["test_loss"], rel=1e-6)
+
+
+def test_a_run_that_diverges_ends_with_an_error_that_names_the_round(run_of, tmp_path):
+    folder, logger = RunFolder.create(tmp_path / "run", ""), Keep()
+    with pytest.raises(FedlabError, match=r"round \d+: the test loss is (nan|inf).*lower .*learning_rate") as caught:
+        run_of(logger, folder, server_optimizer=Sgd(learning_rate=1e38), cohort=All())
+    assert "\n" not in str(caught.value)
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in folder.metrics.read_text().splitlines()]
+    assert f"round {len(lines)}:" in str(caught.value) and lines[-1]["test_loss"] is None
+    assert logger.closed == 1
+    assert not folder.summary.exists() and not folder.model.exists() and not list(folder.path.glob(".partial-*"))
+
+
+@pytest.mark.slow
+def test_a_users_function_is_saved_too(run_of):
+    """Built with Keras' functional interface, which our own models do not use."""
+
+    def my_model(input_shape, num_classes):
+        image = tf.keras.Input(input_shape)
+        flat = tf.keras.layers.Flatten()(image)
+        hidden = tf.keras.layers.Dense(6, activation="relu")(flat)
+        return tf.keras.Model(image, tf.keras.layers.Dense(num_classes)(tf.keras.layers.Concatenate()([flat, hidden])))
+
+    run = run_of(model=my_model, num_rounds=2)
+    logits = run.model.predict(run.test.x.astype(np.float32) / 255, verbose=0)
+    assert run.summary["test_accuracy"] == np.mean(logits.argmax(1) == run.test.y)
