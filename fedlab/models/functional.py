@@ -60,14 +60,32 @@ def functional_classifier(
     output is not [batch, num_classes].
     """
     spec = (tf.TensorSpec([None, *input_shape], tf.float32), tf.TensorSpec([None], tf.int32))
+    if any(isinstance(layer, tf.keras.layers.BatchNormalization) for layer in build().submodules):
+        raise ConfigError(
+            "this Keras model has batch normalization, whose statistics cannot be federated: use layer or group normalization."
+        )
+
+    def build_with_weights() -> tf.keras.Model:
+        model = build()
+        if tf.executing_eagerly():
+            set_keras_weights(model, weights)
+        return model
+
     try:
-        lifted = tff.learning.models.functional_model_from_keras(build, loss_fn=_mean_loss, input_spec=spec)
+        lifted = tff.learning.models.functional_model_from_keras(build_with_weights, loss_fn=_mean_loss, input_spec=spec)
+        # TFF lists weights as they are created, Keras as they are used
+        in_order = all(np.array_equal(a, b) for ws, own in zip(lifted.initial_weights, weights) for a, b in zip(ws, own))
+        if not in_order:
+            raise ConfigError(
+                "this Keras model creates its layers in another order than it calls them: create them in order of use."
+            )
+        with tf.Graph().as_default():
+            x = tf.compat.v1.placeholder(tf.float32, spec[0].shape)
+            output = tuple(lifted.predict_on_batch(weights, x, training=False).shape)
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"this Keras model cannot be used in a federated process: {one_line(error)}") from error
-    shapes = [tuple(np.shape(w)) for w in lifted.initial_weights[0]]
-    if shapes != [w.shape for w in weights[0]]:
-        raise ConfigError("this Keras model creates its layers in another order than it calls them: create them in order of use.")
-    output = build().output_shape
     if output != (None, num_classes):
         raise ConfigError(f"the model returns {output}, but {num_classes} classes need logits of shape (None, {num_classes}).")
     return tff.learning.models.FunctionalModel(

@@ -56,7 +56,8 @@ def local_training(
 
     def update(trainable, non_trainable, data, factor):
         optimizer_state = optimizer.initialize(tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable))
-        hparams = optimizer.get_hparams(optimizer_state)
+        # Tensors, because TFF's Adam raises a float beta to the power of its int step only if it is one
+        hparams = tf.nest.map_structure(tf.convert_to_tensor, optimizer.get_hparams(optimizer_state))
         hparams[tff.learning.optimizers.LEARNING_RATE_KEY] *= factor
         # Every variable that a loop carries costs five ops a step; the hyperparameters do not change
         carried = collections.OrderedDict((k, v) for k, v in optimizer_state.items() if k not in hparams)
