@@ -21,6 +21,8 @@ from fedlab.cli import explain
 from fedlab.errors import ConfigError
 from fedlab.run.experiment import Experiment
 
+SEVERAL = ("logger",)  # stages of which a run may have several
+
 
 def config_dir() -> pathlib.Path:
     """Where the shipped YAML files are: inside the package when installed from a wheel, beside it in a checkout."""
@@ -72,16 +74,21 @@ def build_experiment(config: DictConfig) -> Experiment:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
-    stages = {str(k): build(config, str(k)) for k in config if k not in plain}
+    stages = {str(k): build_all(config, str(k)) if k in SEVERAL else build(config, str(k)) for k in config if k not in plain}
     return _construct(Experiment, {**plain, **stages}, "")
 
 
-def build(config: DictConfig, stage: str) -> Any:
-    """What the node `stage` of `config` names in `_target_`: a `Spec`, or a user's own function with its options filled in.
+def build_all(config: DictConfig, stage: str) -> dict[str, Any]:
+    """What each node below `stage` names, for a stage of which a run may have several, such as loggers."""
+    return {str(name): build(config[stage], str(name), f"{stage}.{name}") for name in config[stage]}
 
-    Raises `ConfigError` in one line that names the key, the value, and what is allowed.
+
+def build(config: DictConfig, name: str, stage: Optional[str] = None) -> Any:
+    """What the node `name` of `config` names in `_target_`: a `Spec`, or a user's own function with its options filled in.
+
+    Raises `ConfigError` in one line that names the key, the value, and what is allowed. `stage`: where the node is in the whole.
     """
-    node = config.get(stage)
+    node, stage = config.get(name), stage or name
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{stage} must say what to build in {stage}._target_: choose one with {stage}=NAME.")
     try:

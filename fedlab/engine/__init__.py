@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, Optional, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Protocol
 
 import numpy as np
 from pydantic import PositiveInt
@@ -41,6 +41,7 @@ class Engine(Protocol):
     state_names: list[tuple[str, ...]]  # the path of each tensor of the state, e.g. ("global_model_weights", "trainable", "0")
     bytes_down: int  # what the server sends to one client in a round
     bytes_up: int  # what one client sends back
+    seconds: dict[str, float]  # what building it took: "lowering" and "tracing", where there are such phases
 
     def initialize(self, key: np.ndarray) -> State:
         """The state before the first round; `key` int64 [2] decides what is drawn for it."""
@@ -59,6 +60,7 @@ class EngineSpec(Spec):
     """Options of an engine."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where TensorFlow sees one
+    reproducible: ClassVar[bool] = True  # the same seed gives the same bits
 
     @abc.abstractmethod
     def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
@@ -82,6 +84,7 @@ class Tff(EngineSpec):
     """TFF's own runtime, as the reference the other engines are held to. CPU only; what a graph draws at random is TFF's."""
 
     device: Literal["auto", "cpu"] = "auto"
+    reproducible: ClassVar[bool] = False
 
     def build(self, process: tff.templates.IterativeProcess, examples: ExampleSet) -> Engine:
         from fedlab.engine.reference import TffEngine

@@ -33,6 +33,7 @@ class TffEngine:
         self.state_names = [path for path, _ in lowering.leaves(self._state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(metrics_type)]
         self.bytes_down, self.bytes_up = lowering.bytes_moved(process)
+        self.seconds: dict[str, float] = {}  # TFF compiles with the first round
         # TFF starts a worker process with the first call, and leaves it running when Python exits
         self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
 

@@ -15,6 +15,8 @@ from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner
 from fedlab.process import LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.run.checkpointing import Checkpointing
+from fedlab.run.loggers import LoggerSpec
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
@@ -37,6 +39,8 @@ class Experiment(Spec):
     aggregator: Aggregator
     engine: EngineSpec
     evaluation: Evaluation
+    checkpoint: Checkpointing = Checkpointing()
+    logger: dict[str, LoggerSpec] = {}
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from typing import Any, Callable, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from fedlab import randomness
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.metrics import Record
 from fedlab.engine import Engine
 from fedlab.errors import ConfigError, FedlabError, one_line
 from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_summary
@@ -16,8 +19,6 @@ from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.experiment import Experiment
-from fedlab.run.folder import RunFolder, replacing
-from fedlab.run.loggers import Logger, Record
 from fedlab.run.rounds import prepared_rounds
 from fedlab.types import Cohort, Dataset, Partition
 
@@ -49,6 +50,7 @@ class Learner:
         )
         self._engine: Engine = experiment.engine.build(experiment.process.build(parts), examples)
         self._state = self._engine.initialize(randomness.key(seed, "initial state"))
+        self.seconds = {**self._engine.seconds, "training": 0.0, "evaluation": 0.0}  # per phase
         self._evaluator = ClassifierEvaluator(model, examples.x.dtype, experiment.evaluation.batch_size)
 
     @property
@@ -57,37 +59,47 @@ class Learner:
         names = self._engine.state_names
         return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
 
-    def run(self, loggers: Sequence[Logger], check: Callable[[], None]) -> list[Record]:
-        """All rounds; returns their records. `check` is called where it is safe to stop, and raises to stop."""
-        experiment, records = self.experiment, []
+    @property
+    def state(self) -> list:
+        """The whole state of the process: immutable tensors, in the engine's order."""
+        return self._state
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Goes on from a saved `state`. Raises `FedlabError` where it belongs to another process."""
+        saved, needed = ([(str(np.asarray(t).dtype), tuple(t.shape)) for t in tensors] for tensors in (state, self._state))
+        if saved != needed:
+            raise FedlabError("the checkpoint belongs to another model or process than this run's.")
+        self._state = [tf.constant(tensor) for tensor in state]
+
+    def rounds(self, first: int) -> Iterator[Record]:
+        """Computes rounds `first` to the last and yields the record of each. Between two of them it is safe to stop."""
+        experiment = self.experiment
         rounds = prepared_rounds(
-            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, 1, experiment.num_rounds
+            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, first, experiment.num_rounds
         )
-        try:
+        started = time.perf_counter()
+        for cohort, round_input in rounds:
+            metrics: dict[str, Any] = {}
+            if len(cohort.clients):  # nobody reports: the model stays as it is
+                self._state, metrics = self._engine.next(self._state, round_input)
+            seconds = time.perf_counter() - started
+            self.seconds["training"] += seconds
+            record = self._record(cohort, metrics, seconds)
+            if cohort.round % experiment.eval_every == 0 or cohort.round == experiment.num_rounds:
+                record.update(self._test_scores())
+            yield record
+            if not np.isfinite(record.get("test_loss", 0.0)):
+                raise FedlabError(
+                    f"round {cohort.round}: the test loss is {record['test_loss']}, the model has diverged: "
+                    "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
+                )
             started = time.perf_counter()
-            for cohort, round_input in rounds:
-                check()
-                metrics: dict[str, Any] = {}
-                if len(cohort.clients):  # nobody reports: the model stays as it is
-                    self._state, metrics = self._engine.next(self._state, round_input)
-                seconds = time.perf_counter() - started
-                record = self._record(cohort, metrics, seconds)
-                if cohort.round % experiment.eval_every == 0 or cohort.round == experiment.num_rounds:
-                    scores = self._evaluator.scores(self.weights, self._dataset.test).summary()
-                    record.update({f"test_{name}": value for name, value in scores.items()})
-                records.append(record)
-                for logger in loggers:
-                    logger.log(record)
-                if not np.isfinite(record.get("test_loss", 0.0)):
-                    raise FedlabError(
-                        f"round {cohort.round}: the test loss is {record['test_loss']}, the model has diverged: "
-                        "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
-                    )
-                started = time.perf_counter()
-        finally:
-            for logger in loggers:
-                logger.close()
-        return records
+
+    def _test_scores(self) -> dict[str, float]:
+        started = time.perf_counter()
+        scores = self._evaluator.scores(self.weights, self._dataset.test).summary()
+        self.seconds["evaluation"] += time.perf_counter() - started
+        return {f"test_{name}": value for name, value in scores.items()}
 
     def _record(self, cohort: Cohort, metrics: dict[str, Any], seconds: float) -> Record:
         """One line of metrics.jsonl. Dropped clients were sent the model and returned nothing."""
@@ -99,6 +111,7 @@ class Learner:
             "num_dropped": len(cohort.dropped),
             "bytes_down": sent * self._engine.bytes_down,
             "bytes_up": returned * self._engine.bytes_up,
+            "weights_hash": weights_hash(self.weights),
         }
         names = {"client_work/train/": "train_", "client_work/": "", "finalizer/": "server_"}
         for path, value in metrics.items():
@@ -108,7 +121,7 @@ class Learner:
 
     def final_figures(self) -> dict[str, float]:
         """Test loss and accuracy of the final model, and the spread of its accuracy over clients."""
-        figures = {f"test_{k}": v for k, v in self._evaluator.scores(self.weights, self._dataset.test).summary().items()}
+        figures = self._test_scores()
         if self.experiment.evaluation.per_client:
             scores = self._evaluator.scores(self.weights, self._dataset.train)
             figures.update(client_summary(client_accuracies(scores, self.partition)))
@@ -125,6 +138,14 @@ class Learner:
     def close(self) -> None:
         """Ends what the engine has started."""
         self._engine.close()
+
+
+def weights_hash(weights: Sequence[Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 over all tensors' bytes: equal for equal bits, in practice only for them."""
+    digest = hashlib.sha256()
+    for tensor in weights:
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()[:16]
 
 
 def _build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
