@@ -77,11 +77,12 @@ class replacing:
         return self._partial
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            _to_disk(self._partial)
-            os.replace(self._partial, self._path)
-            _to_disk(self._path.parent)
-        else:
+        try:
+            if kind is None:
+                _to_disk(self._partial)
+                os.replace(self._partial, self._path)
+                _to_disk(self._path.parent)
+        finally:
             self._partial.unlink(missing_ok=True)
 
 
