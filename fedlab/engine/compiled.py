@@ -18,9 +18,12 @@ from fedlab.types import ExampleSet
 class CompiledEngine:
     """Runs a lowered process over examples that stay on the device."""
 
+    observed = None
+
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
+        assert not self._lowered.secure_leaves, "sums that are to be secure need an engine that runs a protocol"
         self.seconds = {"lowering": time.perf_counter() - started}
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         self._parallel = parallel_clients or (1 if on_gpu else len(os.sched_getaffinity(0)))

@@ -25,6 +25,8 @@ _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side
 class TffEngine:
     """Feeds each client's examples to `process.next` as a `tf.data.Dataset` of one element."""
 
+    observed = None
+
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet):
         self._process = process
         self._examples = examples
