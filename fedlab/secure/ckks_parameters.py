@@ -4,17 +4,17 @@ A ciphertext of degree N holds N/2 numbers and weighs 2 · N · (bits of the mod
 bits = log2(clients · largest value · scale) + 2, one for the sign and one to spare. Beside it stands one more prime, which
 TenSEAL wants for keys and no ciphertext carries. The sum of all their bits is what security allows (`MOST_BITS`).
 
-A decrypted sum is off by noise of standard deviation σ · √(N/2 · clients) / scale, where a fresh ciphertext's σ is 3.2 under the
-secret key and √(N/18 + 3.2²) under the public one. `NOISE_BOUND` of them must fit into half the precision asked for; the other half goes to
-rounding the decrypted sum (see docs/security.md). Measured with TenSEAL 0.3.18, degrees 2,048 to 32,768: σ = 3.2 to 3.4, and within
-6 % of √(N/18).
+A decrypted sum is off by noise of standard deviation σ · √(N/2 · clients) / scale, where a fresh ciphertext's σ is 3.4 under the
+secret key and √(N/18 + 3.4²) under the public one. `NOISE_BOUND` of them must fit into half the precision asked for; the other
+half goes to rounding the decrypted sum (see docs/security.md). Measured with TenSEAL 0.3.18 at degrees of 2,048 to 32,768: 3.2 to
+3.4, and within 6 % of √(N/18).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal, Optional, Sequence
+from typing import Literal, Sequence
 
 from fedlab.errors import ConfigError
 
@@ -92,16 +92,16 @@ def chosen(
             f"{MOST_PRIME_BITS} bits."
         )
     if sum(bit_sizes) > MOST_BITS[degree]:
-        advice: Optional[int] = next((d for d, most in MOST_BITS.items() if sum(bit_sizes) <= most), None)
+        advice = next((d for d, most in MOST_BITS.items() if sum(bit_sizes) <= most), None)
         raise ConfigError(
-            f"secure.coeff_mod_bit_sizes={list(bit_sizes)} add up to {sum(bit_sizes)} bits, but degree {degree} is safe at 128 bits "
-            f"with at most {MOST_BITS[degree]}: use fewer bits{f' or poly_modulus_degree={advice}' if advice else ''}."
+            f"secure.coeff_mod_bit_sizes={list(bit_sizes)} add up to {sum(bit_sizes)} bits, but degree {degree} is safe at "
+            f"128 bits with at most {MOST_BITS[degree]}: use fewer bits{f' or poly_modulus_degree={advice}' if advice else ''}."
         )
     parameters = Parameters(degree, tuple(bit_sizes), math.log2(global_scale), encryption)
     if _needed_bits(largest, num_clients, parameters.scale_bits) > parameters.modulus_bits:
         raise ConfigError(
-            f"secure.coeff_mod_bit_sizes={list(bit_sizes)} leave {parameters.modulus_bits} bits for the sum of {num_clients} clients "
-            f"within ±{largest:g} at scale 2^{parameters.scale_bits:g}, which takes "
+            f"secure.coeff_mod_bit_sizes={list(bit_sizes)} leave {parameters.modulus_bits} bits for the sum of {num_clients} "
+            f"clients within ±{largest:g} at scale 2^{parameters.scale_bits:g}, which takes "
             f"{math.ceil(_needed_bits(largest, num_clients, parameters.scale_bits))}: lower global_scale or clip_range."
         )
     if 2 * parameters.noise(num_clients) > precision:

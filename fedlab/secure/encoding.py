@@ -50,9 +50,10 @@ class Encoding:
         if most < 0 or (fractional_bits or 0) > most:
             wanted = 0 if fractional_bits is None else fractional_bits
             advice = "secure.bits=64, " if bits == 32 else ""
+            advice += f"secure.fractional_bits={most} or fewer, " if most >= 0 else ""
             raise ConfigError(
-                f"the sum of {most_clients} clients within ±{clip_range:g} with {wanted} fractional bits overflows {bits} bits: set "
-                f"{advice}{f'secure.fractional_bits={most} or fewer, ' if most >= 0 else ''}or a smaller secure.clip_range."
+                f"the sum of {most_clients} clients within ±{clip_range:g} with {wanted} fractional bits overflows {bits} "
+                f"bits: set {advice}or a smaller secure.clip_range."
             )
         self.fractional_bits = most if fractional_bits is None else fractional_bits
         words = [bits if t.is_float else _integer_bits(t.largest_integer, most_clients) for t in layout.tensors]

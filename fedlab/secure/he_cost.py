@@ -42,7 +42,8 @@ class HeCost:
                 f"scale 2^{p.scale_bits:g}, {p.encryption.replace('_', ' ')}, 128-bit security",
                 f"slots             {p.num_slots:,} values per ciphertext",
                 f"ciphertexts       {self.num_ciphertexts:,} per client, for {self.num_values:,} values",
-                f"upload            {self.megabytes_per_client:,.2f} MB per client ({self.megabytes_per_client / plain:.1f} × float32)",
+                f"upload            {self.megabytes_per_client:,.2f} MB per client, "
+                f"{self.megabytes_per_client / plain:.1f} times float32",
                 f"round, up         {self.megabytes_up:,.2f} MB from {self.num_clients:,} clients and the key holder",
                 f"round, down       {self.megabytes_down:,.2f} MB to the key holder",
                 f"precision         {self.precision:.1e} of each value of the sum (noise {self.noise:.1e}, the rest rounding)",

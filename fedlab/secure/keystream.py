@@ -31,8 +31,9 @@ def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]
 
     def mask(piece: tuple[int, int, type]) -> None:
         start, stop, word = piece
-        words, stream = buffer[start:stop].view(word), bytearray(stop - start)
-        keystream = np.frombuffer(stream, word)
+        stream = bytearray(stop - start)
+        words: np.ndarray = buffer[start:stop].view(word)
+        keystream: np.ndarray = np.frombuffer(stream, word)
         for key, sign in masks:
             counter = (start // BLOCK_BYTES).to_bytes(BLOCK_BYTES, "big")
             Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update_into(_ZEROS[: len(stream)], stream)

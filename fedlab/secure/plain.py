@@ -41,7 +41,7 @@ class PlainSum(Protocol):
         transcript: Transcript,
     ) -> Outcome:
         gone = (self._draw_dropouts(clients, round) if dropouts is None else dropouts).without_input
-        totals = [np.zeros(t.shape, np.float64 if t.is_float else np.int64) for t in self.layout.tensors]
+        totals: list[np.ndarray] = [np.zeros(t.shape, np.float64 if t.is_float else np.int64) for t in self.layout.tensors]
         included = []
         for client, arrays in pair(clients, contributions):
             self.layout.check(arrays)

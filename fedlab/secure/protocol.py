@@ -129,6 +129,7 @@ class Protocol(abc.ABC):
 
     def close(self) -> None:
         """Ends whatever the protocol started."""
+        return None  # most start nothing
 
     def __enter__(self) -> Protocol:
         return self

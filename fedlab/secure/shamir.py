@@ -1,4 +1,4 @@
-"""Shamir's secret sharing (Shamir 1979) over the integers modulo a prime: any `threshold` shares give the secret, fewer nothing."""
+"""Secret sharing (Shamir 1979) over the integers modulo a prime: `threshold` shares give the secret, fewer give nothing."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from typing import Callable, List
 
 import numpy as np
 
+from fedlab.errors import FedlabError
+
 Work = Callable[[np.ndarray], List[bytes]]
 Factory = Callable[[bytes], Work]
 
@@ -35,15 +37,22 @@ class Workers:
             return self._here(rows)
         if not self._processes:
             self._start()
-        for pipe, share in zip(self._pipes, np.array_split(rows, self.num_workers)):
-            pipe.send(share)
-        answers = [pipe.recv() for pipe in self._pipes]
+        try:
+            for pipe, share in zip(self._pipes, np.array_split(rows, self.num_workers)):
+                pipe.send(share)
+            answers = [pipe.recv() for pipe in self._pipes]
+        except (EOFError, OSError):
+            self.close()
+            raise FedlabError(
+                "a process that encrypts ended unexpectedly, for want of memory perhaps: use fewer workers."
+            ) from None
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return [item for answer in answers for item in answer]
 
     def _start(self) -> None:
+        assert self.close.alive, "closed"
         context = multiprocessing.get_context("spawn")
         for _ in range(self.num_workers):
             here, there = context.Pipe()
