@@ -13,7 +13,7 @@ from typing import Literal, Optional, Sequence
 import numpy as np
 
 from fedlab.errors import ConfigError
-from fedlab.secure.layout import Layout, bounded
+from fedlab.secure.layout import Layout, bounded, widened
 
 OutOfRange = Literal["refuse", "saturate"]
 ALIGNMENT = 16  # bytes: a block of the stream cipher, so that either part of a buffer begins with a block
@@ -45,8 +45,8 @@ class Encoding:
         fractional_bits: Optional[int] = None,
         out_of_range: OutOfRange = "refuse",
     ):
-        self.layout, self.bits, self.clip_range, self.out_of_range = layout, bits, clip_range, out_of_range
-        most = most_fractional_bits(most_clients, bits, clip_range)
+        self.layout, self.bits, self.clip_range, self.out_of_range = layout, bits, widened(clip_range), out_of_range
+        most = most_fractional_bits(most_clients, bits, self.clip_range)
         if most < 0 or (fractional_bits or 0) > most:
             wanted = 0 if fractional_bits is None else fractional_bits
             advice = "secure.bits=64, " if bits == 32 else ""

@@ -76,6 +76,11 @@ class Layout:
         return [np.zeros(t.shape, t.dtype if t.is_float else np.int64) for t in self.tensors]
 
 
+def widened(clip_range: float) -> float:
+    """The bound or the float32 nearest to it, whichever is larger: who clips to 7.3 in float32 stays within."""
+    return max(clip_range, float(np.float32(clip_range)))
+
+
 def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.ndarray, int]:
     """Values of magnitude at most `bound`, and how many were beyond it: "refuse" raises for them, "saturate" clips them.
 

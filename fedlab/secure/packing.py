@@ -11,14 +11,14 @@ from typing import Sequence
 import numpy as np
 
 from fedlab.secure.encoding import OutOfRange
-from fedlab.secure.layout import Layout, bounded
+from fedlab.secure.layout import Layout, bounded, widened
 
 
 class Packing:
     def __init__(self, layout: Layout, precision: float, clip_range: float, out_of_range: OutOfRange):
         self.layout, self.out_of_range = layout, out_of_range
         self._steps = [1.0 if t.is_float else 4 * precision for t in layout.tensors]
-        self._bounds = [clip_range if t.is_float else t.largest_integer for t in layout.tensors]
+        self._bounds = [widened(clip_range) if t.is_float else t.largest_integer for t in layout.tensors]
 
     @property
     def largest(self) -> float:

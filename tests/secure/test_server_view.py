@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy.special
 
 from fedlab.errors import DataError
 from fedlab.secure import Ckks, Layout, Masked, Plain, ServerView
@@ -30,7 +30,7 @@ def record(spec, updates):
 def p_of_uniform_bytes(array):
     """Pearson's chi-square test."""
     counts = np.bincount(array.view(np.uint8).ravel(), minlength=256)
-    return scipy.stats.chi2.sf(np.sum((counts - counts.mean()) ** 2) / counts.mean(), 255)
+    return scipy.special.chdtrc(255, np.sum((counts - counts.mean()) ** 2) / counts.mean())
 
 
 def test_a_plain_record_is_the_update_itself(updates):
@@ -61,7 +61,7 @@ def test_a_masked_record_says_nothing_of_its_update(updates, bits):
         read = protocol.read(view, client)[0]
         correlation = np.corrcoef(read, updates[client][0])[0, 1]
         assert abs(correlation) < 6 / np.sqrt(SIZE)  # six standard deviations
-        assert np.abs(read).mean() > 1000 * np.abs(updates[client][0]).mean()
+        assert np.abs(read).mean() > 100 * np.abs(updates[client][0]).mean()
         zero = updates[client][0] == 0  # of which there are many: a mask that were short would show through
         assert len(np.unique(read[zero])) > 0.99 * zero.sum() * (0.99 if bits == 32 else 1)
 
