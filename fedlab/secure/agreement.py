@@ -21,10 +21,10 @@ class KeyPair:
         self._key = X25519PrivateKey.from_private_bytes(private)
         self.public = self._key.public_key().public_bytes_raw()
 
-    def agree(self, public: bytes, purpose: str) -> bytes:
-        """32 bytes that only the two owners can derive; different ones for each `purpose`."""
+    def agree(self, public: bytes, purpose: str, num_keys: int = 1) -> bytes:
+        """Keys of 32 bytes, one after the other, that only the two owners can derive; different ones for each `purpose`."""
         secret = self._key.exchange(X25519PublicKey.from_public_bytes(public))
-        return HKDF(hashes.SHA256(), KEY_BYTES, None, purpose.encode()).derive(secret)
+        return HKDF(hashes.SHA256(), num_keys * KEY_BYTES, None, purpose.encode()).derive(secret)
 
 
 def mask_purpose(round: int, a: int, b: int) -> str:
@@ -32,9 +32,9 @@ def mask_purpose(round: int, a: int, b: int) -> str:
     return f"fedlab mask, round {round}, {min(a, b)} and {max(a, b)}"
 
 
-def share_purpose(round: int, sender: int, receiver: int) -> str:
-    """Another for each direction, so that no key serves twice."""
-    return f"fedlab shares, round {round}, {sender} to {receiver}"
+def share_purpose(round: int, a: int, b: int) -> str:
+    """The same for either of the two, who take one key for each direction, so that none serves twice."""
+    return f"fedlab shares, round {round}, {min(a, b)} and {max(a, b)}"
 
 
 def encrypt(key: bytes, message: bytes) -> bytes:

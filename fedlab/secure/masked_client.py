@@ -18,6 +18,7 @@ class MaskedClient:
         self._mask_keys = agreement.KeyPair(draw(agreement.KEY_BYTES))
         self._seed = draw(agreement.KEY_BYTES)  # of the self-mask
         self._roster: Roster
+        self._pair_keys: dict[int, bytes] = {}  # shared with each neighbour
         self._held: dict[int, bytes] = {}  # of each neighbour and itself: share of its seed ‖ share of its key
         self._may_mask = self._may_unmask = True
 
@@ -69,9 +70,13 @@ class MaskedClient:
         )
 
     def _cipher_key(self, sender: int, receiver: int) -> bytes:
+        """The first key of a pair is for what the lower number sends."""
         peer = receiver if sender == self.number else sender
-        purpose = agreement.share_purpose(self._round, sender, receiver)
-        return self._cipher_keys.agree(self._roster.keys[peer].cipher_public, purpose)
+        if peer not in self._pair_keys:
+            purpose = agreement.share_purpose(self._round, sender, receiver)
+            self._pair_keys[peer] = self._cipher_keys.agree(self._roster.keys[peer].cipher_public, purpose, num_keys=2)
+        both = self._pair_keys[peer]
+        return both[: agreement.KEY_BYTES] if sender < receiver else both[agreement.KEY_BYTES :]
 
 
 def share_point(number: int) -> int:

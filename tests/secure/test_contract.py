@@ -13,7 +13,6 @@ PROTOCOLS = {
     "plain": (Plain, {}),
     "masked": (Masked, {}),
     "masked_32": (Masked, {"bits": 32, "clip_range": 8.0}),
-    "masked_reproducible": (Masked, {"reproducible": True}),
     "masked_log": (Masked, {"neighbors": "log"}),
     "ckks": (Ckks, {}),
     "ckks_public_key": (Ckks, {"encryption": "public_key", "precision": 1e-4}),
@@ -154,8 +153,8 @@ def test_the_last_round_needs_to_be_known(make):
 
 def test_dropouts_follow_the_seed_and_the_rate(make):
     protocol = make(dropout_rate=0.2, **({"on_failure": "retry", "max_attempts": 50} if make.kind is Masked else {}))
-    included = [protocol.run_round(r, CLIENTS, make.clients.of(CLIENTS)).included for r in range(1, 13)]
-    assert included == [protocol.run_round(r, CLIENTS, make.clients.of(CLIENTS)).included for r in range(1, 13)]
+    included = [protocol.run_round(r, CLIENTS, make.clients.of(CLIENTS)).included for r in range(1, 9)]
+    assert included == [protocol.run_round(r, CLIENTS, make.clients.of(CLIENTS)).included for r in range(1, 9)]
     assert len(set(included)) > 2
 
 

@@ -191,10 +191,12 @@ def test_parts_without_a_link_are_noticed():
 
 def test_two_agree_on_a_key_that_depends_on_its_purpose():
     a, b = KeyPair(os.urandom(32)), KeyPair(os.urandom(32))
-    purposes = [mask_purpose(1, 2, 3), mask_purpose(2, 2, 3), share_purpose(1, 2, 3), share_purpose(1, 3, 2)]
+    purposes = [mask_purpose(1, 2, 3), mask_purpose(2, 2, 3), mask_purpose(1, 2, 4), share_purpose(1, 2, 3)]
     keys = [a.agree(b.public, p) for p in purposes]
     assert keys == [b.agree(a.public, p) for p in purposes] and len(set(keys)) == 4
-    assert mask_purpose(1, 2, 3) == mask_purpose(1, 3, 2)
+    assert mask_purpose(1, 2, 3) == mask_purpose(1, 3, 2) and share_purpose(1, 2, 3) == share_purpose(1, 3, 2)
+    both = a.agree(b.public, purposes[3], num_keys=2)
+    assert len(both) == 64 and both[:32] != both[32:]
 
 
 def test_what_was_encrypted_under_another_key_is_refused():
