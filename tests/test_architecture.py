@@ -18,10 +18,23 @@ ALLOWED = {
     "models": set(),
     "aggregation": set(),
     "process": {"models"},
-    "engine": {"lowering"},
+    "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
     "report": {"archive"},
-    "run": {"archive", "data", "partition", "cohort", "models", "aggregation", "process", "engine", "evaluation", "report"},
+    "secure": set(),
+    "run": {
+        "archive",
+        "data",
+        "partition",
+        "cohort",
+        "models",
+        "aggregation",
+        "secure",
+        "process",
+        "engine",
+        "evaluation",
+        "report",
+    },
     "cli": {"archive", "data", "partition", "run", "report"},
 }
 
@@ -64,7 +77,8 @@ def test_dependencies_point_one_way(path):
         ("rich", {"cli"}),
         ("tensorflow_federated.python", {"lowering"}),
         ("tensorflow.python", {"lowering", "stateless"}),
-        ("tenseal", {"cli"}),  # fedlab doctor tries it
+        ("tenseal", {"cli", "secure"}),  # fedlab doctor tries it
+        ("cryptography", {"secure"}),
         ("dp_accounting", set()),
         ("matplotlib", {"report"}),
     ],
@@ -72,6 +86,11 @@ def test_dependencies_point_one_way(path):
 def test_fences(library, places):
     users = {stage_of(p) for p in modules() if any(name == library or name.startswith(f"{library}.") for name in imports(p))}
     assert users <= places
+
+
+def test_only_the_module_for_encryption_knows_tenseal():
+    users = {p.name for p in (ROOT / "fedlab" / "secure").glob("*.py") if "tenseal" in imports(p)}
+    assert users == {"ckks.py"}
 
 
 def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():

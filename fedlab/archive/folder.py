@@ -21,6 +21,7 @@ class RunFolder:
         self.metrics_csv = path / "metrics.csv"  # the same as a table
         self.summary = path / "summary.json"  # final figures
         self.checkpoints = path / "checkpoints"
+        self.observed = path / "observed"  # what the server received in chosen rounds
         self.model = path / "model.keras"
         self.curves = path / "curves.png"
         self.partition = path / "partition.png"

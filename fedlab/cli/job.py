@@ -187,7 +187,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         "config": job.config,
         "config_sha256": manifest.config_sha256(job.config),
         "seed": job.experiment.seed,
-        "reproducible": job.experiment.engine.reproducible,
+        "reproducible": job.experiment.reproducible,
         "summation": "clients of a cohort in ascending order of their position in the partition",
         "num_rounds": job.experiment.num_rounds,
         "rounds_completed": 0,

@@ -12,13 +12,14 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.engine import RoundInput, State
+from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
 
 class CompiledEngine:
     """Runs a lowered process over examples that stay on the device."""
 
-    observed = None
+    observed: Optional[ServerView] = None  # no protocol is run
 
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
         started = time.perf_counter()

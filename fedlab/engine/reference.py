@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 import psutil
 import tensorflow as tf
@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.engine import RoundInput, State
+from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
 _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side starts and restarts as needed
@@ -25,7 +26,7 @@ _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side
 class TffEngine:
     """Feeds each client's examples to `process.next` as a `tf.data.Dataset` of one element."""
 
-    observed = None
+    observed: Optional[ServerView] = None  # no protocol is run
 
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet):
         self._process = process

@@ -1,4 +1,4 @@
-"""Rounds whose sums are made by a secure-sum protocol, between two graphs: what clients compute, and what the server makes of it."""
+"""Rounds whose sums a secure-sum protocol makes, between two graphs: what clients compute, and what the server does with it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SecureEngine:
         try:
             outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(message, r, in_the_clear))
         except BelowThreshold:
-            return state, {"secure/abandoned": 1}  # too many have vanished: the model stays as it is
+            return state, {"secure/abandoned": 1, "secure/num_included": 0}  # too many have vanished: the model stays as it is
         self.observed = outcome.server_view
         self.seconds["aggregation"] += outcome.seconds
         figures = self._figures(outcome)
@@ -200,7 +200,7 @@ def _tensors_in_the_clear(process: LoweredProcess, scope: str) -> int:
     if not process.accumulate_is_sum:
         raise ConfigError(
             "this aggregator does more with clients' updates than to add them up, which a secure sum cannot: use "
-            "aggregator=mean, robust or secure, or secure=none."
+            "aggregator=mean, robust or secure, or secure=plain."
         )
     return 0
 

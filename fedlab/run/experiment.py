@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from fedlab.aggregation import Aggregator
 from fedlab.cohort import CohortSampler, Uniform
 from fedlab.data import Source
-from fedlab.engine import EngineSpec
+from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner
@@ -17,6 +17,7 @@ from fedlab.process import LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.loggers import LoggerSpec
+from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
@@ -37,6 +38,7 @@ class Experiment(Spec):
     client_schedule: Schedule
     server_optimizer: Optimizer
     aggregator: Aggregator
+    secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
     checkpoint: Checkpointing = Checkpointing()
@@ -55,8 +57,41 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
+        self._check_sums()
         self.process.check(self.client, self.client_optimizer, self.aggregator.takes_weights)
         self.check_clients(num_clients)
+
+    def _check_sums(self) -> None:
+        """The part of `check` about who sees what of clients' updates."""
+        protected = not isinstance(self.secure, Plain)
+        if self.needs_protocol and not self.engine.runs_protocols:
+            if not protected and self.aggregator.marks_sums:
+                return  # TFF's runtime makes these sums in the clear
+            raise ConfigError(
+                f"secure={self.secure.name} needs engine=compiled: TFF's own runtime sums in the clear and records nothing."
+            )
+        if protected and self.aggregator.needs_individual_updates:
+            raise ConfigError(
+                f"secure={self.secure.name} gives the server a sum only, and this aggregator compares clients one by one: "
+                "use aggregator=mean, robust or secure, or secure=plain."
+            )
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same seed gives the same bits."""
+        return self.engine.reproducible and self.secure.exact
+
+    @property
+    def needs_protocol(self) -> bool:
+        """Whether sums are made by a protocol, and not in the graph of the round."""
+        plain = isinstance(self.secure, Plain) and self.secure.observe == "none" and not self.secure.dropout_rate
+        return not plain or self.aggregator.marks_sums
+
+    def summing(self, num_clients: int) -> Optional[SecureSumming]:
+        """The protocol of a run with so many clients; None where the graph of the round makes the sums."""
+        if not (self.needs_protocol and self.engine.runs_protocols):
+            return None
+        return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.experiment import Experiment
 from fedlab.run.rounds import prepared_rounds
+from fedlab.secure import ServerView
 from fedlab.types import Cohort, Dataset, Partition
 
 
@@ -48,9 +49,11 @@ class Learner:
             aggregator=experiment.aggregator.build(),
             aggregator_takes_weights=experiment.aggregator.takes_weights,
         )
-        self._engine: Engine = experiment.engine.build(experiment.process.build(parts), examples)
+        process = experiment.process.build(parts)
+        self._engine: Engine = experiment.engine.build(process, examples, experiment.summing(len(partition)))
         self._state = self._engine.initialize(randomness.key(seed, "initial state"))
-        self.seconds = {**self._engine.seconds, "training": 0.0, "evaluation": 0.0}  # per phase
+        self.seconds = self._engine.seconds  # per phase; the engine may add to some of them
+        self.seconds.update(training=0.0, evaluation=0.0)
         self._evaluator = ClassifierEvaluator(model, examples.x.dtype, experiment.evaluation.batch_size)
 
     @property
@@ -58,6 +61,11 @@ class Learner:
         """The global model's tensors, trainable first."""
         names = self._engine.state_names
         return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
+
+    @property
+    def observed(self) -> Optional[ServerView]:
+        """What the server received in the last round, where that is recorded."""
+        return self._engine.observed
 
     @property
     def state(self) -> list:
@@ -104,17 +112,23 @@ class Learner:
     def _record(self, cohort: Cohort, metrics: dict[str, Any], seconds: float) -> Record:
         """One line of metrics.jsonl. Dropped clients were sent the model and returned nothing."""
         sent, returned = len(cohort.clients) + len(cohort.dropped), len(cohort.clients)
+        secure = {k.partition("/")[2]: v for k, v in metrics.items() if k.startswith("secure/")}
+        bytes_up, bytes_down = secure.pop("bytes_up", returned * self._engine.bytes_up), secure.pop("bytes_down", 0)
+        returned = secure.pop("num_included", returned)
         record = {
             "round": cohort.round,
             "seconds": round(seconds, 6),
             "num_clients": returned,
-            "num_dropped": len(cohort.dropped),
-            "bytes_down": sent * self._engine.bytes_down,
-            "bytes_up": returned * self._engine.bytes_up,
+            "num_dropped": sent - returned,
+            "bytes_down": sent * self._engine.bytes_down + bytes_down,
+            "bytes_up": bytes_up,
             "weights_hash": weights_hash(self.weights),
+            **{f"secure_{name}": value for name, value in secure.items()},
         }
         names = {"client_work/train/": "train_", "client_work/": "", "finalizer/": "server_"}
         for path, value in metrics.items():
+            if path.startswith("secure/"):
+                continue
             prefix = next((p for p in names if path.startswith(p)), "")
             record[names.get(prefix, "") + path[len(prefix) :]] = value.item() if np.ndim(value) == 0 else value.tolist()
         return record

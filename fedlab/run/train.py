@@ -44,6 +44,10 @@ def train(
         state = learner.state  # that of the last round which has its line in metrics.jsonl
         try:
             for record in learner.rounds(beginning.round + 1):
+                if learner.observed:
+                    folder.observed.mkdir(exist_ok=True)
+                    with replacing(folder.observed / f"round_{record['round']:06d}.npz") as partial:
+                        learner.observed.save(partial)
                 metrics.append(record)
                 records.append(record)
                 state = learner.state
