@@ -1,4 +1,7 @@
-"""Composes a configuration with Hydra and turns its nodes into validated specs."""
+"""Composes a configuration with Hydra and turns its nodes into validated specs.
+
+What validates is imported when there is something to validate: help and `--cfg job` must not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ import inspect
 import os
 import pathlib
 import sys
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 import hydra
-import pydantic
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 import fedlab
 from fedlab.cli import explain
 from fedlab.errors import ConfigError
-from fedlab.run.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from fedlab.run.experiment import Experiment
 
 SEVERAL = ("logger",)  # stages of which a run may have several
 
@@ -70,6 +76,8 @@ def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
 
 def build_experiment(config: DictConfig) -> Experiment:
     """Every stage of `config`, validated. Raises `ConfigError`."""
+    from fedlab.run.experiment import Experiment
+
     try:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
     except OmegaConfBaseException as error:
@@ -96,6 +104,8 @@ def build(config: DictConfig, name: str, stage: Optional[str] = None) -> Any:
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
     options = {str(k): v for k, v in container.items() if k != "_target_"}
+    import pydantic
+
     target = _locate(node._target_, stage)
     if inspect.isclass(target) and issubclass(target, pydantic.BaseModel):
         return _construct(target, options, stage)
@@ -122,6 +132,8 @@ def _locate(path: str, stage: str) -> Any:
 
 
 def _construct(target: type[pydantic.BaseModel], options: dict, stage: str) -> Any:
+    import pydantic
+
     try:
         return target(**options)
     except pydantic.ValidationError as error:
