@@ -158,7 +158,7 @@ def functions_named_in(node: tf.compat.v1.NodeDef) -> Iterator:
 
 
 def _drop_colocation(graph: tf.compat.v1.GraphDef) -> None:
-    """Removes wishes to sit on the device of another node, which TFF's merging of graphs may have taken away (clipping has them)."""
+    """Removes wishes to sit on the device of another node, which merging graphs may have taken away; clipping has such."""
     for node in itertools.chain(graph.node, *(f.node_def for f in graph.library.function)):
         if "_class" in node.attr:
             del node.attr["_class"]

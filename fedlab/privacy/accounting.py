@@ -59,7 +59,7 @@ def rounded_up(epsilon: Optional[float], digits: int = 4) -> str:
     if epsilon == 0:
         return "0"
     step = decimal.Decimal(1).scaleb(math.floor(math.log10(epsilon)) + 1 - digits)
-    return f"{(decimal.Decimal(epsilon) / step).to_integral_value(decimal.ROUND_CEILING) * step:f}"
+    return f"{(decimal.Decimal(epsilon) / step).to_integral_value(decimal.ROUND_CEILING) * step:,f}"
 
 
 class Ledger:
@@ -169,8 +169,10 @@ def _library_curve(event: dpa.DpEvent, relation: Relation, orders: Sequence[floa
 
 
 def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, planned: int) -> Optional[float]:
-    """ε of `count` such events by PLD; None where there is none, or none worth computing. `scale`: a rough ε of all that is planned,
-    `planned`: how many events that is; they set the grid."""
+    """ε of `count` such events by PLD; None where there is none, or none worth computing.
+
+    `scale`: a rough ε of all that is planned, `planned`: how many events that is; they set the grid.
+    """
     if scale > MOST_EPSILON:
         return None
     if isinstance(event, dpa.GaussianDpEvent):  # any number of Gaussians is one

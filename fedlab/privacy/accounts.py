@@ -11,10 +11,10 @@ import math
 from typing import Callable
 
 import dp_accounting as dpa
+from dp_accounting import NeighboringRelation as Relation
 
 from fedlab.privacy.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 
-Relation = dpa.NeighboringRelation
 RELATION_WORDS = {
     Relation.ADD_OR_REMOVE_ONE: "add or remove one {}",
     Relation.REPLACE_ONE: "replace one {} by another",

@@ -16,25 +16,32 @@ PRECISION = 1e-4  # of the result, relative
 
 
 def noise_for(
-    target_epsilon: float, delta: float, rounds: int, account: Callable[[float], Account], most: float = MOST, better: str = ""
+    target_epsilon: float,
+    delta: float,
+    rounds: int,
+    account: Callable[[float], Account],
+    name: str = "target_epsilon",
+    most: float = MOST,
+    better: str = "",
 ) -> float:
     """The least noise multiplier, to four digits, at which `rounds` rounds cost at most `target_epsilon`.
 
-    `account`: noise multiplier → what is accounted. `most`: the largest multiplier that the mechanism can apply.
-    `better`: what else would make a target feasible. Raises `ConfigError` for a target that no multiplier meets.
+    `account`: noise multiplier → what is accounted. `name`: of the target, in errors. `most`: the largest multiplier that the
+    mechanism can apply. `better`: what else would make a target feasible. Raises `ConfigError` for a target that no multiplier meets.
     """
-    if account(1.0).reason:
-        raise ConfigError(f"target_epsilon={target_epsilon:g} cannot be met: {account(1.0).reason}.")
+    reason = account(min(LEAST, most)).reason
+    if reason:
+        raise ConfigError(f"{name}={target_epsilon:g} cannot be met: {reason}.")
     rough = {m: _epsilon(account(m), delta, rounds, pld=False) for m in (LEAST, most)}
     if rough[most] > target_epsilon and _epsilon(account(most), delta, rounds, pld=True) > target_epsilon:
         raise ConfigError(
-            f"target_epsilon={target_epsilon:g} is out of reach: {rounds:,} rounds still cost {rounded_up(rough[most])} with a "
+            f"{name}={target_epsilon:g} is out of reach: {rounds:,} rounds still cost {rounded_up(rough[most])} with a "
             f"noise multiplier of {most:g}, and more is not to be had. A larger population, fewer rounds or a larger delta "
             f"(now {delta:.3g}) would help{better}."
         )
     if rough[LEAST] <= target_epsilon:
         raise ConfigError(
-            f"target_epsilon={target_epsilon:g} asks for next to no noise: a multiplier of {LEAST:g} costs "
+            f"{name}={target_epsilon:g} asks for next to no noise: a multiplier of {LEAST:g} costs "
             f"{rounded_up(rough[LEAST])} in {rounds:,} rounds. Choose a smaller target, or give noise_multiplier."
         )
     high = most

@@ -12,11 +12,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
-Factory = tff.aggregators.UnweightedAggregationFactory
 _Dp = tff.aggregators.DifferentiallyPrivateFactory
 
 
-def gaussian_fixed(noise_multiplier: float, divisor: float, clip_norm: float) -> Factory:
+def gaussian_fixed(noise_multiplier: float, divisor: float, clip_norm: float) -> tff.aggregators.UnweightedAggregationFactory:
     """Noise of `noise_multiplier · clip_norm` on the sum."""
     return _Dp.gaussian_fixed(noise_multiplier=float(noise_multiplier), clients_per_round=float(divisor), clip=float(clip_norm))
 
@@ -28,7 +27,7 @@ def gaussian_adaptive(
     target_quantile: float,
     clip_learning_rate: float,
     clipped_count_stddev: float,
-) -> Factory:
+) -> tff.aggregators.UnweightedAggregationFactory:
     """The same with an adaptive norm; TFF divides the noise between the sum and the count of the unclipped."""
     return _Dp.gaussian_adaptive(
         noise_multiplier=float(noise_multiplier),
@@ -42,7 +41,7 @@ def gaussian_adaptive(
 
 def tree(
     noise_multiplier: float, divisor: float, clip_norm: float, restart_every: Optional[int], noise_key: np.ndarray
-) -> Factory:
+) -> tff.aggregators.UnweightedAggregationFactory:
     """Noise of `noise_multiplier · clip_norm` on each node. It is drawn from `noise_key`, int64 [2], and a counter in the
     state, so it is the same whichever engine runs it."""
     return _TreeFactory(noise_multiplier * clip_norm, divisor, clip_norm, restart_every, noise_key)
@@ -75,5 +74,5 @@ class _KeyedNoise(tfp.tree_aggregation.GaussianNoiseGenerator):
         super().__init__(stddev, shapes, seed=0)
         self._key = np.array(key, np.int64)
 
-    def initialize(self):
+    def initialize(self) -> object:
         return self._GlobalState(tf.constant(self._key), tf.constant(self._noise_std, tf.float32))

@@ -93,17 +93,15 @@ def make_plan(spec: Mechanism, sampling: Sampling, rounds: int) -> Plan:
         assert spec.target_epsilon is not None
         most = spec.most_noise(accounted)
         better = " and so would larger cohorts, which leave room for more noise" if math.isfinite(most) else ""
-        try:
-            noise = noise_for(
-                spec.target_epsilon,
-                delta,
-                rounds,
-                lambda z: spec.account(z, accounted),
-                most=min(MOST, most * (1 - 1e-9)),
-                better=better,
-            )
-        except ConfigError as error:
-            raise ConfigError(f"privacy.{error}") from error
+        noise = noise_for(
+            spec.target_epsilon,
+            delta,
+            rounds,
+            lambda z: spec.account(z, accounted),
+            name="privacy.target_epsilon",
+            most=min(MOST, most * (1 - 1e-9)),
+            better=better,
+        )
     ledger = Ledger(spec.account(noise, accounted), delta, rounds)
     if spec.stop_at_epsilon is not None:
         affordable = ledger.affordable_rounds(spec.stop_at_epsilon, rounds)
@@ -127,8 +125,8 @@ def _accounted(spec: Mechanism, sampling: Sampling) -> Sampling:
         return sampling
     if spec.simulated_cohort is None:
         raise ConfigError(
-            f"privacy.population={spec.population:,}, but the run has {sampling.population:,} clients: to let it stand for a larger "
-            "federation, set privacy.simulated_cohort to that one's cohort too; else leave privacy.population=null."
+            f"privacy.population={spec.population:,}, but the run has {sampling.population:,} clients: to let it stand for a "
+            "larger federation, set privacy.simulated_cohort to that one's cohort too; else leave privacy.population=null."
         )
     if spec.population < sampling.population or spec.simulated_cohort < sampling.expected_cohort:
         raise ConfigError(

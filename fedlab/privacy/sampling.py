@@ -34,9 +34,7 @@ class Sampling(abc.ABC):
 
     def scaled(self, population: int, cohort: float) -> Sampling:
         """The same way of drawing another cohort from another population."""
-        raise ConfigError(
-            f"simulated privacy cannot be had for this sampling ({self.words}): use cohort=poisson or cohort=uniform."
-        )
+        raise ConfigError(f"no simulated privacy for this sampling ({self.words}): use cohort=poisson or cohort=uniform.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +69,7 @@ class FixedSize(Sampling):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.cohort <= self.population:
-            raise ConfigError(
-                f"a cohort of {self.cohort:,} from a population of {self.population:,}: it must be 1 to {self.population:,}."
-            )
+            raise ConfigError(f"a cohort of {self.cohort:,} from a population of {self.population:,}: it must be 1 to that.")
 
     @property
     def expected_cohort(self) -> float:
@@ -81,9 +77,7 @@ class FixedSize(Sampling):
 
     @property
     def words(self) -> str:
-        return (
-            f"fixed size: {self.cohort:,} of {self.population:,} drawn uniformly without replacement each round, unseen by others"
-        )
+        return f"fixed size: {self.cohort:,} of {self.population:,} a round, uniformly without replacement, unseen by others"
 
     def scaled(self, population: int, cohort: float) -> FixedSize:
         return FixedSize(population, round(cohort))
