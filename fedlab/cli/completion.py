@@ -38,19 +38,8 @@ SHELLS = {"bash": BASH, "zsh": ZSH}
 OPTIONS = {
     "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet"),
     "privacy": (
-        *(
-            "--help",
-            "--population",
-            "--cohort",
-            "--rounds",
-            "--examples",
-            "--batch",
-            "--epochs",
-            "--noise",
-            "--epsilon",
-            "--delta",
-        ),
-        *("--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
+        *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
+        *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
     ),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),

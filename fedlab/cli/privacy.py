@@ -48,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
     table = [ledger.spent(r) for r in _milestones(args.rounds)] if args.table else []
     if args.json:
         report = {"noise_multiplier": noise, "population" if args.population else "examples": size, **total.as_dict()}
-        print(json.dumps({**report, **({"table": [row.as_dict() for row in table]} if table else {})}, indent=2))
+        print(
+            json.dumps({**report, **({"table": [row.as_dict() for row in table]} if table else {})}, indent=2, ensure_ascii=False)
+        )
     else:
         print("\n".join([*_lines(total, noise, size), *_table(table)]))
     if args.png:
@@ -184,7 +186,7 @@ def _lines(total: Spending, noise: float, size: int) -> list[str]:
 def _table(rows: Sequence[Spending]) -> list[str]:
     from fedlab.privacy.accounting import rounded_up
 
-    cells = [("rounds", "ε", "RDP", "PLD")] if rows else []
+    cells: list[tuple[str, ...]] = [("rounds", "ε", "RDP", "PLD")] if rows else []
     cells += [(f"{r.rounds:,}", *(rounded_up(e) for e in (r.epsilon, r.epsilon_rdp, r.epsilon_pld))) for r in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(4)] if rows else []
     return ["", *("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in cells)] if rows else []

@@ -27,7 +27,8 @@ def noise_for(
     """The least noise multiplier, to four digits, at which `rounds` rounds cost at most `target_epsilon`.
 
     `account`: noise multiplier → what is accounted. `name`: of the target, in errors. `most`: the largest multiplier that the
-    mechanism can apply. `better`: what else would make a target feasible. Raises `ConfigError` for a target that no multiplier meets.
+    mechanism can apply. `better`: what else would make a target feasible. Raises `ConfigError` for a target that no
+    multiplier meets.
     """
     reason = account(min(LEAST, most)).reason
     if reason:
@@ -55,9 +56,11 @@ def noise_for(
         high, low = low, max(0.8 * low, LEAST)  # PLDs usually get by with a few per cent less noise
     if low < high and _epsilon(account(low), delta, rounds, pld=True) > target_epsilon:
         high = _search(target_epsilon, delta, rounds, account, low, high, pld=True)
+    digits = 5 - math.floor(math.log10(high))
+    high = math.ceil(high * 10**digits) / 10**digits  # six significant digits, so that it can be written down as it is
     while _epsilon(account(high), delta, rounds, pld=True) > target_epsilon:
         high *= 1 + PRECISION
-    return high
+    return min(high, most)
 
 
 def _epsilon(account: Account, delta: float, rounds: int, pld: bool) -> float:
