@@ -48,9 +48,8 @@ def main(argv: Sequence[str]) -> int:
     table = [ledger.spent(r) for r in _milestones(args.rounds)] if args.table else []
     if args.json:
         report = {"noise_multiplier": noise, "population" if args.population else "examples": size, **total.as_dict()}
-        print(
-            json.dumps({**report, **({"table": [row.as_dict() for row in table]} if table else {})}, indent=2, ensure_ascii=False)
-        )
+        rows = {"table": [row.as_dict() for row in table]} if table else {}
+        print(json.dumps({**report, **rows}, indent=2, ensure_ascii=False))
     else:
         print("\n".join([*_lines(total, noise, size), *_table(table)]))
     if args.png:

@@ -59,7 +59,7 @@ def rounded_up(epsilon: Optional[float], digits: int = 4) -> str:
     if epsilon == 0:
         return "0"
     step = decimal.Decimal(1).scaleb(math.floor(math.log10(epsilon)) + 1 - digits)
-    return f"{(decimal.Decimal(epsilon) / step).to_integral_value(decimal.ROUND_CEILING) * step:,f}"
+    return f"{decimal.Decimal(epsilon).quantize(step, decimal.ROUND_CEILING):,f}"
 
 
 class Ledger:
@@ -176,17 +176,15 @@ def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, pla
     if scale > MOST_EPSILON:
         return None
     if isinstance(event, dpa.GaussianDpEvent):  # any number of Gaussians is one
-        one = _base(event.noise_multiplier / math.sqrt(count), 1.0, _grid(5e-5, scale))
+        one = _base(event.noise_multiplier / math.sqrt(count), 1.0, max(5e-5 * scale, 1e-6))
         return float(one.get_epsilon_for_delta(delta))
     if isinstance(event, dpa.PoissonSampledDpEvent) and isinstance(event.event, dpa.GaussianDpEvent):
         # Rounding upwards adds about count · grid² / ε to ε: measured, one part in ten thousand
-        base = _base(event.event.noise_multiplier, event.sampling_probability, _grid(0.01 / math.sqrt(planned), scale))
+        base = _base(
+            event.event.noise_multiplier, event.sampling_probability, min(max(0.01 * scale / math.sqrt(planned), 1e-6), 1e-2)
+        )
         return float(base.self_compose(count).get_epsilon_for_delta(delta))
     return None
-
-
-def _grid(relative: float, scale: float) -> float:
-    return min(max(relative * scale, 1e-6), 1e-2)
 
 
 @functools.lru_cache(maxsize=8)
