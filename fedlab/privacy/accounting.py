@@ -179,10 +179,11 @@ def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, pla
         one = _base(event.noise_multiplier / math.sqrt(count), 1.0, max(5e-5 * scale, 1e-6))
         return float(one.get_epsilon_for_delta(delta))
     if isinstance(event, dpa.PoissonSampledDpEvent) and isinstance(event.event, dpa.GaussianDpEvent):
+        noise = event.event.noise_multiplier
         # Rounding upwards adds about count · grid² / ε to ε: measured, one part in ten thousand
-        base = _base(
-            event.event.noise_multiplier, event.sampling_probability, min(max(0.01 * scale / math.sqrt(planned), 1e-6), 1e-2)
-        )
+        grid = min(0.01 * scale / math.sqrt(planned), 1e-2)
+        # No finer than 50,000 points for one round, whose loss is at most about 1 / 2σ² + 9 / σ
+        base = _base(noise, event.sampling_probability, max(grid, (0.5 / noise**2 + 9 / noise) / 5e4, 1e-6))
         return float(base.self_compose(count).get_epsilon_for_delta(delta))
     return None
 
