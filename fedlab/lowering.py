@@ -187,6 +187,7 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
         draws = make_stateless(graph)
     except UnsupportedRandomOp as error:
         raise LoweringError(f"the graph draws with {error} which cannot be made reproducible") from error
+    _drop_colocation(graph)
     _make_function_names_unique(graph)
     inputs = _tensor_names(proto.parameter) if proto.HasField("parameter") else []
     outputs = _tensor_names(proto.result)
@@ -223,6 +224,13 @@ def functions_named_in(node: tf.compat.v1.NodeDef) -> Iterator:
         if attr.HasField("func"):
             yield attr.func
         yield from attr.list.func
+
+
+def _drop_colocation(graph: tf.compat.v1.GraphDef) -> None:
+    """Removes wishes to sit on the device of another node, which merging graphs may have taken away; clipping has such."""
+    for node in itertools.chain(graph.node, *(f.node_def for f in graph.library.function)):
+        if "_class" in node.attr:
+            del node.attr["_class"]
 
 
 def _make_function_names_unique(graph: tf.compat.v1.GraphDef) -> None:

@@ -17,7 +17,8 @@ ALLOWED = {
     "cohort": set(),
     "models": set(),
     "aggregation": set(),
-    "process": {"models"},
+    "privacy": set(),
+    "process": {"models", "privacy"},
     "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
     "report": {"archive"},
@@ -29,13 +30,14 @@ ALLOWED = {
         "cohort",
         "models",
         "aggregation",
+        "privacy",
         "secure",
         "process",
         "engine",
         "evaluation",
         "report",
     },
-    "cli": {"archive", "data", "partition", "run", "report"},
+    "cli": {"archive", "data", "partition", "privacy", "run", "report"},
 }
 
 
@@ -79,7 +81,8 @@ def test_dependencies_point_one_way(path):
         ("tensorflow.python", {"lowering", "stateless"}),
         ("tenseal", {"cli", "secure"}),  # fedlab doctor tries it
         ("cryptography", {"secure"}),
-        ("dp_accounting", set()),
+        ("dp_accounting", {"privacy"}),
+        ("tensorflow_privacy", {"privacy"}),
         ("matplotlib", {"report"}),
     ],
 )

@@ -37,13 +37,21 @@ SHELLS = {"bash": BASH, "zsh": ZSH}
 # What may follow a verb besides configuration.
 OPTIONS = {
     "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet"),
+    "privacy": (
+        *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
+        *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
+    ),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
     "data show": ("--help", "--png"),
 }
 WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS)}
-VALUES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
+VALUES = {
+    "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
+    "--cfg": ("job", "hydra", "all"),
+    "-c": ("job", "hydra", "all"),
+}
 PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png")  # completed by the shell itself
 
 

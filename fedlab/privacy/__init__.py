@@ -1,0 +1,209 @@
+"""Differential privacy: the mechanism that adds noise and the account of what it earns, both from one spec.
+
+Configurations name these specs; they import neither TensorFlow nor dp_accounting until they are asked for something.
+`spec.plan(sampling, rounds)` settles the noise; the plan has the aggregator and the ledger.
+"""
+
+from __future__ import annotations
+
+import abc
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional
+
+import numpy as np
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from fedlab import randomness
+from fedlab.errors import ConfigError
+from fedlab.privacy.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
+from fedlab.spec import Spec
+
+if TYPE_CHECKING:
+    import tensorflow_federated as tff
+
+    from fedlab.privacy.accounts import Account
+    from fedlab.privacy.plan import Plan
+
+__all__ = [
+    "Everyone",
+    "FixedSize",
+    "GaussianAdaptive",
+    "GaussianFixed",
+    "Mechanism",
+    "NoPrivacy",
+    "Poisson",
+    "Privacy",
+    "Sampling",
+    "Schedule",
+    "Tree",
+]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Privacy(Spec):
+    """Options of a mechanism, or of none."""
+
+    adds_noise: ClassVar[bool] = True
+    takes_weights: ClassVar[bool] = False  # every client counts alike: one with more examples would have more influence
+
+    @abc.abstractmethod
+    def plan(self, sampling: Sampling, rounds: int) -> Plan:
+        """The noise, δ and the ledger of a run of `rounds` rounds with such cohorts. Raises `ConfigError`."""
+
+
+class NoPrivacy(Privacy):
+    """No noise, no guarantee: the run's own aggregator is used as it is."""
+
+    adds_noise: ClassVar[bool] = False
+    takes_weights: ClassVar[bool] = True
+
+    def plan(self, sampling: Sampling, rounds: int) -> Plan:
+        from fedlab.privacy import plan
+
+        return plan.unprotected(self, sampling, rounds)
+
+
+class Mechanism(Privacy):
+    """What all mechanisms have in common. Exactly one of `noise_multiplier` and `target_epsilon` is given.
+
+    Simulated privacy: with `simulated_cohort` M, the run's cohort of m stands for M users out of `population`. The ledger is
+    that of the large federation; the run's own sums get m / M of its noise, so that an average is as noisy as the large one's
+    would be (McMahan et al. 2018, section 4; Augenstein et al. 2020, section 5). The run's own clients are not so protected,
+    and the plan says what their ε is.
+    """
+
+    noise_multiplier: Optional[NonNegativeFloat] = None  # z: standard deviation of the noise on the sum / clip norm
+    target_epsilon: Optional[PositiveFloat] = None  # find the z that spends this by the last round
+    delta: Optional[Share] = None  # None: 1 / population^1.1
+    stop_at_epsilon: Optional[PositiveFloat] = None  # end the run before it would cost more
+    noise_source: Literal["seed", "os"] = "seed"  # os: not replayable, so the run cannot be reproduced
+    population: Optional[PositiveInt] = None  # None: the run's clients
+    simulated_cohort: Optional[PositiveInt] = None  # M; None: the run's cohort is the real one
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> Mechanism:
+        if (self.noise_multiplier is None) == (self.target_epsilon is None):
+            both = "both are" if self.noise_multiplier is not None else "neither is"
+            raise ValueError(f"{both} given, of noise_multiplier and target_epsilon: give one, and set the other to null")
+        if self.simulated_cohort is not None and self.population is None:
+            raise ValueError("simulated_cohort needs the population that it is drawn from: set population too")
+        if self.simulated_cohort is not None and self.population is not None and self.simulated_cohort > self.population:
+            raise ValueError(f"simulated_cohort={self.simulated_cohort:,} exceeds population={self.population:,}")
+        return self
+
+    def plan(self, sampling: Sampling, rounds: int) -> Plan:
+        from fedlab.privacy import plan
+
+        return plan.make_plan(self, sampling, rounds)
+
+    def event(self, noise_multiplier: float, sampling: Sampling, rounds: int = 1) -> Any:
+        """The `dp_accounting` event of `rounds` rounds."""
+        return self.account(noise_multiplier, sampling).event(rounds)
+
+    def most_noise(self, sampling: Sampling) -> float:
+        """The noise multiplier that cannot be reached, ∞ where there is none."""
+        return float("inf")
+
+    def server_key(self, seed: int, *path: int) -> np.ndarray:
+        """int64 [2] for what the server draws: a function of its arguments, or of nothing that can be replayed."""
+        if self.noise_source == "seed":
+            return randomness.key(seed, "privacy noise", *path)
+        return np.frombuffer(secrets.token_bytes(16), np.int64)
+
+    @abc.abstractmethod
+    def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
+        """What rounds with this noise release."""
+
+    @abc.abstractmethod
+    def aggregator(
+        self, noise_multiplier: float, sampling: Sampling, noise_key: np.ndarray
+    ) -> tff.aggregators.UnweightedAggregationFactory:
+        """Clips, sums, adds noise, divides by the expected cohort, a constant. `noise_key`: of what is not drawn from the
+        engine's keys, int64 [2]."""
+
+
+class GaussianFixed(Mechanism):
+    """DP-FedAvg (McMahan et al. 2018): updates clipped to `clip_norm`, Gaussian noise on their sum."""
+
+    clip_norm: PositiveFloat = 0.1
+
+    def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
+        from fedlab.privacy import accounts
+
+        return accounts.gaussian(noise_multiplier, sampling)
+
+    def aggregator(
+        self, noise_multiplier: float, sampling: Sampling, noise_key: np.ndarray
+    ) -> tff.aggregators.UnweightedAggregationFactory:
+        from fedlab.privacy import mechanisms
+
+        return mechanisms.gaussian_fixed(noise_multiplier, sampling.expected_cohort, self.clip_norm)
+
+
+class GaussianAdaptive(Mechanism):
+    """The clip norm follows a quantile of the updates' norms (Andrew et al. 2021, algorithm 1).
+
+    Each round releases two noisy sums: of the updates, and of the count of those within the bound. `noise_multiplier` z is
+    that of both together; with b the noise on the count, whose sensitivity is ½, the updates get (z⁻² − (2b)⁻²)^(−½).
+    """
+
+    initial_clip_norm: PositiveFloat = 0.1
+    target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
+    clip_learning_rate: NonNegativeFloat = 0.2
+    clipped_count_stddev: Optional[PositiveFloat] = None  # b; None: a twentieth of the expected cohort
+
+    def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
+        from fedlab.privacy import accounts
+
+        if noise_multiplier >= self.most_noise(sampling):
+            raise ConfigError(
+                f"privacy: a noise multiplier of {noise_multiplier:.4g} must be below 2 · clipped_count_stddev = "
+                f"{self.most_noise(sampling):.4g} (by default a tenth of the cohort of {sampling.expected_cohort:g}): lower the "
+                "noise, raise privacy.clipped_count_stddev, or sample more clients."
+            )
+        return accounts.gaussian(noise_multiplier, sampling)
+
+    def aggregator(
+        self, noise_multiplier: float, sampling: Sampling, noise_key: np.ndarray
+    ) -> tff.aggregators.UnweightedAggregationFactory:
+        from fedlab.privacy import mechanisms
+
+        return mechanisms.gaussian_adaptive(
+            noise_multiplier,
+            sampling.expected_cohort,
+            initial_clip_norm=self.initial_clip_norm,
+            target_quantile=self.target_quantile,
+            clip_learning_rate=self.clip_learning_rate,
+            clipped_count_stddev=self._count_stddev(sampling) if noise_multiplier else 0.0,
+        )
+
+    def most_noise(self, sampling: Sampling) -> float:
+        return 2 * self._count_stddev(sampling)
+
+    def _count_stddev(self, sampling: Sampling) -> float:
+        """b for these cohorts; given for the cohort that the ledger is about, it shrinks with the noise in a simulation."""
+        if self.clipped_count_stddev is None:
+            return 0.05 * sampling.expected_cohort
+        return self.clipped_count_stddev * (sampling.expected_cohort / self.simulated_cohort if self.simulated_cohort else 1.0)
+
+
+class Tree(Mechanism):
+    """DP-FTRL (Kairouz et al. 2021): fixed clipping, and noise that a binary tree over the rounds correlates, so that sums over
+    many rounds are less noisy. Needs no random cohorts. Use a server optimizer that sums updates up: SGD, with momentum or not.
+    """
+
+    clip_norm: PositiveFloat = 0.1
+    restart_every: Optional[PositiveInt] = None  # rounds until a new tree; None: one tree
+
+    def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
+        from fedlab.privacy import accounts
+
+        return accounts.tree(noise_multiplier, sampling, self.restart_every or 0)
+
+    def aggregator(
+        self, noise_multiplier: float, sampling: Sampling, noise_key: np.ndarray
+    ) -> tff.aggregators.UnweightedAggregationFactory:
+        from fedlab.privacy import mechanisms
+
+        return mechanisms.tree(noise_multiplier, sampling.expected_cohort, self.clip_norm, self.restart_every, noise_key)

@@ -1,0 +1,78 @@
+"""The mechanisms as TFF aggregation factories, out of tensorflow-privacy's queries. Nobody else imports either.
+
+All divide by a constant, whoever reports: the number of those who did is private under Poisson sampling.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+import tensorflow_privacy as tfp
+
+_Dp = tff.aggregators.DifferentiallyPrivateFactory
+
+
+def gaussian_fixed(noise_multiplier: float, divisor: float, clip_norm: float) -> tff.aggregators.UnweightedAggregationFactory:
+    """Noise of `noise_multiplier · clip_norm` on the sum."""
+    return _Dp.gaussian_fixed(noise_multiplier=float(noise_multiplier), clients_per_round=float(divisor), clip=float(clip_norm))
+
+
+def gaussian_adaptive(
+    noise_multiplier: float,
+    divisor: float,
+    initial_clip_norm: float,
+    target_quantile: float,
+    clip_learning_rate: float,
+    clipped_count_stddev: float,
+) -> tff.aggregators.UnweightedAggregationFactory:
+    """The same with an adaptive norm; TFF divides the noise between the sum and the count of the unclipped."""
+    return _Dp.gaussian_adaptive(
+        noise_multiplier=float(noise_multiplier),
+        clients_per_round=float(divisor),
+        initial_l2_norm_clip=float(initial_clip_norm),
+        target_unclipped_quantile=float(target_quantile),
+        learning_rate=float(clip_learning_rate),
+        clipped_count_stddev=float(clipped_count_stddev),
+    )
+
+
+def tree(
+    noise_multiplier: float, divisor: float, clip_norm: float, restart_every: Optional[int], noise_key: np.ndarray
+) -> tff.aggregators.UnweightedAggregationFactory:
+    """Noise of `noise_multiplier · clip_norm` on each node. It is drawn from `noise_key`, int64 [2], and a counter in the
+    state, so it is the same whichever engine runs it."""
+    return _TreeFactory(noise_multiplier * clip_norm, divisor, clip_norm, restart_every, noise_key)
+
+
+class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):
+    """Puts the query together once the shapes are known. TFF's own factory restarts only with adaptive clipping."""
+
+    def __init__(self, stddev: float, divisor: float, clip_norm: float, restart_every: Optional[int], noise_key: np.ndarray):
+        self._stddev, self._divisor, self._clip_norm = float(stddev), float(divisor), float(clip_norm)
+        self._restart_every, self._noise_key = restart_every, noise_key
+
+    def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
+        shapes = tff.types.type_to_tf_tensor_specs(value_type)
+        query = tfp.TreeResidualSumQuery(
+            record_specs=shapes,
+            noise_generator=_KeyedNoise(self._stddev, shapes, self._noise_key),
+            clip_fn=lambda record, norm: tf.clip_by_global_norm(record, norm)[0],
+            clip_value=self._clip_norm,
+        )
+        if self._restart_every:
+            query = tfp.RestartQuery(query, tfp.restart_query.PeriodicRoundRestartIndicator(self._restart_every))
+        return _Dp(tfp.NormalizedQuery(query, denominator=self._divisor)).create(value_type)
+
+
+class _KeyedNoise(tfp.tree_aggregation.GaussianNoiseGenerator):
+    """tensorflow-privacy's generator, which counts up from its seed, from a key of 128 bits instead of one number twice."""
+
+    def __init__(self, stddev: float, shapes: object, key: np.ndarray):
+        super().__init__(stddev, shapes, seed=0)
+        self._key = np.array(key, np.int64)
+
+    def initialize(self) -> object:
+        return self._GlobalState(tf.constant(self._key), tf.constant(self._noise_std, tf.float32))

@@ -1,0 +1,41 @@
+"""The picture of what privacy costs: ε over the rounds."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Optional, Sequence, Union
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+RDP, PLD = "#9aa5b1", "#1f6feb"
+
+
+def plot_privacy(
+    rounds: Sequence[int],
+    by_rdp: Sequence[float],
+    by_pld: Optional[Sequence[float]],
+    path: Union[str, os.PathLike],
+    title: str = "",
+) -> None:
+    """Writes a PNG: the bounds on ε after each of `rounds`. `by_pld`: None where there is no such bound. An infinite ε, which
+    no axis shows, is said in words."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for label, color, values in (("RDP", RDP, by_rdp), ("PLD", PLD, by_pld)):
+        if values is not None and all(map(math.isfinite, values)):
+            axes.plot(rounds, values, color=color, marker="o", markersize=3, linewidth=1.5, label=label)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("round")
+    axes.set_ylabel("ε, upper bound")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", frameon=False)
+    else:
+        axes.text(0.5, 0.5, "ε = ∞: no guarantee", transform=axes.transAxes, ha="center", va="center")
+    figure.savefig(path, format="png", dpi=150)
