@@ -120,7 +120,7 @@ def _run(
     def open_loggers(records: Sequence[Record]) -> list[Logger]:
         csv = Guarded("csv", lambda: Csv(folder.metrics_csv, records))
         chosen = [Guarded(name, _opener(spec, folder, job, records)) for name, spec in job.experiment.logger.items()]
-        display = [] if console.quiet else [RoundDisplay(job.experiment.num_rounds, console)]
+        display = [] if console.quiet else [RoundDisplay(learner.num_rounds, console)] if learner else []
         return [csv, *chosen, *display, *extra]
 
     beginning = where_to_go_on(folder) if resumed else Beginning(None, [])
@@ -131,7 +131,10 @@ def _run(
     learner = None
     try:
         learner = Learner(job.experiment, inputs.dataset, inputs.partition)
+        account.note(privacy=learner.privacy.described())
         say(console, f"{learner.num_weights:,} weights")
+        for line in learner.privacy.lines():
+            say(console, line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
         account.close("finished", learner.seconds)
     except (KeyboardInterrupt, SystemExit):
@@ -158,6 +161,9 @@ class _Account:
         self._folder, self._started = folder, time.perf_counter() - sum(seconds.values())
         self._before, self._seconds = described.get("seconds", {}), seconds
         self._manifest = Manifest(folder.manifest, described)
+
+    def note(self, **values: Any) -> None:
+        self._manifest.update(**values)
 
     def close(self, status: str, seconds: dict[str, float], failure: Optional[str] = None) -> None:
         mine = {**self._seconds, **seconds, "total": time.perf_counter() - self._started}

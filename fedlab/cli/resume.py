@@ -39,6 +39,11 @@ def resume(run_path: str, overrides: Sequence[str], console: Console, argv: Sequ
         if config["num_rounds"] < done:
             raise ConfigError(f"num_rounds={config['num_rounds']}, but {relative(run.path)} has done {done} rounds already.")
         experiment = configuration.build_experiment(OmegaConf.create(config))
+        if config["num_rounds"] != run.manifest["num_rounds"] and getattr(experiment.privacy, "target_epsilon", None):
+            raise ConfigError(
+                f"privacy.target_epsilon of {relative(run.path)} is spent by its {run.manifest['num_rounds']} rounds, for which "
+                "the noise was chosen: it cannot have another number of rounds."
+            )
         job = Job(experiment, config, run.manifest["name"], shlex.join(["fedlab", "train", *argv]))
         return go_on(job, run, console)
 

@@ -6,14 +6,15 @@ from typing import Annotated, Any, Callable, Optional
 
 from pydantic import Field, PositiveInt
 
-from fedlab.aggregation import Aggregator
-from fedlab.cohort import CohortSampler, Uniform
+from fedlab.aggregation import Aggregator, Mean
+from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner
-from fedlab.process import LocalTraining, Process
+from fedlab.privacy import NoPrivacy, Privacy
+from fedlab.process import DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.loggers import LoggerSpec
@@ -38,6 +39,7 @@ class Experiment(Spec):
     client_schedule: Schedule
     server_optimizer: Optimizer
     aggregator: Aggregator
+    privacy: Privacy = NoPrivacy()
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
@@ -58,8 +60,21 @@ class Experiment(Spec):
                 "lower partition.num_clients."
             )
         self._check_sums()
-        self.process.check(self.client, self.client_optimizer, self.aggregator.takes_weights)
+        if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
+            raise ConfigError(
+                "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
+            )
+        self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(num_clients)
+
+    @property
+    def why_uniform(self) -> Optional[str]:
+        """Why every client has to count alike, where it has to."""
+        if not self.privacy.takes_weights:
+            return "under differential privacy a client with more examples would have more influence than the noise hides"
+        if isinstance(self.client, DpSgd):
+            return "under client=dp_sgd the weight would tell how many examples a client holds"
+        return None if self.aggregator.takes_weights else "this aggregator treats all clients alike"
 
     def _check_sums(self) -> None:
         """The part of `check` about who sees what of clients' updates."""
@@ -79,7 +94,7 @@ class Experiment(Spec):
     @property
     def reproducible(self) -> bool:
         """Whether the same seed gives the same bits."""
-        return self.engine.reproducible and self.secure.exact
+        return self.engine.reproducible and self.secure.exact and getattr(self.privacy, "noise_source", "seed") == "seed"
 
     @property
     def needs_protocol(self) -> bool:
@@ -109,12 +124,12 @@ class Experiment(Spec):
 
     def most_clients(self, num_clients: int) -> int:
         """How many clients at most report in one round."""
-        return self.cohort.clients_per_round if isinstance(self.cohort, Uniform) else num_clients
+        return self.cohort.clients_per_round if isinstance(self.cohort, FixedSize) else num_clients
 
     @property
     def clients_at_once(self) -> int:
         """Roughly how many clients there are to compute side by side, for sharing out the cores."""
         num_clients = self.partition.known_num_clients
-        if isinstance(self.cohort, Uniform):
+        if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return num_clients or 1_000

@@ -19,6 +19,7 @@ from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.experiment import Experiment
+from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
 from fedlab.secure import ServerView
 from fedlab.types import Cohort, Dataset, Partition
@@ -29,6 +30,7 @@ class Learner:
 
     def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
         self.experiment, self._dataset, self.partition = experiment, dataset, partition
+        self.privacy = PrivacyAccount(experiment, partition)
         examples = dataset.train
         shape, seed = examples.x.shape[1:], experiment.seed
 
@@ -46,8 +48,8 @@ class Learner:
             client_optimizer=experiment.client_optimizer,
             client_schedule=experiment.client_schedule,
             server_optimizer=experiment.server_optimizer,
-            aggregator=experiment.aggregator.build(),
-            aggregator_takes_weights=experiment.aggregator.takes_weights,
+            aggregator=self.privacy.aggregator(experiment) or experiment.aggregator.build(),
+            takes_weights=experiment.why_uniform is None,
         )
         process = experiment.process.build(parts)
         self._engine: Engine = experiment.engine.build(process, examples, experiment.summing(len(partition)))
@@ -61,6 +63,11 @@ class Learner:
         """The global model's tensors, trainable first."""
         names = self._engine.state_names
         return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
+
+    @property
+    def num_rounds(self) -> int:
+        """How many rounds there are to be, in all: as many as asked for, or as the privacy budget allows."""
+        return self.privacy.num_rounds
 
     @property
     def observed(self) -> Optional[ServerView]:
@@ -83,17 +90,18 @@ class Learner:
         """Computes rounds `first` to the last and yields the record of each. Between two of them it is safe to stop."""
         experiment = self.experiment
         rounds = prepared_rounds(
-            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, first, experiment.num_rounds
+            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, first, self.num_rounds
         )
         started = time.perf_counter()
         for cohort, round_input in rounds:
             metrics: dict[str, Any] = {}
-            if len(cohort.clients):  # nobody reports: the model stays as it is
+            round_input = self.privacy.with_its_own_noise(round_input)
+            if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
                 self._state, metrics = self._engine.next(self._state, round_input)
             seconds = time.perf_counter() - started
             self.seconds["training"] += seconds
             record = self._record(cohort, metrics, seconds)
-            if cohort.round % experiment.eval_every == 0 or cohort.round == experiment.num_rounds:
+            if cohort.round % experiment.eval_every == 0 or cohort.round == self.num_rounds:
                 record.update(self._test_scores())
             yield record
             if not np.isfinite(record.get("test_loss", 0.0)):
@@ -124,6 +132,7 @@ class Learner:
             "bytes_up": bytes_up,
             "weights_hash": weights_hash(self.weights),
             **{f"secure_{name}": value for name, value in secure.items()},
+            **self.privacy.figures(cohort.round),
         }
         names = {"client_work/train/": "train_", "client_work/": "", "finalizer/": "server_"}
         for path, value in metrics.items():

@@ -56,7 +56,7 @@ def train(
                 if checkpoints.is_due(len(records)):
                     metrics.sync()
                     checkpoints.save(len(records), state)
-                if len(records) < experiment.num_rounds:
+                if len(records) < learner.num_rounds:
                     interruption.check()
         except (KeyboardInterrupt, SystemExit):
             if records:
@@ -73,7 +73,7 @@ def train(
         with replacing(folder.curves) as partial:
             plot_curves(records, partial)
         summary = {
-            "num_rounds": experiment.num_rounds,
+            "num_rounds": learner.num_rounds,
             "num_clients": len(partition),
             "num_weights": learner.num_weights,
             "seconds_total": round(time.perf_counter() - started, 3),
@@ -82,6 +82,7 @@ def train(
             "bytes_up_total": sum(r["bytes_up"] for r in records),
             "non_finite_clients_total": int(sum(r.get("non_finite_clients") or 0 for r in records)),
             "weights_hash": records[-1]["weights_hash"],
+            **learner.privacy.figures(len(records)),
             **final,
         }
         folder.write_summary(summary)
