@@ -34,7 +34,7 @@ class Dropouts:
 
     @classmethod
     def draw(cls, rate: float, clients: Sequence[int], seed: int, round: int, attempt: int = 0) -> Dropouts:
-        """Each client vanishes with chance `rate`, at one of the three stages; earlier stages are no likelier than later ones."""
+        """Each client vanishes with chance `rate`; whoever is still there, with the same chance at each of the three stages."""
         at_each = 1 - (1 - rate) ** (1 / 3)
         gone: set[int] = set()
         stages = []
