@@ -116,12 +116,13 @@ class Protocol(abc.ABC):
         who vanish. `dropouts` are drawn at `dropout_rate` unless given. No clients at all sum to zeros. Raises
         `ContributionError` for values that cannot enter the sum, and what the protocol may fail with.
         """
+        clients = tuple(int(c) for c in clients)  # out of an array, they would wrap in secret sharing
         if len(set(clients)) != len(clients) or len(clients) > self.most_clients:
             raise ValueError(f"{len(clients)} clients given, {len(set(clients))} different, at most {self.most_clients} agreed")
         transcript = Transcript(self._spec.name, round, self._spec.observes(round, self._num_rounds))
         if not clients:
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
-        return self._run(round, tuple(clients), contributions, dropouts, transcript)
+        return self._run(round, clients, contributions, dropouts, transcript)
 
     def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
         """The best that the server can make of one client's message by itself: arrays like an update, or None for nothing."""

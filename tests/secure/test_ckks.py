@@ -239,6 +239,13 @@ def test_the_processes_end_with_a_run_that_is_killed(tmp_path):
     pids = [int(pid) for pid in run.stdout.split()]
     assert run.returncode == -signal.SIGKILL and len(pids) == 2
     deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < deadline:
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not any(map(is_running, pids))
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

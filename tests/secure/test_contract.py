@@ -70,6 +70,14 @@ def test_the_order_of_clients_does_not_matter(make):
     agree(outcome.sum, make.clients.sum(CLIENTS), make.clients.layout, make.precision)
 
 
+def test_clients_may_come_as_an_array(make):
+    """As `Cohort.clients` does."""
+    numbers = np.array(CLIENTS)
+    outcome = make().run_round(1, numbers, make.clients.of(CLIENTS), Dropouts(before_input=frozenset({9})))
+    agree(outcome.sum, make.clients.sum(CLIENTS[:-1]), make.clients.layout, make.precision)
+    assert outcome.included == CLIENTS[:-1]
+
+
 def test_rounds_follow_each_other_with_other_cohorts(make):
     protocol = make()
     for round, cohort in enumerate([CLIENTS, CLIENTS[:2], CLIENTS[2:], CLIENTS[1:4]], 1):
