@@ -72,7 +72,7 @@ class Ciphertexts:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlainSum:
+class DecryptedSum:
     """Key holder → server: the decrypted sum, float64 [ciphertexts, slots]."""
 
     sum: np.ndarray
@@ -203,7 +203,7 @@ class CkksSum(Protocol):
             total = server.sum()
         with transcript.phase("decrypt"):
             transcript.down(total)
-            decrypted = PlainSum(holder.decrypt(total.ciphertext, self.spec.precision))
+            decrypted = DecryptedSum(holder.decrypt(total.ciphertext, self.spec.precision))
             transcript.count_up(decrypted)
             result = self.packing.unpack(decrypted.sum)
         return Outcome(result, tuple(included), transcript.phases, num_clipped, server_view=transcript.view)

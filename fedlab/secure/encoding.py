@@ -17,7 +17,7 @@ from fedlab.secure.layout import Layout, bounded, widened
 
 OutOfRange = Literal["refuse", "saturate"]
 ALIGNMENT = 16  # bytes: a block of the stream cipher, so that either part of a buffer begins with a block
-WORDS = {32: np.uint32, 64: np.uint64}
+SIGNED = {32: np.int32, 64: np.int64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Encoding:
             )
         self.fractional_bits = most if fractional_bits is None else fractional_bits
         words = [bits if t.is_float else _integer_bits(t.largest_integer, most_clients) for t in layout.tensors]
-        sizes = {b: _aligned(sum(t.size for t, w in zip(layout.tensors, words) if w == b) * b // 8) for b in WORDS}
+        sizes = {b: _aligned(sum(t.size for t, w in zip(layout.tensors, words) if w == b) * b // 8) for b in SIGNED}
         self.split, self.num_bytes = sizes[64], sizes[64] + sizes[32]  # words of 32 bits begin at `split`
         ends = {64: 0, 32: self.split}
         self._places = []
@@ -78,21 +78,19 @@ class Encoding:
         self.layout.check(arrays)
         buffer, clipped = self.zeros(), 0
         for array, tensor, place in zip(arrays, self.layout.tensors, self._places):
+            bound = self.clip_range if tensor.is_float else tensor.largest_integer
+            whole, beyond = bounded(np.asarray(array).reshape(-1), bound, self.out_of_range)
             if tensor.is_float:
-                values, beyond = bounded(np.asarray(array, np.float64), self.clip_range, self.out_of_range)
-                whole = np.rint(values * 2.0**place.fractional_bits).astype(np.int64)
-            else:
-                whole, beyond = bounded(np.asarray(array), tensor.largest_integer, self.out_of_range)
-                whole = whole.astype(np.int64)
+                whole = np.multiply(whole, 2.0**place.fractional_bits, dtype=np.float64)
+                np.rint(whole, out=whole)
+            np.copyto(self._signed(buffer, place, tensor.size), whole, casting="unsafe")
             clipped += beyond
-            self._words(buffer, place, tensor.size)[:] = whole.ravel().view(np.uint64).astype(WORDS[place.bits])
         return buffer, clipped
 
     def integers(self, buffer: np.ndarray) -> list[np.ndarray]:
         """int64 arrays: the words as signed integers."""
-        signed = {32: np.int32, 64: np.int64}
         return [
-            self._words(buffer, place, tensor.size).view(signed[place.bits]).astype(np.int64).reshape(tensor.shape)
+            self._signed(buffer, place, tensor.size).astype(np.int64).reshape(tensor.shape)
             for tensor, place in zip(self.layout.tensors, self._places)
         ]
 
@@ -109,8 +107,8 @@ class Encoding:
             view = total[part].view(word)
             np.add(view, buffer[part].view(word), out=view)
 
-    def _words(self, buffer: np.ndarray, place: _Place, size: int) -> np.ndarray:
-        return buffer[place.start : place.start + size * place.bits // 8].view(WORDS[place.bits])
+    def _signed(self, buffer: np.ndarray, place: _Place, size: int) -> np.ndarray:
+        return buffer[place.start : place.start + size * place.bits // 8].view(SIGNED[place.bits])
 
 
 def most_fractional_bits(most_clients: int, bits: int, clip_range: float) -> int:
@@ -122,7 +120,7 @@ def most_fractional_bits(most_clients: int, bits: int, clip_range: float) -> int
 
 
 def _integer_bits(bound: int, most_clients: int) -> int:
-    for bits in WORDS:
+    for bits in SIGNED:
         if max(most_clients, 1) * bound < 2 ** (bits - 1):
             return bits
     raise ConfigError(

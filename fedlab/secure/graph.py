@@ -18,14 +18,15 @@ from typing import Collection, Mapping, Optional, Sequence
 import numpy as np
 
 CORRUPT, DROPPED = 0.1, 0.3
+FEW_CLIENTS = 30  # among fewer, a tenth are so few that t would be 2 or 3, and a sparse graph saves little
 EXPOSED, STRANDED = 2.0**-30, 2.0**-10
 
 
 @functools.lru_cache(maxsize=64)
 def sparse_degree(num_clients: int) -> Optional[tuple[int, int]]:
-    """(k, t), or None where no sparse graph is safe enough and everybody must mask with everybody."""
+    """(k, t), or None where everybody must mask with everybody."""
     others, corrupt, dropped = num_clients - 1, math.ceil(CORRUPT * num_clients), math.ceil(DROPPED * num_clients)
-    for k in range(2, others, 2):
+    for k in range(2, others, 2) if num_clients >= FEW_CLIENTS else ():
         exposed, stranded = _chances(others, min(corrupt, others), k), _chances(others, max(others - dropped, 0), k)
         for t in range(2, k + 1):
             if num_clients * sum(exposed[t:]) <= EXPOSED and num_clients * sum(stranded[:t]) <= STRANDED:

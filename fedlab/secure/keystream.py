@@ -13,8 +13,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 BLOCK_BYTES = 16
-PIECE_BYTES = 1 << 19  # a piece of the buffer and of the keystream stay in a core's cache while all masks are applied
-_ZEROS = bytes(PIECE_BYTES)
+PIECE_BYTES = 1 << 20  # a piece of the buffer and of the keystream stay in a core's cache while all masks are applied
+_ZEROS = memoryview(bytes(PIECE_BYTES))  # a slice is no copy
 
 
 def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]) -> None:

@@ -83,7 +83,7 @@ class MaskedSum(Protocol):
     ) -> Outcome:
         attempts = self.spec.max_attempts if self.spec.on_failure == "retry" else 1
         if attempts > 1:
-            contributions = list(contributions)  # clients keep them, in case
+            contributions = [[np.array(a) for a in arrays] for arrays in contributions]  # clients keep them, in case
         for attempt in range(attempts):
             transcript.attempt = attempt
             drawn = self._draw_dropouts(clients, round, attempt) if dropouts is None or attempt else dropouts

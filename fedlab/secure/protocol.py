@@ -34,7 +34,7 @@ class Dropouts:
 
     @classmethod
     def draw(cls, rate: float, clients: Sequence[int], seed: int, round: int, attempt: int = 0) -> Dropouts:
-        """Each client vanishes with chance `rate`, at one of the three stages; earlier stages are no likelier than later ones."""
+        """Each client vanishes with chance `rate`; whoever is still there, with the same chance at each of the three stages."""
         at_each = 1 - (1 - rate) ** (1 / 3)
         gone: set[int] = set()
         stages = []
@@ -119,12 +119,13 @@ class Protocol(abc.ABC):
         who vanish. `dropouts` are drawn at `dropout_rate` unless given. No clients at all sum to zeros. Raises
         `ContributionError` for values that cannot enter the sum, and what the protocol may fail with.
         """
+        clients = tuple(int(c) for c in clients)  # out of an array, they would wrap in secret sharing
         if len(set(clients)) != len(clients) or len(clients) > self.most_clients:
             raise ValueError(f"{len(clients)} clients given, {len(set(clients))} different, at most {self.most_clients} agreed")
         transcript = Transcript(self._spec.name, round, self._spec.observes(round, self._num_rounds))
         if not clients:
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
-        return self._run(round, tuple(clients), contributions, dropouts, transcript)
+        return self._run(round, clients, contributions, dropouts, transcript)
 
     def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
         """The best that the server can make of one client's message by itself: arrays like an update, or None for nothing."""

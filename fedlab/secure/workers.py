@@ -41,8 +41,10 @@ class Workers:
             for pipe, share in zip(self._pipes, np.array_split(rows, self.num_workers)):
                 pipe.send(share)
             answers = [pipe.recv() for pipe in self._pipes]
-        except (EOFError, OSError):
+        except BaseException as error:  # an interrupt too: answers left in the pipes would be taken for those of the next call
             self.close()
+            if not isinstance(error, (EOFError, OSError)):
+                raise
             raise FedlabError(
                 "a process that encrypts ended unexpectedly, for want of memory perhaps: use fewer workers."
             ) from None

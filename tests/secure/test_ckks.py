@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import psutil
@@ -213,3 +219,33 @@ def test_a_process_that_dies_is_reported_and_the_others_end():
     with pytest.raises(FedlabError, match="a process that encrypts ended unexpectedly"):
         workers(np.zeros((4, 1024)))
     assert not victims[1].is_alive()
+
+
+def test_the_processes_end_with_a_run_that_is_killed(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, signal, numpy as np\n"
+        "from fedlab.secure.ckks import Encryptor, KeyHolder\n"
+        "from fedlab.secure.ckks_parameters import cheapest\n"
+        "from fedlab.secure.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    workers = Workers(Encryptor, KeyHolder(cheapest(1e-3, 1.0, 2, 'symmetric')).client_context(), 2)\n"
+        "    workers(np.zeros((2, 1024)))\n"
+        "    print(*(p.pid for p in workers._processes), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = str(pathlib.Path(__file__).parent.parent.parent)
+    run = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})
+    pids = [int(pid) for pid in run.stdout.split()]
+    assert run.returncode == -signal.SIGKILL and len(pids) == 2
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

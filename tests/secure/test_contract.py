@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pydantic
 import pytest
+import yaml
 
 from fedlab.errors import ConfigError
 from fedlab.secure import Ckks, ContributionError, Dropouts, Layout, Masked, Plain, ServerView
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 PROTOCOLS = {
     "plain": (Plain, {}),
     "masked": (Masked, {}),
@@ -61,6 +68,14 @@ def test_the_order_of_clients_does_not_matter(make):
     turned = CLIENTS[::-1]
     outcome = make().run_round(1, turned, make.clients.of(turned))
     agree(outcome.sum, make.clients.sum(CLIENTS), make.clients.layout, make.precision)
+
+
+def test_clients_may_come_as_an_array(make):
+    """As `Cohort.clients` does."""
+    numbers = np.array(CLIENTS)
+    outcome = make().run_round(1, numbers, make.clients.of(CLIENTS), Dropouts(before_input=frozenset({9})))
+    agree(outcome.sum, make.clients.sum(CLIENTS[:-1]), make.clients.layout, make.precision)
+    assert outcome.included == CLIENTS[:-1]
 
 
 def test_rounds_follow_each_other_with_other_cohorts(make):
@@ -214,3 +229,22 @@ def test_options_out_of_range_are_refused(make, options):
 def test_only_numbers_have_a_layout(dtype):
     with pytest.raises(ConfigError, match="takes floats and integers"):
         Layout.of([np.zeros(3, dtype)])
+
+
+def test_options_are_checked_without_tensorflow_and_without_tenseal():
+    code = (
+        "import sys; from fedlab.secure import Ckks, Layout, Masked; import numpy as np; "
+        "[s.build(Layout.of([np.zeros(9)]), 5) for s in (Masked(), Ckks())]; "
+        "sys.exit(' '.join({'tensorflow', 'tenseal', 'scipy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["plain", "masked", "ckks"])
+def test_the_configuration_says_what_the_code_does_by_default(name):
+    options = yaml.safe_load((ROOT / "conf" / "secure" / f"{name}.yaml").read_text())
+    kind = {"fedlab.secure.Plain": Plain, "fedlab.secure.Masked": Masked, "fedlab.secure.Ckks": Ckks}[options.pop("_target_")]
+    assert kind(**options) == kind() and set(options) == set(kind.model_fields)

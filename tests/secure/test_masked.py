@@ -11,6 +11,7 @@ import pytest
 
 from fedlab.secure import BelowThreshold, Dropouts, Layout, Masked, Plain
 from fedlab.secure.masked_client import MaskedClient
+from fedlab.secure.masked_server import MaskedServer
 
 CLIENTS = (2, 3, 5, 7, 11, 13)
 
@@ -156,6 +157,19 @@ def test_a_retry_draws_other_dropouts_and_sums_the_same_values(make_clients):
     assert all(map(np.array_equal, outcome.sum, Plain().build(clients.layout, 6).run_round(1, CLIENTS, clients.of(CLIENTS)).sum))
 
 
+def test_a_retry_sums_what_was_given_even_where_its_memory_was_used_again():
+    shared = np.zeros(3)
+
+    def one_by_one():
+        for client in range(5):
+            shared[:] = client
+            yield [shared]
+
+    protocol = Masked(on_failure="retry").build(Layout.of([shared]), 5)
+    outcome = protocol.run_round(1, range(5), one_by_one(), Dropouts(before_unmasking=frozenset({0, 1, 2})))
+    assert outcome.num_attempts == 2 and outcome.sum[0].tolist() == [10, 10, 10]
+
+
 def test_retries_end():
     protocol = Masked(on_failure="retry", dropout_rate=0.99, max_attempts=3).build(Layout.of([np.zeros(2)]), 5)
     with pytest.raises(BelowThreshold, match=r"4 are needed: sample more clients, lower the dropout or secure\.threshold"):
@@ -174,6 +188,10 @@ def test_the_sum_of_one_client_is_refused():
 def conversation(protocol, numbers, gone, clients):
     """Runs a round by hand up to unmasking. Returns the server and the clients, which the protocol does not give out."""
     server = protocol.server(1, numbers)
+    return server, speak_until_unmasking(server, protocol, numbers, gone, clients)
+
+
+def speak_until_unmasking(server, protocol, numbers, gone, clients):
     members = {c: protocol.client(c, 1) for c in numbers}
     for c, member in members.items():
         server.receive_keys(c, member.advertise())
@@ -183,7 +201,16 @@ def conversation(protocol, numbers, gone, clients):
         if c not in gone:
             encoded, _ = protocol.encoding.encode(clients.contributions[c])
             server.receive_input(c, members[c].masked_input(server.inbox(c), encoded, protocol.encoding.split))
-    return server, members
+    return members
+
+
+def test_a_sum_of_parts_that_share_no_masks_is_not_unmasked(make_clients):
+    clients = make_clients(CLIENTS[:4])
+    protocol = Masked().build(clients.layout, 4)
+    server = MaskedServer(1, {2: (3,), 3: (2,), 5: (7,), 7: (5,)}, 2, 2, protocol.encoding)
+    speak_until_unmasking(server, protocol, CLIENTS[:4], set(), clients)
+    with pytest.raises(BelowThreshold, match="the 4 clients left are no longer all linked by masks, so sums of fewer would show"):
+        server.survivors(2)
 
 
 def everything_within(start):

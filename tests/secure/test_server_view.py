@@ -41,6 +41,20 @@ def test_a_plain_record_is_the_update_itself(updates):
         assert p_of_uniform_bytes(view.received[client]["update/0"]) < FAR_OUT  # the test does see a difference
 
 
+def test_a_record_outlives_the_arrays_it_was_made_of(updates):
+    """An engine may hand over every client's update in the same memory."""
+    shared = np.zeros(SIZE, np.float32)
+
+    def one_by_one():
+        for client in CLIENTS:
+            shared[:] = updates[client][0]
+            yield [shared]
+
+    protocol = Plain(observe="all").build(Layout.of([shared]), 3)
+    view = protocol.run_round(1, CLIENTS, one_by_one()).server_view
+    assert all(np.array_equal(protocol.read(view, c)[0], updates[c][0]) for c in CLIENTS)
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 def test_a_masked_record_cannot_be_told_from_random_bytes(updates, bits):
     protocol, view = record(Masked(observe="last", bits=bits, clip_range=1), updates)
