@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.models.functional import as_model_input, example_losses
+from fedlab.models.functional import as_model_input
 from fedlab.process import DpSgd, LocalTraining
 from fedlab.process.optimizers import Schedule
 
@@ -113,28 +113,23 @@ def _gradient(model, weights, non_trainable, x, y, metrics):
 
 
 def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
-    """The sum of clipped per-example gradients, with noise, over `batch_size`; and the metrics with this batch added."""
+    """The sum of clipped per-example gradients, with noise, over `batch_size`; and the metrics with this batch added.
 
-    def one_example(example):
-        image, label = example
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            output = model.predict_on_batch((weights, non_trainable), image[tf.newaxis], training=True)
-            loss = model.loss(output=output, label=label[tf.newaxis])
-        gradient = tape.gradient(loss, weights)
-        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradient]))  # tf.linalg.global_norm cannot be vectorised
-        scale = tf.math.divide_no_nan(private.clip_norm, tf.maximum(norm, private.clip_norm))
-        return tuple(g * scale for g in gradient), output[0]
+    Example by example: as fast as all at once (tf.vectorized_map), and never more than one gradient in memory.
+    """
 
-    per_example, outputs = tf.vectorized_map(one_example, (as_model_input(x), y))
-    sums = [tf.reduce_sum(g, axis=0) for g in per_example]
+    def one_example(i, total, metrics):
+        gradient, metrics = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], metrics)
+        norm = tf.linalg.global_norm(gradient)
+        scale = private.clip_norm / tf.maximum(norm, private.clip_norm)
+        return i + 1, tuple(t + scale * g for t, g in zip(total, gradient)), metrics
+
+    start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights), metrics)
+    _, total, metrics = tf.while_loop(lambda i, *_: i < tf.shape(y)[0], one_example, start, parallel_iterations=1)
     if private.noise_multiplier:
         stddev = private.noise_multiplier * private.clip_norm
-        sums = [s + tf.random.normal(tf.shape(s), stddev=stddev) for s in sums]
-    mean_loss = tf.math.divide_no_nan(tf.reduce_sum(example_losses(outputs, y)), tf.cast(tf.shape(y)[0], tf.float32))
-    result = tff.learning.models.BatchOutput(loss=mean_loss, predictions=outputs, num_examples=tf.shape(y)[0])
-    metrics = model.update_metrics_state(metrics, labels=y, batch_output=result)
-    return tuple(s / private.batch_size for s in sums), metrics
+        total = tuple(t + tf.random.normal(tf.shape(t), stddev=stddev) for t in total)
+    return tuple(t / private.batch_size for t in total), metrics
 
 
 def _sampled_batches(step, start, data, batch_size, max_local_steps):

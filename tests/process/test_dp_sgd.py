@@ -1,0 +1,112 @@
+"""DP-SGD on clients: per-example clipping and noise by hand, and what they come to when there is nothing to clip or no noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedlab.models import Mlp
+from fedlab.process import DpSgd, LocalTraining
+
+LOOSE = dict(clip_norm=1e6, noise_multiplier=0.0, batches="shuffled")
+
+
+def trained(lab, client, rounds=1, **options):
+    return lab.trainer(client=client, **options).run(lab.inputs(rounds, epochs=client.local_epochs))
+
+
+def test_without_clipping_and_noise_it_is_sgd(lab):
+    """On batches that are full: the sum of gradients is divided by the batch size, whatever the batch holds."""
+    sizes = (10, 5, 20)
+    partition, examples = lab.partition(sizes), lab.examples(sizes)
+    inputs = lab.inputs(2, epochs=2, partition=partition)
+    weights = [
+        lab.trainer(client=client, examples=examples).run(inputs).weights[-1]
+        for client in (LocalTraining(batch_size=5, local_epochs=2), DpSgd(batch_size=5, local_epochs=2, **LOOSE))
+    ]
+    # By examples there, all alike here
+    assert lab.distance(*weights) < 1e-5
+
+
+def by_hand(images, labels, weights, clip_norm):
+    """The sum of clipped gradients of logistic regression, example by example, in float64."""
+    w, b = (np.asarray(t, np.float64) for t in weights)
+    totals, norms = [np.zeros_like(w), np.zeros_like(b)], []
+    for x, y in zip(images.reshape(len(images), -1).astype(np.float64) / 255, labels):
+        logits = x @ w + b
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        p[y] -= 1
+        gradient = [np.outer(x, p), p]
+        norm = np.sqrt(sum((g**2).sum() for g in gradient))
+        norms.append(norm)
+        for total, g in zip(totals, gradient):
+            total += g * min(1.0, clip_norm / norm)
+    return totals, norms
+
+
+def test_every_examples_gradient_is_clipped(lab):
+    """One client, one batch, learning rate 0.1: the step is that sum over the batch size."""
+    clip_norm = 3.5
+    client = DpSgd(batch_size=20, clip_norm=clip_norm, noise_multiplier=0.0, batches="shuffled")
+    trainer, examples = lab.trainer(client=client), lab.examples()
+    inputs = lab.inputs(1, clients=[2])
+    mine = lab.clients(inputs[0])[0][0]
+    (after,) = trainer.run(inputs).weights
+    totals, norms = by_hand(examples.x[mine], examples.y[mine], trainer.initial_weights, clip_norm)
+    assert min(norms) < clip_norm < max(norms)
+    expected = [w - 0.1 * t / 20 for w, t in zip(trainer.initial_weights, totals)]
+    assert lab.distance(after, expected) < 1e-6
+
+
+def test_a_short_batch_is_divided_by_the_batch_size_too(lab):
+    client = DpSgd(batch_size=40, **LOOSE)
+    trainer, examples = lab.trainer(client=client), lab.examples()
+    inputs = lab.inputs(1, clients=[0])
+    mine = lab.clients(inputs[0])[0][0]
+    assert len(mine) < 40
+    totals, _ = by_hand(examples.x[mine], examples.y[mine], trainer.initial_weights, 1e6)
+    expected = [w - 0.1 * t / 40 for w, t in zip(trainer.initial_weights, totals)]
+    assert lab.distance(trainer.run(inputs).weights[0], expected) < 1e-6
+
+
+def test_noise_has_the_stated_deviation_and_is_fresh_in_every_step(lab):
+    """One client, gradients clipped to next to nothing: what is left is noise."""
+    clip_norm, noise_multiplier, batch_size, steps = 1e-3, 50.0, 5, 4
+    client = DpSgd(batch_size=batch_size, clip_norm=clip_norm, noise_multiplier=noise_multiplier, batches="shuffled")
+    trainer = lab.trainer(client=client, model=Mlp(hidden=(200,)))
+    (after,) = trainer.run(lab.inputs(1, clients=[2])).weights  # 20 examples: 4 steps
+    moved = np.concatenate([(np.asarray(a) - np.asarray(b)).ravel() for a, b in zip(after, trainer.initial_weights)])
+    expected = 0.1 * np.sqrt(steps) * noise_multiplier * clip_norm / batch_size
+    n = len(moved)
+    assert abs(moved.std() - expected) < 5 * expected / np.sqrt(2 * n) + 0.1 * steps * clip_norm
+    assert abs(moved.mean()) < 5 * expected / np.sqrt(n)
+
+
+def test_poisson_batches_hold_each_example_with_the_stated_chance(lab):
+    client = DpSgd(batch_size=5, noise_multiplier=0.0, batches="poisson")
+    rounds = 60
+    seen = [m["client_work/train/num_examples"] for m in trained(lab, client, rounds).metrics]
+    sizes = np.array(lab.sizes)
+    steps, rate = -(-sizes // 5), np.minimum(5 / sizes, 1)
+    mean, variance = (steps * sizes * rate).sum(), (steps * sizes * rate * (1 - rate)).sum()
+    assert abs(np.mean(seen) - mean) < 5 * np.sqrt(variance / rounds)
+    assert np.std(seen) > 0.5 * np.sqrt(variance)
+
+
+@pytest.mark.parametrize(
+    "client", [DpSgd(batch_size=5), LocalTraining(batch_size=5, weight_noise=0.1)], ids=lambda c: type(c).__name__
+)
+def test_equal_keys_give_equal_noise_and_others_other(lab, client):
+    one, two = trained(lab, client).weights[0], trained(lab, client).weights[0]
+    assert lab.same_bits(one, two)
+    other = lab.trainer(client=client).run(lab.inputs(1, epochs=1, seed=9)).weights[0]
+    assert not lab.same_bits(one, other)
+
+
+def test_weight_noise_is_added_to_what_a_client_sends(lab):
+    noisy, plain = (trained(lab, LocalTraining(batch_size=5, weight_noise=s), model=Mlp(hidden=(300,))) for s in (0.5, 0.0))
+    shares = np.array(lab.sizes) / sum(lab.sizes)
+    difference = np.concatenate([(np.asarray(a) - np.asarray(b)).ravel() for a, b in zip(noisy.weights[0], plain.weights[0])])
+    expected = 0.5 * np.sqrt((shares**2).sum())
+    assert abs(difference.std() - expected) < 5 * expected / np.sqrt(2 * len(difference))
