@@ -37,7 +37,12 @@ def test_a_tighter_target_takes_more_noise():
 @pytest.mark.parametrize(
     ("target", "account", "most", "says"),
     [
-        (0.01, lambda z: accounts.gaussian(z, Everyone(10)), 1000.0, r"out of reach.*larger population, fewer rounds or"),
+        (
+            0.01,
+            lambda z: accounts.gaussian(z, Everyone(10)),
+            1000.0,
+            r"out of reach.*larger population, fewer rounds or a larger",
+        ),
         (0.5, lambda z: accounts.gaussian(z, Poisson(100, 0.1)), 1.0, r"out of reach.*noise multiplier of 1,"),
         (1e6, lambda z: accounts.gaussian(z, Poisson(100, 0.1)), 1000.0, r"next to no noise.*smaller target"),
         (1.0, lambda z: accounts.weight_noise(z), 1000.0, "cannot be met: noise of standard deviation 0.1"),
