@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 from typing import Any, Callable, Iterator, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow.python.eager import context
@@ -24,22 +25,34 @@ _serial = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True)
+class SecureLeaf:
+    """A tensor that the process asks to be summed securely: what a client may give, and modulo what the sum is wanted."""
+
+    path: tuple[str, ...]
+    type: tff.TensorType  # integers
+    bound: Optional[int]  # largest value of one client, which is not negative; None where `modulus` takes its place
+    modulus: Optional[int]
+
+
+@dataclasses.dataclass(frozen=True)
 class LoweredProcess:
     """A learning process as TensorFlow functions over flat lists of tensors, to be called while tracing a graph."""
 
     # Each also takes `key`, int64 [2], which is all that what it draws at random depends on
     initialize: Callable[..., Flat]  # () → state
     prepare: Callable[..., Flat]  # (*state) → message to every client
-    work: Callable[..., Flat]  # (*the tensors of a client's single data element, *message) → contribution
+    work: Callable[..., Flat]  # (*the tensors of a client's single data element, *message) → contribution, secure leaves
     zero: Callable[..., Flat]  # () → accumulator
     accumulate: Callable[..., Flat]  # (*accumulator, *contribution) → accumulator
     report: Callable[..., Flat]  # (*accumulator) → aggregate
-    update: Callable[..., Flat]  # (*state, *aggregate) → state, metrics
+    update: Callable[..., Flat]  # (*state, *aggregate, *sums of the secure leaves) → state, metrics
     state_type: tff.Type
     metrics_type: tff.Type
     message_type: tff.Type
     contribution_type: tff.Type
     accumulator_type: tff.Type
+    secure_leaves: tuple[SecureLeaf, ...]
+    accumulate_is_sum: bool  # whether `accumulate` adds tensor by tensor and nothing else, and `zero` is zeros
 
 
 class LoweringError(FedlabError):
@@ -47,12 +60,10 @@ class LoweringError(FedlabError):
 
 
 def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
-    """Splits `process` (client data: one-element sequences). Raises `LoweringError` if it asks for secure sums."""
+    """Splits `process`, whose client data is one-element sequences. Raises `LoweringError` where TFF cannot."""
     form = _map_reduce_form(process)
     initialize = tff.backends.mapreduce.get_state_initialization_computation(process.initialize, grappler_config=_no_grappler())
-    contribution, *secure = form.work.type_signature.result
-    if any(leaves(part) for part in secure):
-        raise LoweringError("this process sums some values securely, which needs a secure-sum protocol")
+    contribution = form.work.type_signature.result[0]
     message = form.prepare.type_signature.result
     return LoweredProcess(
         initialize=load(initialize),
@@ -67,7 +78,65 @@ def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
         message_type=message,
         contribution_type=contribution,
         accumulator_type=form.accumulate.type_signature.result,
+        secure_leaves=_secure_leaves(form),
+        accumulate_is_sum=_is_sum(form.accumulate) and _is_zero(form.zero),
     )
+
+
+def _secure_leaves(form: tff.backends.mapreduce.MapReduceForm) -> tuple[SecureLeaf, ...]:
+    """In the order in which `work` gives them and `update` takes their sums."""
+    _, by_bitwidth, by_max_input, by_modulus = form.work.type_signature.result
+    found = [
+        SecureLeaf(path, kind, 2**bits - 1, None)
+        for (path, kind), bits in zip(leaves(by_bitwidth), _constants(form.secure_sum_bitwidth))
+    ]
+    found += [
+        SecureLeaf(path, kind, largest, None)
+        for (path, kind), largest in zip(leaves(by_max_input), _constants(form.secure_sum_max_input))
+    ]
+    found += [
+        SecureLeaf(path, kind, None, modulus)
+        for (path, kind), modulus in zip(leaves(by_modulus), _constants(form.secure_modular_sum_modulus))
+    ]
+    return tuple(found)
+
+
+def _constants(computation: tff.Computation) -> list[int]:
+    """The numbers that a computation without parameters gives."""
+    if not leaves(computation.type_signature.result):
+        return []
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        return [int(value) for value in session.run(list(load(computation)()))]
+
+
+def _is_sum(accumulate: tff.Computation) -> bool:
+    """Whether each result of a TFF computation (a, b) → c is the sum of the tensors at its place in a and in b."""
+    proto = computation_impl.ConcreteComputation.get_proto(accumulate).tensorflow
+    graph = tf.compat.v1.GraphDef.FromString(proto.graph_def.value)
+    nodes = {node.name: node for node in graph.node}
+
+    def origin(name: str) -> str:
+        node = nodes[name.split(":")[0]]
+        return origin(node.input[0]) if node.op == "Identity" else node.name
+
+    first, second = ([name.split(":")[0] for name in _tensor_names(part)] for part in proto.parameter.struct.element)
+    results = [nodes[origin(name)] for name in _tensor_names(proto.result)]
+    if not len(first) == len(second) == len(results):
+        return False
+    return all(
+        node.op in ("AddV2", "Add") and {origin(i) for i in node.input[:2]} == {a, b}
+        for node, a, b in zip(results, first, second)
+    )
+
+
+def _is_zero(zero: tff.Computation) -> bool:
+    """Whether a TFF computation without parameters gives zeros of fixed shapes only."""
+    specs = tensor_specs(zero.type_signature.result)
+    if not all(spec.shape.is_fully_defined() for spec in specs):
+        return False
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        values = session.run(list(load(zero)(key=tf.zeros([2], tf.int64))))
+    return not any(np.any(value) for value in values)
 
 
 def _no_grappler() -> tf.compat.v1.ConfigProto:

@@ -177,7 +177,7 @@ class Lab:
             client_schedule=schedule or Constant(),
             server_optimizer=server_optimizer or Sgd(learning_rate=1.0),
             aggregator=aggregator.build(),
-            aggregator_takes_weights=aggregator.takes_weights,
+            takes_weights=aggregator.takes_weights,
         )
         return (process or FedAvg()).build(parts), [w for ws in weights for w in ws]
 

@@ -17,7 +17,7 @@ from fedlab.spec import Spec
 if TYPE_CHECKING:
     import tensorflow_federated as tff
 
-__all__ = ["Aggregator", "Compressed", "CoordinateMedian", "Krum", "Mean", "Robust", "TrimmedMean"]
+__all__ = ["Aggregator", "Compressed", "CoordinateMedian", "Krum", "Mean", "Robust", "Secure", "TrimmedMean"]
 
 
 class Aggregator(Spec):
@@ -26,6 +26,7 @@ class Aggregator(Spec):
     takes_weights: ClassVar[bool] = True  # False: every client counts alike
     # True: the rule compares clients' updates one by one, so it can run neither on secure sums nor hierarchically in part
     needs_individual_updates: ClassVar[bool] = False
+    marks_sums: ClassVar[bool] = False  # whether it asks for sums that only a secure-sum protocol can make
 
     @abc.abstractmethod
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
@@ -54,6 +55,21 @@ class Robust(Aggregator):
         import tensorflow_federated as tff
 
         return _bounded(tff.aggregators.MeanFactory(no_nan_division=True), self.zeroing, self.clipping)
+
+
+class Secure(Aggregator):
+    """TFF's `secure_aggregator`: as `Robust`, and then every value is clipped to adaptive bounds, quantised to integers, and
+    marked to be summed securely, its weights and its own measurements too.
+    """
+
+    zeroing: bool = True
+    clipping: bool = True
+    marks_sums: ClassVar[bool] = True
+
+    def build(self) -> tff.aggregators.WeightedAggregationFactory:
+        import tensorflow_federated as tff
+
+        return tff.learning.secure_aggregator(zeroing=self.zeroing, clipping=self.clipping)
 
 
 class Compressed(Aggregator):

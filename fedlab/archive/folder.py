@@ -1,4 +1,4 @@
-"""The folder of one run."""
+"""The folder of one run: the names of its files, and how they are written."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from fedlab.errors import FedlabError
 
 
 class RunFolder:
-    """Names and writes what a run leaves behind. A file appears under its name only once it is whole."""
+    """Names what a run leaves behind. A file appears under its name only once it is whole, but for metrics.jsonl, which grows."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path
-        self.config = path / "config.yaml"
-        self.metrics = path / "metrics.jsonl"
-        self.summary = path / "summary.json"
+        self.manifest = path / "manifest.json"  # what was run, on what, and how it ended
+        self.config = path / "config.yaml"  # the resolved configuration, for people
+        self.metrics = path / "metrics.jsonl"  # a line per round
+        self.metrics_csv = path / "metrics.csv"  # the same as a table
+        self.summary = path / "summary.json"  # final figures
+        self.checkpoints = path / "checkpoints"
+        self.observed = path / "observed"  # what the server received in chosen rounds
         self.model = path / "model.keras"
         self.curves = path / "curves.png"
         self.partition = path / "partition.png"
         self.tensorboard = path / "tensorboard"
+        self.report = path / "report.html"
+        self.lock = path / ".lock"  # held by the process that writes here
 
     @classmethod
-    def create(cls, path: pathlib.Path, config_yaml: str) -> RunFolder:
+    def create(cls, path: pathlib.Path) -> RunFolder:
         """Claims `path`, or `path`-2, -3, … where another run of the same second has it. Raises `FedlabError`."""
         for attempt in range(1, 1000):
             candidate = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
             try:
                 candidate.mkdir(parents=True, exist_ok=True)
-                with open(candidate / "config.yaml", "x") as file:  # exclusive: only one run gets the name
-                    file.write(config_yaml)
+                open(candidate / "config.yaml", "x").close()  # exclusive: only one run gets the name
                 return cls(candidate)
             except FileExistsError:
                 if candidate.exists() and not candidate.is_dir():
@@ -42,14 +47,28 @@ class RunFolder:
                 ) from error
         raise FedlabError(f"cannot find a free run folder beside {path}.")
 
+    @classmethod
+    def existing(cls, path: pathlib.Path) -> RunFolder:
+        """The folder of a run that has begun. Raises `FedlabError` where there is none."""
+        if not path.exists():
+            raise FedlabError(f"no such run: {path} does not exist. `fedlab runs` lists the runs there are.")
+        if not path.is_dir():
+            raise FedlabError(f"no such run: {path} is a file; a run is a folder with a manifest.json in it.")
+        folder = cls(path)
+        if not folder.manifest.is_file():
+            raise FedlabError(f"no such run: {path} holds no manifest.json. `fedlab runs` lists the runs there are.")
+        return folder
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes summary.json."""
-        with replacing(self.summary) as partial:
-            partial.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(self.summary, summary)
 
 
 class replacing:
-    """`with replacing(path) as partial:` write to `partial`, which becomes `path` when the block ends without an error."""
+    """`with replacing(path) as partial:` write to `partial`, which becomes `path` when the block ends without an error.
+
+    After a power failure there is the old file or the new one, never half of it.
+    """
 
     def __init__(self, path: pathlib.Path):
         self._path = path
@@ -59,7 +78,25 @@ class replacing:
         return self._partial
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
+        try:
+            if kind is None:
+                _to_disk(self._partial)
+                os.replace(self._partial, self._path)
+                _to_disk(self._path.parent)
+        finally:
             self._partial.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Replaces `path` by `value` as indented JSON."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _to_disk(path: pathlib.Path) -> None:
+    """Returns once the kernel has handed `path`, a file or a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

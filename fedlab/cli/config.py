@@ -1,4 +1,7 @@
-"""Composes a configuration with Hydra and turns its nodes into validated specs."""
+"""Composes a configuration with Hydra and turns its nodes into validated specs.
+
+What validates is imported when there is something to validate: help and `--cfg job` must not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ import inspect
 import os
 import pathlib
 import sys
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 import hydra
-import pydantic
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 import fedlab
 from fedlab.cli import explain
 from fedlab.errors import ConfigError
-from fedlab.run.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from fedlab.run.experiment import Experiment
+
+SEVERAL = ("logger",)  # stages of which a run may have several
 
 
 def config_dir() -> pathlib.Path:
@@ -68,20 +76,27 @@ def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
 
 def build_experiment(config: DictConfig) -> Experiment:
     """Every stage of `config`, validated. Raises `ConfigError`."""
+    from fedlab.run.experiment import Experiment
+
     try:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
-    stages = {str(k): build(config, str(k)) for k in config if k not in plain}
+    stages = {str(k): build_all(config, str(k)) if k in SEVERAL else build(config, str(k)) for k in config if k not in plain}
     return _construct(Experiment, {**plain, **stages}, "")
 
 
-def build(config: DictConfig, stage: str) -> Any:
-    """What the node `stage` of `config` names in `_target_`: a `Spec`, or a user's own function with its options filled in.
+def build_all(config: DictConfig, stage: str) -> dict[str, Any]:
+    """What each node below `stage` names, for a stage of which a run may have several, such as loggers."""
+    return {str(name): build(config[stage], str(name), f"{stage}.{name}") for name in config[stage]}
 
-    Raises `ConfigError` in one line that names the key, the value, and what is allowed.
+
+def build(config: DictConfig, name: str, stage: Optional[str] = None) -> Any:
+    """What the node `name` of `config` names in `_target_`: a `Spec`, or a user's own function with its options filled in.
+
+    Raises `ConfigError` in one line that names the key, the value, and what is allowed. `stage`: where the node is in the whole.
     """
-    node = config.get(stage)
+    node, stage = config.get(name), stage or name
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{stage} must say what to build in {stage}._target_: choose one with {stage}=NAME.")
     try:
@@ -89,6 +104,8 @@ def build(config: DictConfig, stage: str) -> Any:
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
     options = {str(k): v for k, v in container.items() if k != "_target_"}
+    import pydantic
+
     target = _locate(node._target_, stage)
     if inspect.isclass(target) and issubclass(target, pydantic.BaseModel):
         return _construct(target, options, stage)
@@ -115,6 +132,8 @@ def _locate(path: str, stage: str) -> Any:
 
 
 def _construct(target: type[pydantic.BaseModel], options: dict, stage: str) -> Any:
+    import pydantic
+
     try:
         return target(**options)
     except pydantic.ValidationError as error:

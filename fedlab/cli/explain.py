@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
-import pydantic
 from hydra.errors import MissingConfigException
 
 from fedlab.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import pydantic
 
 # Groups that a run does not have by default, and whose choices lie in folders (experiment=mnist/fedavg_iid)
 ADDED_GROUPS = ("experiment",)

@@ -17,6 +17,7 @@ from fedlab.errors import ConfigError, FedlabError, did_you_mean
 
 VERBS = {
     "train": ("fedlab.cli.train", "train a federated model: fedlab train +experiment=digits/fedavg"),
+    "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),
     "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shlex
 import sys
-import time
 import traceback
 from typing import Any, NoReturn
 
@@ -19,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from fedlab.archive import RunFolder
 from fedlab.cli import config as configuration
-from fedlab.cli.display import RoundDisplay
+from fedlab.cli.job import Job, relative, say, start
+from fedlab.cli.resume import resume
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
-from fedlab.run.folder import RunFolder
-from fedlab.run.start import start_tensorflow
 
 
 def main(argv: list[str]) -> int:
@@ -31,6 +30,11 @@ def main(argv: list[str]) -> int:
     quiet = bool({"-q", "--quiet"} & set(argv))
     overrides = [a for a in argv if a not in ("-q", "--quiet")]
     console = Console(quiet=quiet)
+    resumed = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
+    if resumed is not None:
+        others = [o for o in overrides if not o.startswith("resume=")]
+        _print_summary(console, resume(resumed, others, console, argv))
+        return 0
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     errors: list[FedlabError] = []
 
@@ -87,66 +91,38 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 def _run(cfg: DictConfig, console: Console, argv: list[str]) -> float:
     """One run: validates, claims a folder, trains. Returns the final test accuracy, for sweepers."""
-    output = pathlib.Path(HydraConfig.get().runtime.output_dir)
-    started = time.perf_counter()
-    learner = None
+    output, choices = pathlib.Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices
     try:
         experiment = configuration.build_experiment(cfg)
-        experiment.check()
-        if experiment.engine.device == "gpu":  # whether there is one, only TensorFlow can tell
-            start_tensorflow("gpu", experiment.clients_at_once)
-        dataset, partition = experiment.load()
-        console.print(
-            f"{dataset.name}: {len(dataset.train):,} training examples over {len(partition):,} clients, "
-            f"{len(dataset.test):,} test examples",
-            highlight=False,
-        )
-        start_tensorflow(experiment.engine.device, experiment.clients_at_once)
-        from fedlab.run.learner import Learner  # imports TensorFlow
-        from fedlab.run.train import train
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        name = choices.get("experiment") or f"{choices['data']}/{choices['process']}"
+        job = Job(experiment, plain, name, shlex.join(["fedlab", "train", *argv]))
+        claimed: list[RunFolder] = []
 
-        learner = Learner(experiment, dataset, partition)
-        command = shlex.join(["fedlab", "train", *argv])
-        folder = RunFolder.create(output, f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
-        shown = f"run folder: {_relative(folder.path)}"
-        console.print(shown, highlight=False, soft_wrap=True)
-        console.print(f"{learner.num_weights:,} weights", highlight=False)
-        loggers = [] if console.quiet else [RoundDisplay(experiment.num_rounds, console)]
-        summary = train(learner, dataset, folder, loggers)
+        def claim() -> RunFolder:
+            claimed.append(RunFolder.create(output))
+            return claimed[0]
+
+        summary = start(job, claim, console)
     finally:
-        if learner is not None:
-            learner.close()
         _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
-    _print_summary(console, summary, time.perf_counter() - started)
-    console.print(shown, highlight=False, soft_wrap=True)
+    _print_summary(console, summary)
+    say(console, f"run folder: {relative(claimed[0].path)}")
     return float(summary["test_accuracy"])
 
 
-def _print_summary(console: Console, summary: dict[str, Any], seconds: float) -> None:
+def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     line = f"[bold]test accuracy {summary['test_accuracy']:.2%}[/bold], loss {summary['test_loss']:.4f}"
     if "client_accuracy_mean" in summary:
         line += (
             f"; clients on their own examples: mean {summary['client_accuracy_mean']:.2%}, "
             f"10th percentile {summary['client_accuracy_p10']:.2%}, worst {summary['client_accuracy_worst']:.2%}"
         )
-    console.print(line, highlight=False, soft_wrap=True)
+    say(console, line)
     if summary["non_finite_clients_total"]:
-        console.print(
-            f"[yellow]{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out: "
-            "lower client_optimizer.learning_rate[/yellow]",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"{seconds:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)", highlight=False, soft_wrap=True
-    )
-
-
-def _relative(path: pathlib.Path) -> str:
-    try:
-        return str(path.resolve().relative_to(pathlib.Path.cwd()))
-    except ValueError:
-        return str(path)
+        left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
+        say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")
+    say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
 
 
 def _remove_empty(folder: pathlib.Path) -> None:

@@ -24,18 +24,18 @@ class CohortSampler(Spec):
     def __call__(self, num_clients: int, seed: int, round: int) -> Cohort:
         """The cohort of `round`, which counts from 1. Either part of it, or both, may be empty."""
         self.check(num_clients)
-        chosen = self._choose(num_clients, generator(seed, "cohort", round))
+        chosen = self._choose(num_clients, seed, round)
         # One draw per client of the partition, chosen or not: whether a client vanishes depends on nobody else's being there.
         vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
         return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
 
     @abc.abstractmethod
-    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+    def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         """int64 [sampled], ascending."""
 
 
-class Uniform(CohortSampler):
-    """`clients_per_round` different clients (positive, at most the number of clients), each set of them equally likely."""
+class FixedSize(CohortSampler):
+    """`clients_per_round` different clients, a positive number of at most as many as there are."""
 
     clients_per_round: int = Field(gt=0)
 
@@ -46,8 +46,24 @@ class Uniform(CohortSampler):
                 f" Choose 1 to {num_clients}, cohort=all, or a partition with more clients."
             )
 
-    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
-        return np.sort(rng.choice(num_clients, self.clients_per_round, replace=False))
+
+class Uniform(FixedSize):
+    """Each set of so many clients is equally likely."""
+
+    def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
+        return np.sort(generator(seed, "cohort", round).choice(num_clients, self.clients_per_round, replace=False))
+
+
+class InTurn(FixedSize):
+    """Clients take turns in one order, drawn once: between two turns of a client lie ⌊N / clients_per_round⌋ − 1 rounds or more.
+
+    What DP-FTRL is made for (Kairouz et al. 2021): few participations per client, far apart, by a plan that looks at no data.
+    """
+
+    def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
+        order = generator(seed, "turns").permutation(num_clients)
+        turns = np.arange((round - 1) * self.clients_per_round, round * self.clients_per_round)
+        return np.sort(order[turns % num_clients])
 
 
 class Poisson(CohortSampler):
@@ -58,12 +74,12 @@ class Poisson(CohortSampler):
 
     sampling_rate: float = Field(gt=0, le=1)
 
-    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
-        return np.flatnonzero(rng.random(num_clients) < self.sampling_rate)
+    def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
+        return np.flatnonzero(generator(seed, "cohort", round).random(num_clients) < self.sampling_rate)
 
 
 class All(CohortSampler):
     """Every client in every round."""
 
-    def _choose(self, num_clients: int, rng: np.random.Generator) -> np.ndarray:
+    def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         return np.arange(num_clients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Optional
 
 import numpy as np
@@ -11,14 +12,20 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.engine import RoundInput, State
+from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
 
 class CompiledEngine:
     """Runs a lowered process over examples that stay on the device."""
 
+    observed: Optional[ServerView] = None  # no protocol is run
+
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
+        started = time.perf_counter()
         self._lowered = lowering.lower(process)
+        assert not self._lowered.secure_leaves, "sums that are to be secure need an engine that runs a protocol"
+        self.seconds = {"lowering": time.perf_counter() - started}
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         self._parallel = parallel_clients or (1 if on_gpu else len(os.sched_getaffinity(0)))
         self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
@@ -27,6 +34,7 @@ class CompiledEngine:
         self.bytes_down = lowering.num_bytes(self._lowered.message_type)
         self.bytes_up = lowering.num_bytes(self._lowered.contribution_type)
         self.num_traces = 0
+        started = time.perf_counter()
         self._round = tf.function(
             self._traced_round,
             autograph=False,
@@ -39,6 +47,7 @@ class CompiledEngine:
                 tf.TensorSpec([2], tf.int64),
             ],
         ).get_concrete_function()  # not the function, which warns of every trace after the fifth, also of another engine's
+        self.seconds["tracing"] = time.perf_counter() - started
 
     def initialize(self, key: np.ndarray) -> State:
         function = tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 import psutil
 import tensorflow as tf
@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.engine import RoundInput, State
+from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
 _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side starts and restarts as needed
@@ -24,6 +25,8 @@ _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side
 
 class TffEngine:
     """Feeds each client's examples to `process.next` as a `tf.data.Dataset` of one element."""
+
+    observed: Optional[ServerView] = None  # no protocol is run
 
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet):
         self._process = process
@@ -33,6 +36,7 @@ class TffEngine:
         self.state_names = [path for path, _ in lowering.leaves(self._state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(metrics_type)]
         self.bytes_down, self.bytes_up = lowering.bytes_moved(process)
+        self.seconds: dict[str, float] = {}  # TFF compiles with the first round
         # TFF starts a worker process with the first call, and leaves it running when Python exits
         self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
 

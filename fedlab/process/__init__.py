@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Optional, Union
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.process.optimizers import Optimizer, Schedule, Sgd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fedlab.process.client_work import ExampleSpec
 
-__all__ = ["FedAvg", "FedProx", "FedSgd", "Ingredients", "LocalTraining", "Process"]
+__all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Ingredients", "LocalTraining", "Process"]
 
 
 class LocalTraining(Spec):
@@ -29,6 +29,23 @@ class LocalTraining(Spec):
     local_epochs: PositiveInt = 1  # E in McMahan et al. 2017
     batch_size: PositiveInt = 20  # B; the last batch of an epoch may be smaller
     max_local_steps: Optional[PositiveInt] = None  # stop after so many batches, whatever the epochs
+    weight_noise: NonNegativeFloat = 0.0  # standard deviation of noise on the weights that a client sends. Nothing clips them, so
+    # it promises nothing: ε is ∞
+
+
+class DpSgd(LocalTraining):
+    """Local training by DP-SGD (Abadi et al. 2016, algorithm 1): protects each example, whoever sees the client's update.
+
+    The gradient of every example is clipped to `clip_norm`, their sum gets Gaussian noise of standard deviation
+    `noise_multiplier` · `clip_norm`, and is divided by `batch_size`, a constant, however many examples the batch has.
+    """
+
+    clip_norm: PositiveFloat = 1.0
+    noise_multiplier: NonNegativeFloat = 1.0
+    # poisson: in each of E · ⌈n / B⌉ steps every example takes part by itself with probability min(B / n, 1), as the account
+    # assumes. shuffled: each example once an epoch, without amplification
+    batches: Literal["poisson", "shuffled"] = "poisson"
+    delta: Optional[Annotated[float, Field(gt=0, lt=1)]] = None  # None: 1 / n^1.1 for the n examples of the smallest client
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,28 +58,31 @@ class Ingredients:
     client_optimizer: Optimizer
     client_schedule: Schedule
     server_optimizer: Optimizer
-    aggregator: tff.aggregators.WeightedAggregationFactory
-    aggregator_takes_weights: bool
+    aggregator: Union[tff.aggregators.WeightedAggregationFactory, tff.aggregators.UnweightedAggregationFactory]
+    takes_weights: bool  # False: all clients count alike
 
 
 class Process(Spec):
     """A federated algorithm: `build` fills TFF's four slots (distributor, client work, aggregator, finalizer)."""
 
-    # `auto`: by examples where the aggregator takes weights, uniform where it does not
+    # `auto`: by examples where weights are taken, uniform where they are not
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
 
-    def check(self, client: LocalTraining, client_optimizer: Optimizer, aggregator_takes_weights: bool) -> None:
-        """Raises `ConfigError` for choices that contradict each other."""
-        if self.client_weighting == "examples" and not aggregator_takes_weights:
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
+        """Raises `ConfigError` for choices that contradict each other. `why_uniform`: why all clients have to count alike."""
+        if self.client_weighting == "examples" and why_uniform:
             raise ConfigError(
-                "process.client_weighting=examples, but this aggregator treats all clients alike: "
-                "use process.client_weighting=uniform (or auto), or aggregator=mean."
+                f"process.client_weighting=examples, but {why_uniform}: use process.client_weighting=uniform (or auto)."
             )
         if not self.trains_locally and (client.local_epochs, client.max_local_steps) != (1, None):
             raise ConfigError(
                 "process=fed_sgd sends one gradient over all of a client's examples: "
                 "client.local_epochs must be 1 and client.max_local_steps null, or use process=fed_avg."
+            )
+        if not self.trains_locally and (isinstance(client, DpSgd) or client.weight_noise):
+            raise ConfigError(
+                "process=fed_sgd trains nothing on clients: use client=standard without weight_noise, or process=fed_avg."
             )
         if not self.trains_locally and not (isinstance(client_optimizer, Sgd) and client_optimizer.momentum == 0):
             raise ConfigError(
@@ -70,9 +90,9 @@ class Process(Spec):
                 "leave client_optimizer=sgd, and choose a server_optimizer."
             )
 
-    def weigh_by_examples(self, aggregator_takes_weights: bool) -> bool:
+    def weigh_by_examples(self, takes_weights: bool) -> bool:
         """Whether a client counts in proportion to its examples."""
-        return self.client_weighting == "examples" or (self.client_weighting == "auto" and aggregator_takes_weights)
+        return self.client_weighting == "examples" or (self.client_weighting == "auto" and takes_weights)
 
     @abc.abstractmethod
     def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
@@ -111,7 +131,7 @@ class FedSgd(Process):
         from fedlab.process import client_work, compose
 
         update = client_work.full_gradient(parts.model, parts.client.batch_size)
-        return compose.learning_process(parts, update, self.weigh_by_examples(parts.aggregator_takes_weights))
+        return compose.learning_process(parts, update, self.weigh_by_examples(parts.takes_weights))
 
 
 def _compose_local_training(
@@ -120,10 +140,6 @@ def _compose_local_training(
     from fedlab.process import client_work, compose
 
     update = client_work.local_training(
-        parts.model,
-        parts.client_optimizer.build(),
-        batch_size=parts.client.batch_size,
-        max_local_steps=parts.client.max_local_steps,
-        proximal_strength=proximal_strength,
+        parts.model, parts.client_optimizer.build(), parts.client, proximal_strength=proximal_strength
     )
-    return compose.learning_process(parts, update, process.weigh_by_examples(parts.aggregator_takes_weights))
+    return compose.learning_process(parts, update, process.weigh_by_examples(parts.takes_weights))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Callable, Optional
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.models.functional import as_model_input
+from fedlab.models.functional import as_model_input, example_losses
+from fedlab.process import DpSgd, LocalTraining
 from fedlab.process.optimizers import Schedule
 
 Tensors = tuple[tf.Tensor, ...]
@@ -47,12 +48,13 @@ LocalUpdate = Callable[[Tensors, Tensors, dict, tf.Tensor], tuple[Tensors, colle
 def local_training(
     model: tff.learning.models.FunctionalModel,
     optimizer: tff.learning.optimizers.Optimizer,
+    client: LocalTraining,
     *,
-    batch_size: int,
-    max_local_steps: Optional[int],
     proximal_strength: float,
 ) -> LocalUpdate:
     """Mini-batch training from the global weights, with the proximal gradient μ(w − w_global) where μ > 0."""
+    private = client if isinstance(client, DpSgd) else None
+    batches = _sampled_batches if private and private.batches == "poisson" else _for_each_batch
 
     def update(trainable, non_trainable, data, factor):
         optimizer_state = optimizer.initialize(tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable))
@@ -63,7 +65,10 @@ def local_training(
         carried = collections.OrderedDict((k, v) for k, v in optimizer_state.items() if k not in hparams)
 
         def step(x, y, weights, carried, metrics):
-            gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
+            if private:
+                gradient, metrics = _private_gradient(model, private, weights, non_trainable, x, y, metrics)
+            else:
+                gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
             if proximal_strength:
                 gradient = tuple(g + proximal_strength * (w - w0) for g, w, w0 in zip(gradient, weights, trainable))
             state = collections.OrderedDict((k, carried[k] if k in carried else hparams[k]) for k in optimizer_state)
@@ -71,7 +76,9 @@ def local_training(
             return tuple(weights), collections.OrderedDict((k, state[k]) for k in carried), metrics
 
         start = (trainable, carried, model.initialize_metrics_state())
-        trained, _, metrics = _for_each_batch(step, start, data, batch_size, max_local_steps)
+        trained, _, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
+        if client.weight_noise:
+            trained = tuple(w + tf.random.normal(tf.shape(w), stddev=client.weight_noise) for w in trained)
         return tuple(w0 - w for w0, w in zip(trainable, trained)), metrics
 
     return update
@@ -103,6 +110,47 @@ def _gradient(model, weights, non_trainable, x, y, metrics):
         loss = model.loss(output=output, label=y)
     result = tff.learning.models.BatchOutput(loss=loss, predictions=output, num_examples=tf.shape(y)[0])
     return tuple(tape.gradient(loss, weights)), model.update_metrics_state(metrics, labels=y, batch_output=result)
+
+
+def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
+    """The sum of clipped per-example gradients, with noise, over `batch_size`; and the metrics with this batch added."""
+
+    def one_example(example):
+        image, label = example
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            output = model.predict_on_batch((weights, non_trainable), image[tf.newaxis], training=True)
+            loss = model.loss(output=output, label=label[tf.newaxis])
+        gradient = tape.gradient(loss, weights)
+        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradient]))  # tf.linalg.global_norm cannot be vectorised
+        scale = tf.math.divide_no_nan(private.clip_norm, tf.maximum(norm, private.clip_norm))
+        return tuple(g * scale for g in gradient), output[0]
+
+    per_example, outputs = tf.vectorized_map(one_example, (as_model_input(x), y))
+    sums = [tf.reduce_sum(g, axis=0) for g in per_example]
+    if private.noise_multiplier:
+        stddev = private.noise_multiplier * private.clip_norm
+        sums = [s + tf.random.normal(tf.shape(s), stddev=stddev) for s in sums]
+    mean_loss = tf.math.divide_no_nan(tf.reduce_sum(example_losses(outputs, y)), tf.cast(tf.shape(y)[0], tf.float32))
+    result = tff.learning.models.BatchOutput(loss=mean_loss, predictions=outputs, num_examples=tf.shape(y)[0])
+    metrics = model.update_metrics_state(metrics, labels=y, batch_output=result)
+    return tuple(s / private.batch_size for s in sums), metrics
+
+
+def _sampled_batches(step, start, data, batch_size, max_local_steps):
+    """As `_for_each_batch`, but in each step every example takes part by itself with probability min(batch_size / n, 1)."""
+    x, y = data["x"], data["y"]
+    num_examples = tf.shape(y)[0]
+    steps = tf.shape(data["order"])[0] * ((num_examples + batch_size - 1) // batch_size)
+    if max_local_steps is not None:
+        steps = tf.minimum(steps, max_local_steps)
+    rate = tf.cast(batch_size, tf.float32) / tf.cast(num_examples, tf.float32)
+
+    def body(i, *carry):
+        batch = tf.where(tf.random.uniform([num_examples]) < rate)[:, 0]
+        return (i + 1, *step(tf.gather(x, batch), tf.gather(y, batch), *carry))
+
+    return tf.while_loop(lambda i, *_: i < steps, body, (tf.constant(0), *start), parallel_iterations=1)[1:]
 
 
 def _for_each_batch(step, start, data, batch_size, max_local_steps):

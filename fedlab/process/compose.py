@@ -19,11 +19,13 @@ def learning_process(parts: Ingredients, update: LocalUpdate, weigh_by_examples:
             *[tuple(tf.convert_to_tensor(w) for w in ws) for ws in parts.model.initial_weights]
         )
 
-    weights_type = initial_weights.type_signature.result
+    weights_type, aggregator = initial_weights.type_signature.result, parts.aggregator
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
+        aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
     return tff.learning.templates.compose_learning_process(
         initial_weights,
         tff.learning.templates.build_broadcast_process(weights_type),
         client_work_process(parts.model, parts.examples, update, parts.client_schedule, weigh_by_examples),
-        parts.aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
+        aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
         tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type),
     )

@@ -6,15 +6,19 @@ from typing import Annotated, Any, Callable, Optional
 
 from pydantic import Field, PositiveInt
 
-from fedlab.aggregation import Aggregator
-from fedlab.cohort import CohortSampler, Uniform
+from fedlab.aggregation import Aggregator, Mean
+from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.data import Source
-from fedlab.engine import EngineSpec
+from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner
-from fedlab.process import LocalTraining, Process
+from fedlab.privacy import NoPrivacy, Privacy
+from fedlab.process import DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.run.checkpointing import Checkpointing
+from fedlab.run.loggers import LoggerSpec
+from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
@@ -35,8 +39,12 @@ class Experiment(Spec):
     client_schedule: Schedule
     server_optimizer: Optimizer
     aggregator: Aggregator
+    privacy: Privacy = NoPrivacy()
+    secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
+    checkpoint: Checkpointing = Checkpointing()
+    logger: dict[str, LoggerSpec] = {}
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
@@ -51,8 +59,54 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
-        self.process.check(self.client, self.client_optimizer, self.aggregator.takes_weights)
+        self._check_sums()
+        if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
+            raise ConfigError(
+                "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
+            )
+        self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(num_clients)
+
+    @property
+    def why_uniform(self) -> Optional[str]:
+        """Why every client has to count alike, where it has to."""
+        if not self.privacy.takes_weights:
+            return "under differential privacy a client with more examples would have more influence than the noise hides"
+        if isinstance(self.client, DpSgd):
+            return "under client=dp_sgd the weight would tell how many examples a client holds"
+        return None if self.aggregator.takes_weights else "this aggregator treats all clients alike"
+
+    def _check_sums(self) -> None:
+        """The part of `check` about who sees what of clients' updates."""
+        protected = not isinstance(self.secure, Plain)
+        if self.needs_protocol and not self.engine.runs_protocols:
+            if not protected and self.aggregator.marks_sums:
+                return  # TFF's runtime makes these sums in the clear
+            raise ConfigError(
+                f"secure={self.secure.name} needs engine=compiled: TFF's own runtime sums in the clear and records nothing."
+            )
+        if protected and self.aggregator.needs_individual_updates:
+            raise ConfigError(
+                f"secure={self.secure.name} gives the server a sum only, and this aggregator compares clients one by one: "
+                "use aggregator=mean, robust or secure, or secure=plain."
+            )
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same seed gives the same bits."""
+        return self.engine.reproducible and self.secure.exact and getattr(self.privacy, "noise_source", "seed") == "seed"
+
+    @property
+    def needs_protocol(self) -> bool:
+        """Whether sums are made by a protocol, and not in the graph of the round."""
+        plain = isinstance(self.secure, Plain) and self.secure.observe == "none" and not self.secure.dropout_rate
+        return not plain or self.aggregator.marks_sums
+
+    def summing(self, num_clients: int) -> Optional[SecureSumming]:
+        """The protocol of a run with so many clients; None where the graph of the round makes the sums."""
+        if not (self.needs_protocol and self.engine.runs_protocols):
+            return None
+        return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""
@@ -70,12 +124,12 @@ class Experiment(Spec):
 
     def most_clients(self, num_clients: int) -> int:
         """How many clients at most report in one round."""
-        return self.cohort.clients_per_round if isinstance(self.cohort, Uniform) else num_clients
+        return self.cohort.clients_per_round if isinstance(self.cohort, FixedSize) else num_clients
 
     @property
     def clients_at_once(self) -> int:
         """Roughly how many clients there are to compute side by side, for sharing out the cores."""
         num_clients = self.partition.known_num_clients
-        if isinstance(self.cohort, Uniform):
+        if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return num_clients or 1_000

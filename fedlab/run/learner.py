@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from typing import Any, Callable, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from fedlab import randomness
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.metrics import Record
 from fedlab.engine import Engine
 from fedlab.errors import ConfigError, FedlabError, one_line
 from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_summary
@@ -16,9 +19,9 @@ from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.experiment import Experiment
-from fedlab.run.folder import RunFolder, replacing
-from fedlab.run.loggers import Logger, Record
+from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
+from fedlab.secure import ServerView
 from fedlab.types import Cohort, Dataset, Partition
 
 
@@ -27,6 +30,7 @@ class Learner:
 
     def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
         self.experiment, self._dataset, self.partition = experiment, dataset, partition
+        self.privacy = PrivacyAccount(experiment, partition)
         examples = dataset.train
         shape, seed = examples.x.shape[1:], experiment.seed
 
@@ -44,11 +48,14 @@ class Learner:
             client_optimizer=experiment.client_optimizer,
             client_schedule=experiment.client_schedule,
             server_optimizer=experiment.server_optimizer,
-            aggregator=experiment.aggregator.build(),
-            aggregator_takes_weights=experiment.aggregator.takes_weights,
+            aggregator=self.privacy.aggregator(experiment) or experiment.aggregator.build(),
+            takes_weights=experiment.why_uniform is None,
         )
-        self._engine: Engine = experiment.engine.build(experiment.process.build(parts), examples)
+        process = experiment.process.build(parts)
+        self._engine: Engine = experiment.engine.build(process, examples, experiment.summing(len(partition)))
         self._state = self._engine.initialize(randomness.key(seed, "initial state"))
+        self.seconds = self._engine.seconds  # per phase; the engine may add to some of them
+        self.seconds.update(training=0.0, evaluation=0.0)
         self._evaluator = ClassifierEvaluator(model, examples.x.dtype, experiment.evaluation.batch_size)
 
     @property
@@ -57,58 +64,87 @@ class Learner:
         names = self._engine.state_names
         return [tensor for name, tensor in zip(names, self._state) if name[0] == "global_model_weights"]
 
-    def run(self, loggers: Sequence[Logger], check: Callable[[], None]) -> list[Record]:
-        """All rounds; returns their records. `check` is called where it is safe to stop, and raises to stop."""
-        experiment, records = self.experiment, []
+    @property
+    def num_rounds(self) -> int:
+        """How many rounds there are to be, in all: as many as asked for, or as the privacy budget allows."""
+        return self.privacy.num_rounds
+
+    @property
+    def observed(self) -> Optional[ServerView]:
+        """What the server received in the last round, where that is recorded."""
+        return self._engine.observed
+
+    @property
+    def state(self) -> list:
+        """The whole state of the process: immutable tensors, in the engine's order."""
+        return self._state
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Goes on from a saved `state`. Raises `FedlabError` where it belongs to another process."""
+        saved, needed = ([(str(np.asarray(t).dtype), tuple(t.shape)) for t in tensors] for tensors in (state, self._state))
+        if saved != needed:
+            raise FedlabError("the checkpoint belongs to another model or process than this run's.")
+        self._state = [tf.constant(tensor) for tensor in state]
+
+    def rounds(self, first: int) -> Iterator[Record]:
+        """Computes rounds `first` to the last and yields the record of each. Between two of them it is safe to stop."""
+        experiment = self.experiment
         rounds = prepared_rounds(
-            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, 1, experiment.num_rounds
+            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, first, self.num_rounds
         )
-        try:
+        started = time.perf_counter()
+        for cohort, round_input in rounds:
+            metrics: dict[str, Any] = {}
+            round_input = self.privacy.with_its_own_noise(round_input)
+            if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
+                self._state, metrics = self._engine.next(self._state, round_input)
+            seconds = time.perf_counter() - started
+            self.seconds["training"] += seconds
+            record = self._record(cohort, metrics, seconds)
+            if cohort.round % experiment.eval_every == 0 or cohort.round == self.num_rounds:
+                record.update(self._test_scores())
+            yield record
+            if not np.isfinite(record.get("test_loss", 0.0)):
+                raise FedlabError(
+                    f"round {cohort.round}: the test loss is {record['test_loss']}, the model has diverged: "
+                    "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
+                )
             started = time.perf_counter()
-            for cohort, round_input in rounds:
-                check()
-                metrics: dict[str, Any] = {}
-                if len(cohort.clients):  # nobody reports: the model stays as it is
-                    self._state, metrics = self._engine.next(self._state, round_input)
-                seconds = time.perf_counter() - started
-                record = self._record(cohort, metrics, seconds)
-                if cohort.round % experiment.eval_every == 0 or cohort.round == experiment.num_rounds:
-                    scores = self._evaluator.scores(self.weights, self._dataset.test).summary()
-                    record.update({f"test_{name}": value for name, value in scores.items()})
-                records.append(record)
-                for logger in loggers:
-                    logger.log(record)
-                if not np.isfinite(record.get("test_loss", 0.0)):
-                    raise FedlabError(
-                        f"round {cohort.round}: the test loss is {record['test_loss']}, the model has diverged: "
-                        "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
-                    )
-                started = time.perf_counter()
-        finally:
-            for logger in loggers:
-                logger.close()
-        return records
+
+    def _test_scores(self) -> dict[str, float]:
+        started = time.perf_counter()
+        scores = self._evaluator.scores(self.weights, self._dataset.test).summary()
+        self.seconds["evaluation"] += time.perf_counter() - started
+        return {f"test_{name}": value for name, value in scores.items()}
 
     def _record(self, cohort: Cohort, metrics: dict[str, Any], seconds: float) -> Record:
         """One line of metrics.jsonl. Dropped clients were sent the model and returned nothing."""
         sent, returned = len(cohort.clients) + len(cohort.dropped), len(cohort.clients)
+        secure = {k.partition("/")[2]: v for k, v in metrics.items() if k.startswith("secure/")}
+        bytes_up, bytes_down = secure.pop("bytes_up", returned * self._engine.bytes_up), secure.pop("bytes_down", 0)
+        returned = secure.pop("num_included", returned)
         record = {
             "round": cohort.round,
             "seconds": round(seconds, 6),
             "num_clients": returned,
-            "num_dropped": len(cohort.dropped),
-            "bytes_down": sent * self._engine.bytes_down,
-            "bytes_up": returned * self._engine.bytes_up,
+            "num_dropped": sent - returned,
+            "bytes_down": sent * self._engine.bytes_down + bytes_down,
+            "bytes_up": bytes_up,
+            "weights_hash": weights_hash(self.weights),
+            **{f"secure_{name}": value for name, value in secure.items()},
+            **self.privacy.figures(cohort.round),
         }
         names = {"client_work/train/": "train_", "client_work/": "", "finalizer/": "server_"}
         for path, value in metrics.items():
+            if path.startswith("secure/"):
+                continue
             prefix = next((p for p in names if path.startswith(p)), "")
             record[names.get(prefix, "") + path[len(prefix) :]] = value.item() if np.ndim(value) == 0 else value.tolist()
         return record
 
     def final_figures(self) -> dict[str, float]:
         """Test loss and accuracy of the final model, and the spread of its accuracy over clients."""
-        figures = {f"test_{k}": v for k, v in self._evaluator.scores(self.weights, self._dataset.test).summary().items()}
+        figures = self._test_scores()
         if self.experiment.evaluation.per_client:
             scores = self._evaluator.scores(self.weights, self._dataset.train)
             figures.update(client_summary(client_accuracies(scores, self.partition)))
@@ -125,6 +161,14 @@ class Learner:
     def close(self) -> None:
         """Ends what the engine has started."""
         self._engine.close()
+
+
+def weights_hash(weights: Sequence[Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 over all tensors' bytes: equal for equal bits, in practice only for them."""
+    digest = hashlib.sha256()
+    for tensor in weights:
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()[:16]
 
 
 def _build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:

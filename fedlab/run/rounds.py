@@ -20,6 +20,8 @@ def round_input(partition: Partition, cohort: Cohort, local_epochs: int, seed: i
     orders = [visiting_order(n, local_epochs, seed, cohort.round, int(c)) for n, c in zip(sizes, cohort.clients)]
     keys = [randomness.key(seed, "client", cohort.round, int(c)) for c in cohort.clients]
     return RoundInput(
+        round=cohort.round,
+        clients=np.asarray(cohort.clients, np.int64),
         indices=np.concatenate([*mine, np.zeros(0)]).astype(np.int32),
         row_splits=np.cumsum([0, *sizes]).astype(np.int32),
         order=np.concatenate([*orders, np.zeros((local_epochs, 0), np.int32)], axis=1).astype(np.int32),

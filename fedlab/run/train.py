@@ -3,50 +3,97 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
 from fedlab.report.partition_plot import plot_partition
-from fedlab.run.folder import RunFolder, replacing
+from fedlab.run.checkpointing import Beginning, Checkpoints
 from fedlab.run.interrupt import Interruption
 from fedlab.run.learner import Learner
-from fedlab.run.loggers import JsonLines, Logger, Record, TensorBoard
+from fedlab.run.loggers import Logger
 from fedlab.types import Dataset
 
+OpenLoggers = Callable[[Sequence[Record]], Sequence[Logger]]  # given the records of an earlier part of the run
 
-def train(learner: Learner, dataset: Dataset, folder: RunFolder, loggers: Sequence[Logger]) -> dict[str, Any]:
-    """Runs the experiment of `learner` to its end and returns its summary, which is also in the folder.
 
-    A signal to stop is acted upon between rounds; one that comes later than the last of them, once the run is complete.
+def train(
+    learner: Learner, dataset: Dataset, folder: RunFolder, beginning: Beginning, open_loggers: OpenLoggers
+) -> dict[str, Any]:
+    """Runs the experiment of `learner` from `beginning` to its end and returns its summary, which is also in the folder.
+
+    A signal to stop is acted upon between rounds, when the state has been saved; one that comes later than the last round,
+    once the run is complete.
     """
     started = time.perf_counter()
-    partition = learner.partition
+    experiment, partition = learner.experiment, learner.partition
+    records = [_as_of_a_longer_run(r, experiment.eval_every) for r in beginning.records]
+    if beginning.checkpoint:
+        learner.restore(beginning.checkpoint.state)
+    checkpoints = Checkpoints(experiment.checkpoint, folder, beginning.round, learner.seconds)
     with Interruption() as interruption:
         with replacing(folder.partition) as partial:
             counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
             plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
-        all_loggers: list[Logger] = [JsonLines(folder.metrics), TensorBoard(folder.tensorboard), *loggers]
-        records = learner.run(all_loggers, interruption.check)
+        metrics = MetricsFile(folder.metrics, records)
+        loggers = open_loggers(records)
+        state = learner.state  # that of the last round which has its line in metrics.jsonl
+        try:
+            for record in learner.rounds(beginning.round + 1):
+                if learner.observed:
+                    folder.observed.mkdir(exist_ok=True)
+                    with replacing(folder.observed / f"round_{record['round']:06d}.npz") as partial:
+                        learner.observed.save(partial)
+                metrics.append(record)
+                records.append(record)
+                state = learner.state
+                for logger in loggers:
+                    logger.log(record)
+                if checkpoints.is_due(len(records)):
+                    metrics.sync()
+                    checkpoints.save(len(records), state)
+                if len(records) < learner.num_rounds:
+                    interruption.check()
+        except (KeyboardInterrupt, SystemExit):
+            if records:
+                metrics.sync()
+                checkpoints.save(len(records), state)
+            raise
+        finally:
+            metrics.close()
+            for logger in loggers:
+                logger.close()
+        checkpoints.save(len(records), state)
         final = learner.final_figures()
         learner.save(folder)
         with replacing(folder.curves) as partial:
             plot_curves(records, partial)
         summary = {
-            "num_rounds": learner.experiment.num_rounds,
+            "num_rounds": learner.num_rounds,
             "num_clients": len(partition),
             "num_weights": learner.num_weights,
             "seconds_total": round(time.perf_counter() - started, 3),
             "seconds_per_round": _seconds_per_round(records),
             "bytes_down_total": sum(r["bytes_down"] for r in records),
             "bytes_up_total": sum(r["bytes_up"] for r in records),
-            "non_finite_clients_total": int(sum(r.get("non_finite_clients", 0) for r in records)),
+            "non_finite_clients_total": int(sum(r.get("non_finite_clients") or 0 for r in records)),
+            "weights_hash": records[-1]["weights_hash"],
+            **learner.privacy.figures(len(records)),
             **final,
         }
         folder.write_summary(summary)
     return summary
+
+
+def _as_of_a_longer_run(record: Record, eval_every: int) -> Record:
+    """The record without the evaluation that a last round always gets, and would not have had in the midst of a run."""
+    if record["round"] % eval_every == 0:
+        return record
+    return {name: value for name, value in record.items() if not name.startswith("test_")}
 
 
 def _seconds_per_round(records: Sequence[Record]) -> float:

@@ -72,7 +72,7 @@ def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
         client_schedule=Constant(),
         server_optimizer=Sgd(learning_rate=1.0),
         aggregator=Mean().build(),
-        aggregator_takes_weights=Mean.takes_weights,
+        takes_weights=Mean.takes_weights,
     )
     engine = spec.build(FedAvg().build(parts), train)
     try:

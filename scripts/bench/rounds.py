@@ -14,9 +14,11 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import statistics
 import sys
 import tempfile
+import time
 from typing import Any, Optional
 
 import numpy as np
@@ -48,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, help="timed rounds of each process; default: " + _default_rounds())
     parser.add_argument("--repeats", type=int, default=3, help="turns of each contender (default 3)")
     parser.add_argument("--data", choices=("digits", "mnist"), help="default: mnist where it is found, else digits")
+    parser.add_argument(
+        "--rival",
+        action="append",
+        default=[],
+        metavar="W1:NAME=COMMAND",
+        help="another framework's program for a workload, which takes its turn too: the same work, two rounds to warm up, and "
+        'at its end {"times": [seconds per round], "t_round1": seconds from its start, "accuracy": …} in $BENCH_OUT.json',
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to FILE")
 
 
@@ -61,10 +71,18 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     if data == "digits":
         console.print("data: digits, repeated to 60,000 examples" + ("" if arguments.data else "; MNIST was not found"))
+    rivals: dict[str, dict[str, list[str]]] = {name: {} for name in arguments.workloads}
+    for given in arguments.rival:
+        where, _, command = given.partition("=")
+        workload, _, rival = where.partition(":")
+        if workload not in rivals or not rival or not command:
+            print(f"bench.py: --rival {given}: give it as WORKLOAD:NAME=COMMAND, of {', '.join(rivals)}", file=sys.stderr)
+            return 2
+        rivals[workload][rival] = shlex.split(command)
     report: Record = {"data": data, "date": datetime.date.today().isoformat(), "machine": _machine(), "workloads": {}}
     for name in arguments.workloads:
         try:
-            result = _measure_workload(name, data, arguments.rounds, arguments.repeats, console)
+            result = _measure_workload(name, data, arguments.rounds, arguments.repeats, rivals[name], console)
         except CommandFailed as error:
             print(f"bench.py: {name}: {error}", file=sys.stderr)
             return 1
@@ -79,15 +97,24 @@ def _default_rounds() -> str:
     return ", ".join(f"{name} {workload.timed_rounds}" for name, workload in work.WORKLOADS.items())
 
 
-def _measure_workload(name: str, data: str, num_rounds: Optional[int], repeats: int, console: Console) -> Record:
+def _measure_workload(
+    name: str, data: str, num_rounds: Optional[int], repeats: int, rivals: dict[str, list[str]], console: Console
+) -> Record:
     num_rounds = num_rounds or work.WORKLOADS[name].timed_rounds
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:
-        runs: dict[str, list[Record]] = {contender: [] for contender in TITLES}
-        outs = {(contender, i): f"{folder}/{contender}-{i}.npz" for i in range(repeats) for contender in TITLES}
-        for (contender, i), out in outs.items():
-            status.update(f"{name}, turn {i + 1} of {repeats}: {TITLES[contender]}")
-            measurement = measure([sys.executable, SCRIPT, "run", contender, name, data, str(num_rounds), out])
-            runs[contender].append(_record(measurement, out))
+        runs: dict[str, list[Record]] = {contender: [] for contender in (*TITLES, *rivals)}
+        outs: dict[tuple[str, int], str] = {}
+        for i, contender in ((i, c) for i in range(repeats) for c in runs):
+            status.update(f"{name}, turn {i + 1} of {repeats}: {TITLES.get(contender, contender)}")
+            out = f"{folder}/{contender}-{i}"
+            if contender in rivals:
+                environment = [f"BENCH_OUT={out}", f"BENCH_T0={time.time()}"]
+                measurement = measure(["env", *environment, *rivals[contender]])
+                runs[contender].append(_rivals_record(measurement, out))
+            else:
+                outs[contender, i] = f"{out}.npz"
+                measurement = measure([sys.executable, SCRIPT, "run", contender, name, data, str(num_rounds), f"{out}.npz"])
+                runs[contender].append(_record(measurement, f"{out}.npz"))
         status.update(f"{name}: test accuracies")
         scores = json.loads(measure([sys.executable, SCRIPT, "score", name, data, *outs.values()]).stdout)
     for (contender, i), accuracy in zip(outs, scores):
@@ -103,6 +130,17 @@ def _record(measurement: Measurement, out: str) -> Record:
             "peak_memory_bytes": measurement.peak_memory_bytes,
             "busy_elsewhere": round(measurement.busy_elsewhere, 3),
         }
+
+
+def _rivals_record(measurement: Measurement, out: str) -> Record:
+    found = json.loads(pathlib.Path(f"{out}.json").read_text())
+    return {
+        "seconds": found["times"],
+        "seconds_to_round_1": found["t_round1"],
+        "peak_memory_bytes": measurement.peak_memory_bytes,
+        "busy_elsewhere": round(measurement.busy_elsewhere, 3),
+        "test_accuracy": found["accuracy"],
+    }
 
 
 def summarize(runs: dict[str, list[Record]]) -> Record:
@@ -157,7 +195,7 @@ def _print_table(name: str, result: Record, console: Console) -> None:
     for contender, figures in result["contenders"].items():
         ratio = (result["ratios"] or {}).get(contender)
         table.add_row(
-            TITLES[contender],
+            TITLES.get(contender, contender),
             *(f"{figures['seconds_per_round'][k]:.4f}" for k in ("median", "min", "max")),
             *(f"{ratio[k]:.2f}" if ratio else "" for k in ("median", "min", "max")),
             f"{figures['peak_memory_bytes'] / 1e9:.2f} GB",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import pathlib
@@ -51,6 +52,24 @@ def test_what_a_command_leaves_behind_is_ended(rounds):
 def test_a_command_that_fails_says_why(rounds):
     with pytest.raises(rounds.CommandFailed, match="no such contender"):
         rounds.measure([sys.executable, "-c", "raise SystemExit('no such contender')"])
+
+
+def test_a_rival_is_measured_by_what_it_writes(rounds, tmp_path):
+    program = (
+        "import json, os; found = dict(times=[9, 9, 1, 3], t_round1=0.5, accuracy=0.8);"
+        "json.dump(found, open(os.environ['BENCH_OUT'] + '.json', 'w'))"
+    )
+    out = str(tmp_path / "rival")
+    record = rounds._rivals_record(rounds.measure(["env", f"BENCH_OUT={out}", sys.executable, "-c", program]), out)
+    assert (record["seconds"], record["seconds_to_round_1"], record["test_accuracy"]) == ([9, 9, 1, 3], 0.5, 0.8)
+
+
+@pytest.mark.parametrize("given", ["fedjax=x", "W2:fedjax=x", "W1:=x", "W1:fedjax", "W1:fedjax="])
+def test_a_rival_that_cannot_be_understood_is_an_error(rounds, given, capsys):
+    parser = argparse.ArgumentParser()
+    rounds.add_arguments(parser)
+    assert rounds.main(parser.parse_args(["--workloads", "W1", "--data", "digits", "--rival", given])) == 2
+    assert "give it as WORKLOAD:NAME=COMMAND, of W1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -34,8 +34,12 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
     folder = tmp_path / announced[0].removeprefix("run folder: ")
     assert folder.parts[-4:-1] == ("outputs", "digits", "fed_avg")
     assert {p.name for p in folder.iterdir()} == {
+        ".lock",
+        "checkpoints",
         "config.yaml",
         "curves.png",
+        "manifest.json",
+        "metrics.csv",
         "metrics.jsonl",
         "model.keras",
         "partition.png",

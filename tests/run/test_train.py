@@ -2,112 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab.aggregation import Mean
-from fedlab.cohort import All, Poisson, Uniform
-from fedlab.data import Npz
-from fedlab.engine import Compiled
+from fedlab.archive import RunFolder
+from fedlab.cohort import All, Poisson
 from fedlab.errors import FedlabError
 from fedlab.evaluation import Evaluation
-from fedlab.models import Mlp
-from fedlab.partition import Quantity
-from fedlab.process import FedAvg, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
-from fedlab.run.experiment import Experiment
-from fedlab.run.folder import RunFolder
-from fedlab.run.learner import Learner
-from fedlab.run.train import train
+from fedlab.process.optimizers import Sgd
 
 NUM_CLIENTS, NUM_ROUNDS = 5, 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    folder: RunFolder
-    experiment: Experiment
-    partition: Any
-    test: Any
-    summary: dict
-    records: list  # the lines of metrics.jsonl
-    model: tf.keras.Model  # from model.keras
-
-
-class Keep:
-    """A logger that keeps what it is told."""
-
-    def __init__(self):
-        self.records, self.closed = [], 0
-
-    def log(self, record):
-        self.records.append(record)
-
-    def close(self):
-        self.closed += 1
-
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory):
-    """Images of four classes that can be learnt, but not perfectly."""
-    rng = np.random.default_rng(0)
-    centres = rng.integers(0, 256, (4, 6, 6, 1))
-
-    def draw(n):
-        y = rng.integers(0, 4, n)
-        return np.clip(centres[y] + rng.normal(0, 120, (n, 6, 6, 1)), 0, 255).astype(np.uint8), y
-
-    (x, y), (x_test, y_test) = draw(60), draw(97)
-    path = tmp_path_factory.mktemp("data") / "images.npz"
-    np.savez(path, x=x, y=y, x_test=x_test, y_test=y_test)
-    return Npz(path=str(path))
-
-
-@pytest.fixture(scope="module")
-def run_of(npz, tmp_path_factory, tensorflow):
-    """Trains to the end with the given options in place of the usual ones."""
-
-    def run(logger=None, folder=None, **options) -> Run:
-        usual = dict(
-            seed=3,
-            num_rounds=NUM_ROUNDS,
-            data=npz,
-            partition=Quantity(num_clients=NUM_CLIENTS, sigma=1.0),
-            cohort=Uniform(clients_per_round=4, dropout_rate=0.3),
-            model=Mlp(hidden=(8,), dropout=0.3),
-            process=FedAvg(),
-            client=LocalTraining(batch_size=5, local_epochs=2),
-            client_optimizer=Sgd(learning_rate=0.1),
-            client_schedule=Constant(),
-            server_optimizer=Sgd(learning_rate=1.0),
-            aggregator=Mean(),
-            engine=Compiled(),
-            evaluation=Evaluation(batch_size=40),
-        )
-        experiment = Experiment(**{**usual, **options})
-        experiment.check()
-        dataset, partition = experiment.load()
-        folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run", "seed: 3\n")
-        learner = Learner(experiment, dataset, partition)
-        try:
-            summary = train(learner, dataset, folder, [logger] if logger else [])
-        finally:
-            learner.close()
-        records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        model = tf.keras.models.load_model(folder.model)
-        return Run(folder, experiment, partition, dataset.test, summary, records, model)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def once(run_of):
-    return run_of()
 
 
 def without_seconds(record):
@@ -142,11 +49,11 @@ class TestWhatIsLeft:
 
     def test_the_folder_holds_everything_and_nothing_half_written(self, once):
         names = {p.name for p in once.folder.path.iterdir()}
-        files = {"config.yaml", "metrics.jsonl", "summary.json", "model.keras", "curves.png", "partition.png", "tensorboard"}
+        files = {"config.yaml", "metrics.jsonl", "summary.json", "model.keras", "curves.png", "partition.png", "checkpoints"}
         assert names == files
         for name in ("curves.png", "partition.png"):
             assert (once.folder.path / name).read_bytes().startswith(b"\x89PNG")
-        assert list(once.folder.tensorboard.iterdir())
+        assert [p.name for p in once.folder.checkpoints.iterdir()][-1].startswith("round_")
         assert json.loads(once.folder.summary.read_text()) == once.summary
 
     def test_there_is_a_record_per_round(self, once):
@@ -182,10 +89,9 @@ class TestWhatIsLeft:
         assert once.summary["client_accuracy_p10"] == pytest.approx(np.percentile(each, 10), abs=1e-12)
 
 
-def test_an_empty_cohort_leaves_the_model_as_it_is(run_of):
+def test_an_empty_cohort_leaves_the_model_as_it_is(run_of, keep):
     """And is evaluated, logged and counted like any other round; here most are empty, the last among them."""
-    logger = Keep()
-    run = run_of(logger, cohort=Poisson(sampling_rate=0.1), seed=1)
+    run = run_of(keep, cohort=Poisson(sampling_rate=0.1), seed=1)
     empty = [r["round"] for r in run.records if r["num_clients"] == 0]
     assert 0 < len(empty) < NUM_ROUNDS
     for before, record in zip(run.records, run.records[1:]):
@@ -194,7 +100,7 @@ def test_an_empty_cohort_leaves_the_model_as_it_is(run_of):
     for record in run.records:
         assert ("train_loss" in record) == (record["round"] not in empty)
         assert record["num_clients"] or (record["bytes_up"], record["bytes_down"]) == (0, 0)
-    assert len(logger.records) == NUM_ROUNDS and logger.closed == 1
+    assert len(keep.records) == NUM_ROUNDS and keep.closed == 1
 
 
 @pytest.mark.slow
@@ -207,14 +113,14 @@ def test_evaluation_every_few_rounds_and_at_the_end(run_of, once):
     assert run.records[-1]["test_loss"] == pytest.approx(once.records[-1]["test_loss"], rel=1e-6)
 
 
-def test_a_run_that_diverges_ends_with_an_error_that_names_the_round(run_of, tmp_path):
-    folder, logger = RunFolder.create(tmp_path / "run", ""), Keep()
+def test_a_run_that_diverges_ends_with_an_error_that_names_the_round(run_of, keep, tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
     with pytest.raises(FedlabError, match=r"round \d+: the test loss is (nan|inf).*lower .*learning_rate") as caught:
-        run_of(logger, folder, server_optimizer=Sgd(learning_rate=1e38), cohort=All())
+        run_of(keep, folder, server_optimizer=Sgd(learning_rate=1e38), cohort=All())
     assert "\n" not in str(caught.value)
     lines = [json.loads(line, parse_constant=pytest.fail) for line in folder.metrics.read_text().splitlines()]
     assert f"round {len(lines)}:" in str(caught.value) and lines[-1]["test_loss"] is None
-    assert logger.closed == 1
+    assert keep.closed == 1
     assert not folder.summary.exists() and not folder.model.exists() and not list(folder.path.glob(".partial-*"))
 
 

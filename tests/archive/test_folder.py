@@ -8,32 +8,30 @@ import os
 
 import pytest
 
+from fedlab.archive import RunFolder, replacing
 from fedlab.errors import FedlabError
-from fedlab.run.folder import RunFolder, replacing
-from fedlab.run.loggers import JsonLines
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda i: RunFolder.create(tmp_path / "out" / "12-00-00", f"run: {i}\n"), range(20)))
+        folders = list(pool.map(lambda _: RunFolder.create(tmp_path / "out" / "12-00-00"), range(20)))
     assert len({f.path for f in folders}) == 20
     assert {f.path.name for f in folders} == {"12-00-00"} | {f"12-00-00-{i}" for i in range(2, 21)}
-    assert [f.config.read_text() for f in folders] == [f"run: {i}\n" for i in range(20)]
 
 
 def test_a_folder_without_a_run_in_it_is_taken(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    assert RunFolder.create(tmp_path / "mine", "").path == tmp_path / "mine"
+    assert RunFolder.create(tmp_path / "mine").path == tmp_path / "mine"
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
 
 
 def test_a_file_in_the_way_is_an_error_that_names_it(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(FedlabError, match=r"run is a file: move it, or set hydra\.run\.dir"):
-        RunFolder.create(tmp_path / "run", "")
+        RunFolder.create(tmp_path / "run")
     with pytest.raises(FedlabError, match=r"set hydra\.run\.dir"):
-        RunFolder.create(tmp_path / "run" / "below", "")
+        RunFolder.create(tmp_path / "run" / "below")
 
 
 class TestReplacing:
@@ -64,14 +62,6 @@ class TestReplacing:
 
 
 def test_summary_is_json(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", "")
+    folder = RunFolder.create(tmp_path / "run")
     folder.write_summary({"test_accuracy": 0.5, "num_rounds": 3})
     assert json.loads(folder.summary.read_text()) == {"test_accuracy": 0.5, "num_rounds": 3}
-
-
-def test_json_lines_are_on_disk_at_once_and_hold_no_nan(tmp_path):
-    log = JsonLines(tmp_path / "metrics.jsonl")
-    log.log({"round": 1, "loss": float("nan"), "accuracy": 0.25})
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    log.close()
-    assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == [{"round": 1, "loss": None, "accuracy": 0.25}]

@@ -1,0 +1,79 @@
+"""Reads runs back from their folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any, Iterator, Union
+
+from fedlab.archive import lock
+from fedlab.archive.folder import RunFolder
+from fedlab.archive.metrics import Record, read_records
+from fedlab.errors import FedlabError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a folder says of its run. `summary` is {} where the run has not finished."""
+
+    folder: RunFolder
+    manifest: dict[str, Any]
+    summary: dict[str, Any]
+
+    @property
+    def path(self) -> pathlib.Path:
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed; a run whose process was killed is `interrupted`."""
+        status = self.manifest["status"]
+        return "interrupted" if status == "running" and not lock.is_held(self.folder.lock) else status
+
+    @property
+    def rounds_completed(self) -> int:
+        """How many rounds have their line in metrics.jsonl."""
+        ended = self.manifest["status"] != "running"
+        return self.manifest["rounds_completed"] if ended else len(self.records())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration: a value per option, nested by stage."""
+        return self.manifest["config"]
+
+    def records(self) -> list[Record]:
+        """A record per round, see `fedlab.archive.metrics`."""
+        return read_records(self.folder.metrics)
+
+
+def read_run(path: Union[str, pathlib.Path]) -> Run:
+    """Raises `FedlabError` where there is no run, or one whose manifest cannot be read."""
+    folder = RunFolder.existing(pathlib.Path(path))
+    manifest = _read(folder.manifest)
+    if not {"status", "config", "num_rounds", "rounds_completed"} <= set(manifest):
+        raise FedlabError(f"{folder.manifest} is not a manifest of a run.")
+    return Run(folder, manifest, _read(folder.summary) if folder.summary.is_file() else {})
+
+
+def scan(root: pathlib.Path) -> Iterator[Union[Run, FedlabError]]:
+    """Every run below `root`, in the order of their paths; an error for each folder whose manifest is broken."""
+    for folder, below, files in os.walk(root):
+        below.sort()
+        if "manifest.json" in files:
+            below.clear()
+            try:
+                yield read_run(folder)
+            except FedlabError as error:
+                yield error
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FedlabError(f"{path} is damaged: {error}.") from error
+    if not isinstance(value, dict):
+        raise FedlabError(f"{path} is damaged: it holds no JSON object.")
+    return value

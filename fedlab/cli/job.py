@@ -1,0 +1,265 @@
+"""One run, from a validated experiment to a folder that tells how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import pathlib
+import resource
+import shlex
+import shutil
+import time
+from typing import Any, Callable, Optional, Sequence
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from fedlab.archive import Run, RunFolder, manifest
+from fedlab.archive.lock import RunLock
+from fedlab.archive.manifest import Manifest
+from fedlab.archive.metrics import Record, read_records
+from fedlab.cli.display import RoundDisplay
+from fedlab.errors import ConfigError, DataError, FedlabError, one_line
+from fedlab.run import environment
+from fedlab.run.checkpointing import Beginning, where_to_go_on
+from fedlab.run.experiment import Experiment
+from fedlab.run.fingerprint import data_fingerprint, partition_fingerprint
+from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
+from fedlab.run.start import start_tensorflow
+from fedlab.types import Dataset, Partition
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be run, and how it is written down."""
+
+    experiment: Experiment
+    config: dict[str, Any]  # the same, resolved, as plain values
+    name: str
+    command: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What has been read, and the seconds it took."""
+
+    dataset: Dataset
+    partition: Partition
+    seconds: dict[str, float]
+
+
+def start(
+    job: Job,
+    claim: Callable[[], RunFolder],
+    console: Console,
+    extra: Sequence[Logger] = (),
+    expect: Optional[Run] = None,
+) -> dict[str, Any]:
+    """A new run in the folder that `claim` makes, once the data is there. Returns its summary.
+
+    `extra`: loggers besides its own. `expect`: a run that must have had the same data; raises `DataError`.
+    """
+    inputs = read(job.experiment, console)
+    if expect:
+        require_same_data(expect, inputs)
+    folder = claim()
+    folder.config.write_text(f"# {job.command}\n{yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)}")
+    with RunLock(folder.lock):
+        try:
+            return _run(job, inputs, folder, None, console, extra)
+        except ConfigError:  # nothing has been computed
+            shutil.rmtree(folder.path)
+            raise
+
+
+def go_on(job: Job, run: Run, console: Console) -> dict[str, Any]:
+    """Takes up `run`, whose lock the caller holds, where its newest checkpoint left it. Returns its summary."""
+    inputs = read(job.experiment, console)
+    require_same_data(run, inputs)
+    for line in environment.differences(run.manifest, environment.describe()):
+        say(console, f"[yellow]not as when the run began: {line}[/yellow]")
+    return _run(job, inputs, run.folder, run, console, ())
+
+
+def read(experiment: Experiment, console: Console) -> Inputs:
+    """Checks the experiment, reads its data and starts TensorFlow, in this order."""
+    experiment.check()
+    if experiment.engine.device == "gpu":  # whether there is one, only TensorFlow can tell
+        start_tensorflow("gpu", experiment.clients_at_once)
+    started = time.perf_counter()
+    dataset, partition = experiment.load()
+    loaded = time.perf_counter()
+    sizes = f"{len(dataset.train):,} training examples over {len(partition):,} clients, {len(dataset.test):,} test examples"
+    say(console, f"{dataset.name}: {sizes}")
+    start_tensorflow(experiment.engine.device, experiment.clients_at_once)
+    return Inputs(dataset, partition, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
+
+
+def require_same_data(run: Run, inputs: Inputs) -> None:
+    """Raises `DataError` unless the data and its partition are those that `run` had."""
+    for what, then, now in (
+        ("data", run.manifest["data"]["fingerprint"], data_fingerprint(inputs.dataset)),
+        ("the partition", run.manifest["partition"]["fingerprint"], partition_fingerprint(inputs.partition)),
+    ):
+        if then != now:
+            raise DataError(
+                f"{what} of {relative(run.path)} ({inputs.dataset.name}) is not what it was: its fingerprint was {then[:12]}… "
+                f"and is {now[:12]}… now."
+            )
+
+
+def _run(
+    job: Job, inputs: Inputs, folder: RunFolder, resumed: Optional[Run], console: Console, extra: Sequence[Logger]
+) -> dict[str, Any]:
+    """Trains in `folder`, whose lock is held, and keeps its manifest."""
+    from fedlab.run.learner import Learner  # imports TensorFlow
+    from fedlab.run.train import train
+
+    def open_loggers(records: Sequence[Record]) -> list[Logger]:
+        csv = Guarded("csv", lambda: Csv(folder.metrics_csv, records))
+        chosen = [Guarded(name, _opener(spec, folder, job, records)) for name, spec in job.experiment.logger.items()]
+        display = [] if console.quiet else [RoundDisplay(learner.num_rounds, console)] if learner else []
+        return [csv, *chosen, *display, *extra]
+
+    beginning = where_to_go_on(folder) if resumed else Beginning(None, [])
+    for remark in beginning.remarks:
+        say(console, f"[yellow]{remark}[/yellow]")
+    account = _Account(folder, _taken_up(job, resumed, beginning) if resumed else _described(job, inputs), inputs.seconds)
+    say(console, f"run folder: {relative(folder.path)}" + (f", from round {beginning.round + 1}" if resumed else ""))
+    learner = None
+    try:
+        learner = Learner(job.experiment, inputs.dataset, inputs.partition)
+        account.note(privacy=learner.privacy.described())
+        say(console, f"{learner.num_weights:,} weights")
+        for line in learner.privacy.lines():
+            say(console, line)
+        summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
+        account.close("finished", learner.seconds)
+    except (KeyboardInterrupt, SystemExit):
+        account.close("interrupted", learner.seconds if learner else {})
+        say(console, f"to go on: {resume_command(folder)}")
+        raise
+    except BaseException as error:
+        reason = _reason(error)
+        with contextlib.suppress(OSError):  # of a full disk; the lock that nobody holds tells that the run has ended
+            account.close("failed", learner.seconds if learner else {}, reason)
+        if isinstance(error, (OSError, MemoryError)):
+            raise FedlabError(f"{reason}. What was saved before is intact; to go on: {resume_command(folder)}") from error
+        raise
+    finally:
+        if learner is not None:
+            learner.close()
+    return summary
+
+
+class _Account:
+    """The manifest of a run in progress: how long its phases take and how it ends."""
+
+    def __init__(self, folder: RunFolder, described: dict[str, Any], seconds: dict[str, float]):
+        self._folder, self._started = folder, time.perf_counter() - sum(seconds.values())
+        self._before, self._seconds = described.get("seconds", {}), seconds
+        self._manifest = Manifest(folder.manifest, described)
+
+    def note(self, **values: Any) -> None:
+        self._manifest.update(**values)
+
+    def close(self, status: str, seconds: dict[str, float], failure: Optional[str] = None) -> None:
+        mine = {**self._seconds, **seconds, "total": time.perf_counter() - self._started}
+        phases = {name: round(self._before.get(name, 0.0) + value, 3) for name, value in mine.items()}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+        self._manifest.update(
+            status=status,
+            failure=failure,
+            ended=manifest.now(),
+            rounds_completed=len(read_records(self._folder.metrics)),
+            seconds=phases,
+            peak_memory_bytes=max(memory, self._manifest.values.get("peak_memory_bytes", 0)),
+        )
+
+
+def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
+    """The manifest of a run that begins."""
+    dataset, partition = inputs.dataset, inputs.partition
+    sizes = partition.sizes
+    return {
+        "manifest_version": manifest.VERSION,
+        "name": job.name,
+        "status": "running",
+        "failure": None,
+        "command": job.command,
+        "resumed": [],
+        "config": job.config,
+        "config_sha256": manifest.config_sha256(job.config),
+        "seed": job.experiment.seed,
+        "reproducible": job.experiment.reproducible,
+        "summation": "clients of a cohort in ascending order of their position in the partition",
+        "num_rounds": job.experiment.num_rounds,
+        "rounds_completed": 0,
+        "started": manifest.now(),
+        "ended": None,
+        **environment.describe(),
+        "data": {
+            "name": dataset.name,
+            "fingerprint": data_fingerprint(dataset),
+            "train_examples": len(dataset.train),
+            "test_examples": len(dataset.test),
+            "num_classes": dataset.train.num_classes,
+        },
+        "partition": {
+            "fingerprint": partition_fingerprint(partition),
+            "num_clients": len(partition),
+            "examples_min": int(sizes.min()),
+            "examples_median": float(np.median(sizes)),
+            "examples_max": int(sizes.max()),
+        },
+        "seconds": {},
+        "peak_memory_bytes": 0,
+    }
+
+
+def _taken_up(job: Job, run: Run, beginning: Beginning) -> dict[str, Any]:
+    """The manifest of a run that goes on."""
+    again = {"time": manifest.now(), "command": job.command, "from_round": beginning.round + 1}
+    return {
+        **run.manifest,
+        "status": "running",
+        "failure": None,
+        "ended": None,
+        "config": job.config,
+        "num_rounds": job.experiment.num_rounds,
+        "resumed": [*run.manifest["resumed"], again],
+    }
+
+
+def _opener(spec: LoggerSpec, folder: RunFolder, job: Job, records: Sequence[Record]) -> Callable[[], Logger]:
+    return lambda: spec.open(folder, job.name, job.config, records)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run failed, in one line without a full stop."""
+    if isinstance(error, FedlabError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{'the disk is full: ' if error.errno in (errno.ENOSPC, errno.EDQUOT) else ''}{error.strerror or error}{where}"
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def say(console: Console, line: str) -> None:
+    """Prints one line, whatever the width of the terminal."""
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def resume_command(folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return f"fedlab train {shlex.quote(f'resume={relative(folder.path)}')}"
+
+
+def relative(path: pathlib.Path) -> str:
+    """`path` from here, where it lies below."""
+    try:
+        return str(path.resolve().relative_to(pathlib.Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,88 @@
+"""`fedlab train resume=RUN`: goes on with a run in its own folder, from its own configuration."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+from typing import Any, Mapping, Sequence
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from fedlab.archive import Run, RunFolder, read_run
+from fedlab.archive.lock import RunLock
+from fedlab.archive.manifest import WITHOUT_EFFECT
+from fedlab.cli import config as configuration
+from fedlab.cli.job import Job, go_on, relative
+from fedlab.errors import ConfigError
+
+_PATIENCE_SECONDS = 5.0  # a run that has just been told to stop may still be saving its state
+
+
+def resume(run_path: str, overrides: Sequence[str], console: Console, argv: Sequence[str]) -> dict[str, Any]:
+    """Goes on with the run in `run_path`; returns its summary.
+
+    `overrides` may set what changes no round that has been computed: num_rounds, checkpoint.…, logger.…; what else they say
+    must be as it was. Raises `ConfigError` with the differences, or where nothing is left to do.
+    """
+    flags = [o for o in overrides if o.startswith("-")]
+    if flags:
+        raise ConfigError(f"{flags[0]} does not go with resume=…: it takes key=value and --quiet only.")
+    folder = RunFolder.existing(pathlib.Path(run_path))
+    with RunLock(folder.lock, _PATIENCE_SECONDS):
+        run = read_run(folder.path)
+        config = _config(run, overrides)
+        done = run.rounds_completed
+        if run.manifest["status"] == "finished" and config["num_rounds"] == run.manifest["num_rounds"]:
+            raise ConfigError(f"{relative(run.path)} has finished all of its {done} rounds: add more with num_rounds=N.")
+        if config["num_rounds"] < done:
+            raise ConfigError(f"num_rounds={config['num_rounds']}, but {relative(run.path)} has done {done} rounds already.")
+        experiment = configuration.build_experiment(OmegaConf.create(config))
+        if config["num_rounds"] != run.manifest["num_rounds"] and getattr(experiment.privacy, "target_epsilon", None):
+            raise ConfigError(
+                f"privacy.target_epsilon of {relative(run.path)} is spent by its {run.manifest['num_rounds']} rounds, for which "
+                "the noise was chosen: it cannot have another number of rounds."
+            )
+        job = Job(experiment, config, run.manifest["name"], shlex.join(["fedlab", "train", *argv]))
+        return go_on(job, run, console)
+
+
+def _config(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
+    """The run's configuration with `overrides`, which change nothing that matters."""
+    then: dict[str, Any] = run.config
+    groups = set(configuration.catalogue().groups())
+    if any(o.lstrip("+").partition("=")[0].partition("@")[0] in groups for o in overrides):  # the whole command once more
+        now: Any = OmegaConf.to_container(configuration.compose(overrides), resolve=True)
+    else:
+        try:
+            changed = OmegaConf.merge(OmegaConf.create(then), OmegaConf.from_dotlist([o.lstrip("+") for o in overrides]))
+        except (OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(configuration.why(error, overrides)) from error
+        now = OmegaConf.to_container(changed)
+    differences = [
+        f"{key} is {_shown(before)} in the run, {_shown(after)} here"
+        for key, before, after in compared(then, now)
+        if key.partition(".")[0] not in WITHOUT_EFFECT
+    ]
+    if differences:
+        raise ConfigError(
+            f"a resumed run keeps its configuration, and {'; '.join(differences)}: leave it out, or start a run of its own."
+        )
+    return now
+
+
+def compared(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, value in `a`, value in `b`) wherever two nested configurations differ; None where one has no such key."""
+    rows: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*a, *b]):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            rows += compared(left, right, f"{prefix}{key}.")
+        elif left != right:
+            rows.append((f"{prefix}{key}", left, right))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,74 @@
+"""`fedlab verify RUN`: runs it again from its manifest alone and compares the weights round by round."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import tempfile
+from typing import Sequence
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fedlab.archive import Run, RunFolder, read_run
+from fedlab.archive.metrics import Record
+from fedlab.cli import config as configuration
+from fedlab.cli.job import Job, relative, start
+from fedlab.errors import FedlabError
+from fedlab.run import environment
+
+
+class _Differs(FedlabError):
+    """A round gave other weights."""
+
+
+class _Comparison:
+    """A logger that stops the run at the first round whose weights are not those in `records`."""
+
+    def __init__(self, records: Sequence[Record]):
+        self._records = records
+
+    def log(self, record: Record) -> None:
+        then = self._records[record["round"] - 1]
+        if record["weights_hash"] != then["weights_hash"]:
+            raise _Differs(f"round {record['round']}: the weights are {record['weights_hash']}, and were {then['weights_hash']}")
+
+    def close(self) -> None: ...
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 where every round gave the same bits. Raises `FedlabError` at the first that did not, with what else is different."""
+    parser = argparse.ArgumentParser("fedlab verify", description=__doc__.partition(": ")[2])
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
+    parser.add_argument("--rounds", type=int, metavar="N", help="the first N rounds only")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress display")
+    args = parser.parse_args(argv)
+    run, console = read_run(pathlib.Path(args.run)), Console(quiet=args.quiet)
+    records = run.records()[: args.rounds]
+    if not records:
+        raise FedlabError(f"{relative(run.path)} has no round to compare: metrics.jsonl holds none.")
+    if not run.manifest["reproducible"]:
+        raise FedlabError(f"{relative(run.path)} cannot be reproduced: its random numbers did not come from its seed alone.")
+    changes = _verify(run, records, console)
+    print(f"{relative(run.path)}: all {len(records)} rounds gave the same bits in every weight ({records[-1]['weights_hash']})")
+    for change in changes:
+        print(f"  although: {change}")
+    return 0
+
+
+def _verify(run: Run, records: Sequence[Record], console: Console) -> list[str]:
+    config = {**run.config, "num_rounds": len(records), "logger": {}}
+    experiment = configuration.build_experiment(OmegaConf.create(config))
+    job = Job(experiment, config, run.manifest["name"], f"fedlab verify {relative(run.path)}")
+    with tempfile.TemporaryDirectory(prefix="fedlab-verify-") as temporary:
+        folder = RunFolder(pathlib.Path(temporary))
+        try:
+            start(job, lambda: folder, console, [_Comparison(records)], expect=run)
+        except _Differs as error:
+            changes = environment.differences(run.manifest, environment.describe())
+            raise FedlabError(f"{error}. {_listed(changes)}") from error
+    return environment.differences(run.manifest, environment.describe())
+
+
+def _listed(changes: list[str]) -> str:
+    return f"Not as it was: {'; '.join(changes)}." if changes else "The environment is as it was: this is a bug of fedlab's."

@@ -1,0 +1,214 @@
+"""Rounds whose sums a secure-sum protocol makes, between two graphs: what clients compute, and what the server does with it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import time
+from typing import Any, Iterator, Optional
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import lowering
+from fedlab.engine import RoundInput, SecureSumming, State
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.lowering import LoweredProcess
+from fedlab.secure import BelowThreshold, Layout, Outcome, ServerView, Tensor
+from fedlab.types import ExampleSet
+
+
+class SecureEngine:
+    """Runs a lowered process; what it marks as securely summed, or everything that clients send, goes through a protocol.
+
+    Clients are computed a few at a time, while the protocol works on those before them.
+    """
+
+    def __init__(
+        self,
+        process: tff.templates.IterativeProcess,
+        examples: ExampleSet,
+        summing: SecureSumming,
+        parallel_clients: Optional[int] = None,
+    ):
+        started = time.perf_counter()
+        self._lowered = lowering.lower(process)
+        self.seconds = {"lowering": time.perf_counter() - started, "aggregation": 0.0}
+        self._lanes = parallel_clients or len(os.sched_getaffinity(0))
+        self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
+        self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
+        self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
+        self._num_in_the_clear = _tensors_in_the_clear(self._lowered, summing.spec.scope)
+        self._layout = _layout(self._lowered, self._num_in_the_clear)
+        self._protocol = summing.spec.build(self._layout, summing.most_clients, summing.seed, summing.num_rounds)
+        self.bytes_down = lowering.num_bytes(self._lowered.message_type)
+        self.bytes_up = 0 if not self._num_in_the_clear else lowering.num_bytes(self._lowered.contribution_type)
+        self.observed: Optional[ServerView] = None
+        self._trace()
+
+    def initialize(self, key: np.ndarray) -> State:
+        function = tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)
+        return list(function.get_concrete_function(tf.TensorSpec([2], tf.int64))(tf.constant(key)))
+
+    def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
+        r, server_key = round_input, tf.constant(round_input.server_key)
+        message = self._prepare(state, server_key)
+        in_the_clear: list[list[np.ndarray]] = []
+        self.observed = None
+        try:
+            outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(message, r, in_the_clear))
+        except BelowThreshold:
+            return state, {"secure/abandoned": 1, "secure/num_included": 0}  # too many have vanished: the model stays as it is
+        self.observed = outcome.server_view
+        self.seconds["aggregation"] += outcome.seconds
+        figures = self._figures(outcome)
+        if not outcome.included and len(r.clients):
+            return state, figures
+        kept = [tensors for client, tensors in zip(r.clients.tolist(), in_the_clear) if client in set(outcome.included)]
+        stacked = [np.stack(tensors) for tensors in zip(*kept)] if self._num_in_the_clear and kept else self._nothing()
+        new_state, metrics = self._finish(state, stacked, self._sums(outcome), server_key)
+        return new_state, {**{name: value.numpy() for name, value in zip(self._metric_names, metrics)}, **figures}
+
+    def close(self) -> None:
+        self._protocol.close()
+        self._x = self._y = None
+
+    def _contributions(
+        self, message: list[tf.Tensor], r: RoundInput, in_the_clear: list[list[np.ndarray]]
+    ) -> Iterator[list[np.ndarray]]:
+        """What each client sends through the protocol; what it sends besides is appended to `in_the_clear`."""
+
+        def compute(begin: int) -> list[np.ndarray]:
+            end = min(begin + self._lanes, len(r.clients))
+            splits = r.row_splits[begin : end + 1]
+            mine = slice(splits[0], splits[-1])
+            arrays = (r.indices[mine], splits - splits[0], r.order[:, mine], r.keys[begin:end])
+            return [t.numpy() for t in self._work(message, *map(tf.constant, arrays))]
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(compute, 0) if len(r.clients) else None
+            for begin in range(0, len(r.clients), self._lanes):
+                assert ahead is not None
+                tensors = ahead.result()
+                if begin + self._lanes < len(r.clients):
+                    ahead = pool.submit(compute, begin + self._lanes)
+                for k in range(len(tensors[0])):
+                    in_the_clear.append([t[k] for t in tensors[: self._num_in_the_clear]])
+                    yield [t[k] for t in tensors[self._num_in_the_clear :]]
+
+    def _sums(self, outcome: Outcome) -> list[np.ndarray]:
+        """The protocol's sums, in the types in which the process wants them. Raises `FedlabError` where one does not fit."""
+        leaves = self._lowered.secure_leaves
+        moduli = [None] * (len(outcome.sum) - len(leaves)) + [leaf.modulus for leaf in leaves]
+        sums = []
+        for total, tensor, modulus in zip(outcome.sum, self._layout.tensors, moduli):
+            wanted = np.mod(total, modulus) if modulus else total
+            if not tensor.is_float and np.any(wanted > np.iinfo(tensor.dtype).max):
+                raise FedlabError(f"a secure sum of {outcome.num_included} clients does not fit into {tensor.dtype}.")
+            sums.append(wanted.astype(tensor.dtype))
+        return sums
+
+    def _figures(self, outcome: Outcome) -> dict[str, Any]:
+        sent = {"bytes_up": outcome.bytes_up + outcome.num_included * self.bytes_up, "bytes_down": outcome.bytes_down}
+        return {
+            **{f"secure/{name}": value for name, value in sent.items()},
+            "secure/seconds": outcome.seconds,
+            "secure/num_included": outcome.num_included,
+            "secure/num_clipped": outcome.num_clipped,
+            "secure/num_attempts": outcome.num_attempts,
+        }
+
+    def _nothing(self) -> list[np.ndarray]:
+        """What no client has sent in the clear."""
+        specs = lowering.tensor_specs(self._lowered.contribution_type)[: self._num_in_the_clear]
+        return [np.zeros([0, *s.shape], s.dtype.as_numpy_dtype) for s in specs]
+
+    def _trace(self) -> None:
+        """Traces the graphs of a round, each once."""
+        started = time.perf_counter()
+        process, num_state = self._lowered, len(self.state_names)
+        state, key = lowering.tensor_specs(process.state_type), tf.TensorSpec([2], tf.int64)
+        clear_specs = lowering.tensor_specs(process.contribution_type)[: self._num_in_the_clear]
+        clear = [tf.TensorSpec([None, *s.shape], s.dtype) for s in clear_specs]
+        sums = [tf.TensorSpec(t.shape, t.dtype) for t in self._layout.tensors]
+        sent = [*clear_specs, *sums]
+
+        def moment(server_key: tf.Tensor, number: int) -> tf.Tensor:  # as the compiled engine has them
+            return server_key + tf.constant([number, 0], tf.int64)
+
+        def prepare(state: list, server_key: tf.Tensor) -> list:
+            return list(process.prepare(*state, key=moment(server_key, 1)))
+
+        def work(message: list, indices: tf.Tensor, row_splits: tf.Tensor, order: tf.Tensor, keys: tf.Tensor) -> list:
+            def one_client(k: tf.Tensor) -> list:
+                begin, end = row_splits[k], row_splits[k + 1]
+                mine = indices[begin:end]
+                data = (order[:, begin:end], tf.gather(self._x, mine), tf.gather(self._y, mine))
+                return list(process.work(*data, *message, key=keys[k]))
+
+            numbers = tf.range(tf.size(row_splits) - 1)
+            return tf.map_fn(one_client, numbers, fn_output_signature=sent, parallel_iterations=self._lanes)
+
+        def finish(state: list, clear: list, sums: list, server_key: tf.Tensor) -> tuple[list, list]:
+            while_, after = moment(server_key, 2), moment(server_key, 3)
+            total = list(process.zero(key=while_))
+            if clear:
+
+                def add(k: tf.Tensor, total: list) -> tuple[tf.Tensor, list]:
+                    return k + 1, list(process.accumulate(*total, *(c[k] for c in clear), key=while_ + tf.cast([0, k], tf.int64)))
+
+                shapes = [s.shape for s in lowering.tensor_specs(process.accumulator_type)]
+                count = tf.shape(clear[0])[0]
+                _, total = tf.while_loop(
+                    lambda k, _: k < count, add, [tf.constant(0), total], shape_invariants=[tf.TensorShape([]), shapes]
+                )
+                secure = sums
+            else:  # accumulating is adding, and the protocol has done it
+                total, secure = sums[: len(total)], sums[len(total) :]
+            aggregate = process.report(*total, key=after)
+            result = process.update(*state, *aggregate, *secure, key=after + tf.constant([1, 0], tf.int64))
+            return list(result[:num_state]), list(result[num_state:])
+
+        def traced(function: Any, *specs: Any) -> Any:
+            return tf.function(function, autograph=False, input_signature=specs).get_concrete_function()
+
+        ints = tf.int32
+        message = lowering.tensor_specs(process.message_type)
+        self._prepare = traced(prepare, state, key)
+        self._work = traced(
+            work,
+            message,
+            tf.TensorSpec([None], ints),
+            tf.TensorSpec([None], ints),
+            tf.TensorSpec([None, None], ints),
+            tf.TensorSpec([None, 2], tf.int64),
+        )
+        self._finish = traced(finish, state, clear, sums, key)
+        self.seconds["tracing"] = time.perf_counter() - started
+
+
+def _tensors_in_the_clear(process: LoweredProcess, scope: str) -> int:
+    """How many of a contribution's tensors do not go through the protocol. Raises `ConfigError` for what cannot be summed so."""
+    if scope == "marked":
+        if not process.secure_leaves:
+            raise ConfigError(
+                "secure.scope=marked, but this process marks nothing as securely summed: use aggregator=secure, or "
+                "secure.scope=everything."
+            )
+        return len(lowering.leaves(process.contribution_type))
+    if not process.accumulate_is_sum:
+        raise ConfigError(
+            "this aggregator does more with clients' updates than to add them up, which a secure sum cannot: use "
+            "aggregator=mean, robust or secure, or secure=plain."
+        )
+    return 0
+
+
+def _layout(process: LoweredProcess, num_in_the_clear: int) -> Layout:
+    """What a client sends through the protocol."""
+    others = [Tensor(tuple(s.shape), s.dtype.as_numpy_dtype(0).dtype) for s in lowering.tensor_specs(process.contribution_type)]
+    marked = [
+        Tensor(tuple(leaf.type.shape), np.dtype(leaf.type.dtype), leaf.bound or leaf.modulus) for leaf in process.secure_leaves
+    ]
+    return Layout((*others[num_in_the_clear:], *marked))

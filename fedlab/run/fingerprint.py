@@ -1,0 +1,38 @@
+"""Hashes that tell whether two runs saw the same data, divided in the same way."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from fedlab.types import Dataset, Partition
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """SHA-256 over every array of the data set, with its shape and type."""
+    digest = hashlib.sha256()
+    for examples in (dataset.train, dataset.test):
+        for array in (examples.x, examples.y, examples.user_ids):
+            _add(digest, array)
+    return digest.hexdigest()
+
+
+def partition_fingerprint(partition: Partition) -> str:
+    """SHA-256 over the clients' names and which examples each holds."""
+    digest = hashlib.sha256()
+    for name, indices in zip(partition.client_ids, partition.indices):
+        digest.update(f"{name}\n".encode())
+        _add(digest, np.sort(indices))
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, array: object) -> None:
+    if array is None:
+        digest.update(b"none")
+        return
+    array = np.asarray(array)
+    if array.dtype.kind not in "uifbU":  # objects: by what they print
+        array = array.astype(str)
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")

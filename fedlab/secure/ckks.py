@@ -1,0 +1,218 @@
+"""Additively homomorphic encryption: CKKS (Cheon et al. 2017) by TenSEAL. The server adds what it cannot read.
+
+The clients hold the secret key together, in one `KeyHolder`; the `CkksServer` has a context of its own without it. Ciphertexts
+cross between them as bytes. This module alone knows TenSEAL.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Annotated, ClassVar, Iterable, Optional
+
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
+
+from fedlab.secure.ckks_parameters import Encryption, Parameters, cheapest, chosen
+from fedlab.secure.encoding import OutOfRange
+from fedlab.secure.layout import Layout
+from fedlab.secure.packing import Packing
+from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, SecureSum, pair
+from fedlab.secure.transcript import Transcript
+from fedlab.secure.workers import Workers
+
+FEW_CIPHERTEXTS = 32  # of a contribution; for fewer, other processes take longer to start than they save
+
+
+class Ckks(SecureSum):
+    """The server sees ciphertexts and, from the key holder, the sum. Without parameters of its own, the cheapest that serve."""
+
+    name: ClassVar[str] = "ckks"
+    exact: ClassVar[bool] = False  # encryption adds noise, which decryption rounds away but for the last digits
+
+    precision: Annotated[float, Field(gt=0)] = 1e-6  # the largest error of a value of the sum
+    clip_range: Annotated[float, Field(gt=0)] = 2.0**16  # floats beyond ± this are refused or clipped
+    out_of_range: OutOfRange = "refuse"
+    encryption: Encryption = "symmetric"  # public_key: clients cannot read each other either; slower, and noisier
+    poly_modulus_degree: Optional[int] = None
+    coeff_mod_bit_sizes: Optional[tuple[int, ...]] = None
+    global_scale: Optional[Annotated[float, Field(gt=1)]] = None
+    num_workers: Optional[PositiveInt] = None  # processes that encrypt; None: one per core
+
+    @model_validator(mode="after")
+    def _all_parameters_or_none(self) -> Ckks:
+        given = [self.poly_modulus_degree, self.coeff_mod_bit_sizes, self.global_scale]
+        if None in given and given != [None] * 3:
+            raise ValueError("poly_modulus_degree, coeff_mod_bit_sizes and global_scale go together: set all three or none")
+        return self
+
+    def parameters(self, largest: float, num_clients: int) -> Parameters:
+        """For a sum of so many clients' values within ± `largest`. Raises `ConfigError`."""
+        if self.poly_modulus_degree is None or self.coeff_mod_bit_sizes is None or self.global_scale is None:
+            return cheapest(self.precision, largest, num_clients, self.encryption)
+        own = (self.poly_modulus_degree, self.coeff_mod_bit_sizes, self.global_scale)
+        return chosen(*own, self.precision, largest, num_clients, self.encryption)
+
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> CkksSum:
+        return CkksSum(self, layout, most_clients, seed, num_rounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicContext:
+    """Key holder → server, once: parameters and, for the record, the public key."""
+
+    context: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Ciphertexts:
+    """Client → server, and the sum from the server to the key holder: one byte string per ciphertext."""
+
+    ciphertext: tuple[bytes, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class DecryptedSum:
+    """Key holder → server: the decrypted sum, float64 [ciphertexts, slots]."""
+
+    sum: np.ndarray
+
+
+class Encryptor:
+    """What a client needs: the context, as bytes, with the secret key or with the public one alone."""
+
+    def __init__(self, context: bytes):
+        import tenseal
+
+        self._tenseal = tenseal
+        self._context = tenseal.context_from(context)
+
+    def __call__(self, rows: np.ndarray) -> list[bytes]:
+        """One ciphertext for each row of float64 [ciphertexts, slots]."""
+        return [self._tenseal.ckks_vector(self._context, row).serialize() for row in rows]
+
+
+class KeyHolder:
+    """Makes the keys and alone can decrypt."""
+
+    def __init__(self, parameters: Parameters):
+        import tenseal
+
+        self._tenseal, self.parameters = tenseal, parameters
+        kinds = tenseal.ENCRYPTION_TYPE
+        self._context = tenseal.context(
+            tenseal.SCHEME_TYPE.CKKS,
+            poly_modulus_degree=parameters.poly_modulus_degree,
+            coeff_mod_bit_sizes=list(parameters.coeff_mod_bit_sizes),
+            encryption_type=kinds.SYMMETRIC if parameters.encryption == "symmetric" else kinds.ASYMMETRIC,
+            n_threads=1,
+        )
+        self._context.global_scale = 2.0**parameters.scale_bits
+
+    def public_context(self) -> bytes:
+        """Without the secret key, and without those for products, which a sum does not need."""
+        return self._serialized(secret=False)
+
+    def client_context(self) -> bytes:
+        """What clients encrypt with: the secret key under symmetric encryption, else only the public one."""
+        return self._serialized(secret=self.parameters.encryption == "symmetric")
+
+    def decrypt(self, ciphertexts: Iterable[bytes], precision: float) -> np.ndarray:
+        """float64 [ciphertexts, slots], rounded to multiples of `precision`.
+
+        An unrounded sum is, to whoever holds its ciphertext, a linear equation in the secret key (Li and Micciancio 2021).
+        """
+        rows = [self._tenseal.ckks_vector_from(self._context, c).decrypt() for c in ciphertexts]
+        return np.rint(np.array(rows) / precision) * precision
+
+    def _serialized(self, secret: bool) -> bytes:
+        return self._context.serialize(
+            save_public_key=self.parameters.encryption == "public_key" and not secret,
+            save_secret_key=secret,
+            save_galois_keys=False,
+            save_relin_keys=False,
+        )
+
+
+class CkksServer:
+    """Adds ciphertexts under a context without secret key."""
+
+    def __init__(self, context: bytes):
+        import tenseal
+
+        self._tenseal = tenseal
+        self._context = tenseal.context_from(context)
+        self._sums: list = []
+
+    def receive(self, message: Ciphertexts) -> None:
+        vectors = [self._tenseal.ckks_vector_from(self._context, c) for c in message.ciphertext]
+        if not self._sums:
+            self._sums = vectors
+            return
+        for total, vector in zip(self._sums, vectors):
+            total.add_(vector)
+
+    def sum(self) -> Ciphertexts:
+        """The encrypted sum of what came since the last call; empty if nothing did."""
+        sums, self._sums = self._sums, []
+        return Ciphertexts(tuple(s.serialize() for s in sums))
+
+
+class CkksSum(Protocol):
+    """Keys are made once, for all rounds. Clients that vanish before they send their input are left out, at no cost."""
+
+    def __init__(self, spec: Ckks, layout: Layout, most_clients: int, seed: int, num_rounds: Optional[int]):
+        super().__init__(spec, layout, most_clients, seed, num_rounds)
+        self.spec = spec
+        self.packing = Packing(layout, spec.precision, spec.clip_range, spec.out_of_range)
+        self.parameters = spec.parameters(self.packing.largest, most_clients)
+        self._num_ciphertexts = self.parameters.num_ciphertexts(layout.size)
+        self._parties: Optional[tuple[KeyHolder, CkksServer, Workers]] = None
+
+    def close(self) -> None:
+        if self._parties is not None:
+            self._parties[2].close()
+            self._parties = None
+
+    def _run(
+        self,
+        round: int,
+        clients: tuple[int, ...],
+        contributions: Iterable[Contribution],
+        dropouts: Optional[Dropouts],
+        transcript: Transcript,
+    ) -> Outcome:
+        gone = (self._draw_dropouts(clients, round) if dropouts is None else dropouts).without_input
+        with transcript.phase("keys"):
+            holder, server, workers = self._parties or self._set_up(transcript)
+        included, num_clipped = [], 0
+        for client, arrays in pair(clients, contributions):
+            if client in gone:
+                continue
+            with transcript.phase("encrypt"):
+                rows, clipped = self.packing.pack(arrays, self.parameters.num_slots)
+                message = Ciphertexts(tuple(workers(rows)))
+                transcript.up(client, message)
+            with transcript.phase("add"):
+                server.receive(message)
+            included.append(client)
+            num_clipped += clipped
+        if not included:
+            return Outcome(self.layout.zeros(), (), transcript.phases, server_view=transcript.view)
+        with transcript.phase("add"):
+            total = server.sum()
+        with transcript.phase("decrypt"):
+            transcript.down(total)
+            decrypted = DecryptedSum(holder.decrypt(total.ciphertext, self.spec.precision))
+            transcript.count_up(decrypted)
+            result = self.packing.unpack(decrypted.sum)
+        return Outcome(result, tuple(included), transcript.phases, num_clipped, server_view=transcript.view)
+
+    def _set_up(self, transcript: Transcript) -> tuple[KeyHolder, CkksServer, Workers]:
+        holder = KeyHolder(self.parameters)
+        public = PublicContext(holder.public_context())
+        transcript.count_up(public)
+        cores = self.spec.num_workers or len(os.sched_getaffinity(0))
+        num_workers = cores if self._num_ciphertexts > FEW_CIPHERTEXTS else 1
+        self._parties = holder, CkksServer(public.context), Workers(Encryptor, holder.client_context(), num_workers)
+        return self._parties

@@ -1,0 +1,112 @@
+"""What one client contributes: a list of tensors whose shapes, types and bounds are agreed before the first round."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence
+
+import numpy as np
+
+from fedlab.errors import ConfigError, FedlabError
+
+
+class ContributionError(FedlabError):
+    """A client's values cannot enter the sum: of another shape or type than agreed, not numbers, or out of range."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """One tensor of a contribution. `bound`: of integers alone, the largest magnitude that a client may give; by default
+    whatever the type can hold."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    bound: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        if self.dtype.kind not in "fiu":
+            raise ConfigError(f"a secure sum takes floats and integers, got {self.dtype}: convert the values first.")
+        if self.bound is not None and (self.is_float or self.bound < 0):
+            raise ConfigError(f"bound={self.bound} for {self.dtype}: bounds are for integers, and not negative.")
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+    @property
+    def largest_integer(self) -> int:
+        """The largest magnitude of an integer that one client may give."""
+        if self.bound is not None:
+            return self.bound
+        limits = np.iinfo(self.dtype)
+        return max(-int(limits.min), int(limits.max))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The tensors of every client's contribution, in order."""
+
+    tensors: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], bounds: Optional[Sequence[Optional[int]]] = None) -> Layout:
+        """The layout of arrays like these. `bounds`: one for each array, None for floats."""
+        bounds = [None] * len(arrays) if bounds is None else bounds
+        assert len(bounds) == len(arrays)
+        return cls(tuple(Tensor(np.shape(a), np.asarray(a).dtype, b) for a, b in zip(arrays, bounds)))
+
+    @property
+    def size(self) -> int:
+        """How many numbers a contribution holds."""
+        return sum(t.size for t in self.tensors)
+
+    def check(self, arrays: Sequence[np.ndarray]) -> None:
+        """Raises `ContributionError` where arrays are not what was agreed."""
+        given = [(np.shape(a), np.asarray(a).dtype) for a in arrays]
+        agreed = [(t.shape, t.dtype) for t in self.tensors]
+        if given != agreed:
+            raise ContributionError(f"a contribution holds {_listed(given)}, agreed were {_listed(agreed)}.")
+
+    def zeros(self) -> list[np.ndarray]:
+        """The sum of nobody."""
+        return [np.zeros(t.shape, t.dtype if t.is_float else np.int64) for t in self.tensors]
+
+
+def widened(clip_range: float) -> float:
+    """The bound or the float32 nearest to it, whichever is larger: who clips to 7.3 in float32 stays within."""
+    return max(clip_range, float(np.float32(clip_range)))
+
+
+def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.ndarray, int]:
+    """Values of magnitude at most `bound`, and how many were beyond it: "refuse" raises for them, "saturate" clips them.
+
+    Raises `ContributionError` for what is not a number, whatever the option.
+    """
+    if not values.size:
+        return values, 0
+    lowest = 0 if values.dtype.kind == "u" else -bound
+    low, high = values.min(), values.max()
+    if lowest <= low and high <= bound:
+        return values, 0
+    if not np.all(np.isfinite(values)):
+        raise ContributionError(
+            f"{np.count_nonzero(~np.isfinite(values)):,} of {values.size:,} values are not finite: "
+            "leave such a client out, or lower the client's learning rate."
+        )
+    beyond = int(np.count_nonzero((values < lowest) | (values > bound)))
+    if out_of_range == "refuse":
+        raise ContributionError(
+            f"{beyond:,} of {values.size:,} values are beyond ±{bound:.6g} (the largest is {max(-float(low), float(high)):.6g}): "
+            "raise secure.clip_range (for integers: the bound of the tensor), clip updates first, or set "
+            "secure.out_of_range=saturate."
+        )
+    return np.clip(values, lowest, bound), beyond
+
+
+def _listed(tensors: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str:
+    shown = ", ".join(f"{dtype}{list(shape)}" for shape, dtype in tensors[:4])
+    return f"{len(tensors)} tensors ({shown}{', …' if len(tensors) > 4 else ''})"

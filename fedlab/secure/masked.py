@@ -1,0 +1,146 @@
+"""Pairwise masks with recovery of clients that vanish (Bonawitz et al. 2017), over integers modulo 2^k.
+
+The server is honest but curious, and so are clients; fewer than the threshold may pool what they know. The four rounds of
+messages travel here between one `MaskedServer` and a `MaskedClient` for each client, which share no state.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Annotated, ClassVar, Iterable, Literal, Optional
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from fedlab.randomness import generator
+from fedlab.secure.encoding import Encoding, OutOfRange
+from fedlab.secure.graph import neighbors, sparse_degree
+from fedlab.secure.layout import Layout
+from fedlab.secure.masked_client import MaskedClient
+from fedlab.secure.masked_server import BelowThreshold, MaskedServer
+from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, SecureSum, pair
+from fedlab.secure.shamir import Draw
+from fedlab.secure.transcript import Transcript
+from fedlab.secure.view import ServerView
+
+
+class Masked(SecureSum):
+    """The server sees words that are uniformly random, and the sum."""
+
+    name: ClassVar[str] = "masked"
+
+    # The share of a round's clients that must stay to the end; also what rebuilds the secrets of one
+    threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
+    neighbors: Literal["all", "log"] = "all"  # log: a sparse random graph, for 100 clients and more (Bell et al. 2020)
+    bits: Literal[32, 64] = 64  # of a float on the wire
+    clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
+    fractional_bits: Optional[Annotated[int, Field(ge=0, le=60)]] = None  # None: as many as fit
+    out_of_range: OutOfRange = "refuse"
+    on_failure: Literal["abandon", "retry"] = "abandon"  # below the threshold: raise, or run the round again
+    max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
+    reproducible: bool = False  # keys from the run's seed, for exact reruns; whoever knows the seed can take every mask off
+
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> MaskedSum:
+        return MaskedSum(self, layout, most_clients, seed, num_rounds)
+
+
+class MaskedSum(Protocol):
+    """Clients that vanish are recovered while enough are left; else `BelowThreshold` is raised."""
+
+    def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: Optional[int]):
+        super().__init__(spec, layout, most_clients, seed, num_rounds)
+        self.spec = spec
+        self.encoding = Encoding(layout, most_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range)
+
+    def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
+        """The masked words, read as if they were not masked."""
+        masked = view.received.get(client, {}).get("masked_input")
+        return None if masked is None else self.encoding.decode(masked)
+
+    def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
+        """A server for these clients, before any message."""
+        threshold = max(2, math.ceil(self.spec.threshold * len(clients) - 1e-9))  # a sum of one hides nothing
+        sparse = sparse_degree(len(clients)) if self.spec.neighbors == "log" else None
+        degree, share_threshold = sparse or (len(clients) - 1, threshold)
+        graph = neighbors(clients, degree, generator(self.seed, "secure neighbors", round, attempt))
+        return MaskedServer(round, graph, threshold, share_threshold, self.encoding)
+
+    def client(self, number: int, round: int, attempt: int = 0) -> MaskedClient:
+        """A client with fresh keys."""
+        draw: Draw = os.urandom
+        if self.spec.reproducible:
+            draw = generator(self.seed, "secure keys", round, attempt, number).bytes
+        return MaskedClient(number, round, draw)
+
+    def _run(
+        self,
+        round: int,
+        clients: tuple[int, ...],
+        contributions: Iterable[Contribution],
+        dropouts: Optional[Dropouts],
+        transcript: Transcript,
+    ) -> Outcome:
+        attempts = self.spec.max_attempts if self.spec.on_failure == "retry" else 1
+        if attempts > 1:
+            contributions = [[np.array(a) for a in arrays] for arrays in contributions]  # clients keep them, in case
+        for attempt in range(attempts):
+            transcript.attempt = attempt
+            drawn = self._draw_dropouts(clients, round, attempt) if dropouts is None or attempt else dropouts
+            try:
+                total, included, num_clipped = self._attempt(round, attempt, clients, contributions, drawn, transcript)
+            except BelowThreshold:
+                if attempt + 1 == attempts:
+                    raise
+                continue
+            with transcript.phase("unmasking"):
+                result = self.encoding.decode(total)
+            return Outcome(result, included, transcript.phases, num_clipped, attempt + 1, transcript.view)
+        raise AssertionError("unreachable")
+
+    def _attempt(
+        self,
+        round: int,
+        attempt: int,
+        clients: tuple[int, ...],
+        contributions: Iterable[Contribution],
+        dropouts: Dropouts,
+        transcript: Transcript,
+    ) -> tuple[np.ndarray, tuple[int, ...], int]:
+        """(encoded sum, whose, clipped values)"""
+        with transcript.phase("advertise keys"):
+            server = self.server(round, clients, attempt)
+            members = {c: self.client(c, round, attempt) for c in clients}
+            for number, client in members.items():
+                advertised = client.advertise()
+                transcript.up(number, advertised)
+                server.receive_keys(number, advertised)
+        with transcript.phase("share keys"):
+            present = [c for c in clients if c not in dropouts.before_sharing]
+            for number in present:
+                roster = server.roster(number)
+                transcript.down(roster)
+                shared = members[number].share_keys(roster)
+                transcript.up(number, shared)
+                server.receive_shares(number, shared)
+        num_clipped = 0
+        for number, arrays in pair(clients, contributions):
+            if number in dropouts.without_input:
+                continue
+            with transcript.phase("masked input"):
+                inbox = server.inbox(number)
+                transcript.down(inbox)
+                encoded, clipped = self.encoding.encode(arrays)
+                num_clipped += clipped
+                masked = members[number].masked_input(inbox, encoded, self.encoding.split)
+                transcript.up(number, masked)
+                server.receive_input(number, masked)
+        with transcript.phase("unmasking"):
+            for number in server.included:
+                survivors = server.survivors(number)
+                transcript.down(survivors)
+                if number not in dropouts.before_unmasking:
+                    unmasking = members[number].unmask(survivors)
+                    transcript.up(number, unmasking)
+                    server.receive_unmasking(number, unmasking)
+            return server.sum(), server.included, num_clipped

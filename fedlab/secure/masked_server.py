@@ -1,0 +1,124 @@
+"""The server of the masked protocol. It holds what clients sent and nothing else; it learns the sum of those who stayed."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from fedlab.errors import FedlabError
+from fedlab.secure import agreement, shamir
+from fedlab.secure.encoding import Encoding
+from fedlab.secure.graph import is_connected
+from fedlab.secure.keystream import add_masks
+from fedlab.secure.masked_client import share_point
+from fedlab.secure.messages import AdvertiseKeys, Inbox, MaskedInput, Roster, ShareKeys, Survivors, Unmasking
+
+
+class BelowThreshold(FedlabError):
+    """Too many clients vanished for the sum to be unmasked."""
+
+
+class MaskedServer:
+    """One round.
+
+    `graph`: each client's neighbours. At least `threshold` clients must reach each step, and `share_threshold` shares rebuild
+    a secret. Every method that finds fewer raises `BelowThreshold`.
+    """
+
+    def __init__(self, round: int, graph: Mapping[int, Sequence[int]], threshold: int, share_threshold: int, encoding: Encoding):
+        self._round, self._graph, self._encoding = round, graph, encoding
+        self.threshold, self.share_threshold = threshold, share_threshold
+        self._keys: dict[int, AdvertiseKeys] = {}
+        self._shares: dict[int, ShareKeys] = {}  # by sender; encrypted
+        self._stayed: list[int] = []
+        self._total = encoding.zeros()
+        self._seed_shares: dict[int, dict[int, bytes]] = {}  # {about: {point: share}}
+        self._key_shares: dict[int, dict[int, bytes]] = {}
+        self._linked = False  # whether the survivors were found to be
+        self._num_unmasking = 0
+        self.recovered_seeds: dict[int, bytes] = {}
+        self.recovered_keys: dict[int, bytes] = {}
+
+    @property
+    def included(self) -> tuple[int, ...]:
+        """The clients whose inputs are in the sum."""
+        return tuple(self._stayed)
+
+    def receive_keys(self, client: int, message: AdvertiseKeys) -> None:
+        self._keys[client] = message
+
+    def roster(self, client: int) -> Roster:
+        self._require(len(self._keys), "advertised keys")
+        return Roster({peer: self._keys[peer] for peer in self._graph[client] if peer in self._keys}, self.share_threshold)
+
+    def receive_shares(self, client: int, message: ShareKeys) -> None:
+        self._shares[client] = message
+
+    def inbox(self, client: int) -> Inbox:
+        self._require(len(self._shares), "shared their keys")
+        return Inbox({peer: self._shares[peer].shares[client] for peer in self._graph[client] if peer in self._shares})
+
+    def receive_input(self, client: int, message: MaskedInput) -> None:
+        self._encoding.add(self._total, message.masked_input)
+        self._stayed.append(client)
+
+    def survivors(self, client: int) -> Survivors:
+        """What to ask a client for."""
+        if not self._linked:
+            self._require(len(self._stayed), "sent their input")
+            self._require_linked()
+        stayed = set(self._stayed)
+        around = [client, *(peer for peer in self._graph[client] if peer in self._shares)]
+        return Survivors(tuple(c for c in around if c in stayed), tuple(c for c in around if c not in stayed))
+
+    def receive_unmasking(self, client: int, message: Unmasking) -> None:
+        self._num_unmasking += 1
+        for store, shares in ((self._seed_shares, message.seed_shares), (self._key_shares, message.key_shares)):
+            for about, share in shares.items():
+                store.setdefault(about, {})[share_point(client)] = share
+
+    def sum(self) -> np.ndarray:
+        """The sum of the survivors' encoded inputs: takes off each survivor's self-mask, and of each vanished client the masks
+        that its neighbours had put on for it."""
+        self._require(self._num_unmasking, "gave out their shares")
+        masks = []
+        for client in self._stayed:
+            self.recovered_seeds[client] = self._rebuild(self._seed_shares, client)
+            masks.append((self.recovered_seeds[client], -1))
+        stayed = set(self._stayed)
+        for gone in (c for c in self._shares if c not in stayed):
+            linked = [peer for peer in self._graph[gone] if peer in stayed]
+            if not linked:
+                continue  # nobody masked for it
+            self.recovered_keys[gone] = self._rebuild(self._key_shares, gone)
+            pair = agreement.KeyPair(self.recovered_keys[gone])
+            for peer in linked:
+                key = pair.agree(self._keys[peer].mask_public, agreement.mask_purpose(self._round, gone, peer))
+                masks.append((key, -1 if peer > gone else +1))
+        add_masks(self._total, self._encoding.split, masks)
+        return self._total
+
+    def _require_linked(self) -> None:
+        self._linked = is_connected(self._graph, self._stayed)
+        if not self._linked:
+            raise BelowThreshold(
+                f"the {len(self._stayed)} clients left are no longer all linked by masks, so sums of fewer would show: "
+                "set secure.neighbors=all or lower the dropout."
+            )
+
+    def _rebuild(self, store: Mapping[int, Mapping[int, bytes]], about: int) -> bytes:
+        shares = store.get(about, {})
+        if len(shares) < self.share_threshold:
+            raise BelowThreshold(
+                f"{len(shares)} clients are left that hold shares of client {about}, {self.share_threshold} are needed: "
+                "set secure.neighbors=all or lower the dropout."
+            )
+        return shamir.combine(shares, self.share_threshold)
+
+    def _require(self, found: int, what: str) -> None:
+        if found < self.threshold:
+            raise BelowThreshold(
+                f"{found} of {len(self._graph)} clients {what}, {self.threshold} are needed: sample more clients, lower the "
+                "dropout or secure.threshold, or set secure.on_failure=retry."
+            )

@@ -1,0 +1,98 @@
+"""What one round cost and what the server saw: every message of a protocol passes through here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from typing import Any, Iterator, Optional
+
+import numpy as np
+
+from fedlab.secure.view import ServerView
+
+ID_BYTES = 4  # a client's number on the wire
+
+
+@dataclasses.dataclass
+class Phase:
+    """One step of a protocol. `bytes_up`: from all clients to the server; `seconds`: of all parties, one after the other."""
+
+    name: str
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: float = 0.0
+
+
+class Transcript:
+    """Counts, times and, where the round is `observed`, keeps copies of what the server received."""
+
+    def __init__(self, protocol: str, round: int, observed: bool):
+        self.protocol, self.round = protocol, round
+        self.attempt = 0
+        self._received: Optional[dict[int, dict[str, np.ndarray]]] = {} if observed else None
+        self._phases: dict[str, Phase] = {}
+        self._current = Phase("")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return tuple(self._phases.values())
+
+    @property
+    def view(self) -> Optional[ServerView]:
+        return None if self._received is None else ServerView(self.protocol, self.round, self._received)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Messages inside belong to this phase, which may be entered many times."""
+        self._current = self._phases.setdefault(name, Phase(name))
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._current.seconds += time.perf_counter() - start
+
+    def up(self, client: int, message: Any) -> None:
+        """`message`, a dataclass, went from a client to the server."""
+        self.count_up(message)
+        if self._received is not None:
+            seen = self._received.setdefault(client, {})
+            again = f"attempt {self.attempt + 1}/" if self.attempt else ""
+            seen.update((again + name, array.copy()) for name, array in parts(message) if array is not None)
+
+    def count_up(self, message: Any) -> None:
+        """`message` went to the server, but from no single client."""
+        self._current.bytes_up += num_bytes(message)
+
+    def down(self, message: Any) -> None:
+        """`message`, a dataclass, went from the server to a client (or whoever holds the key)."""
+        self._current.bytes_down += num_bytes(message)
+
+
+def parts(message: Any) -> Iterator[tuple[str, Optional[np.ndarray]]]:
+    """(name, array) of each field; of a dict or tuple, each item; None for a number that names a client."""
+    for field in dataclasses.fields(message):
+        value = getattr(message, field.name)
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield f"{field.name}/{key}", None
+                yield f"{field.name}/{key}", _array(item)
+        elif isinstance(value, (tuple, list)):
+            yield from ((f"{field.name}/{i}", _array(item)) for i, item in enumerate(value))
+        else:
+            yield field.name, _array(value)
+
+
+def num_bytes(message: Any) -> int:
+    """The size of a message on the wire, without framing."""
+    return sum(ID_BYTES if array is None else array.nbytes for _, array in parts(message))
+
+
+def _array(value: Any) -> Optional[np.ndarray]:
+    if isinstance(value, int):
+        return None
+    if isinstance(value, bytes):
+        return np.frombuffer(value, np.uint8)
+    if dataclasses.is_dataclass(value):
+        return np.concatenate([a.view(np.uint8).ravel() for _, a in parts(value) if a is not None])
+    return np.asarray(value)

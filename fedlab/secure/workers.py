@@ -1,0 +1,92 @@
+"""Other processes that work on rows of an array. For work that keeps the interpreter's lock, as TenSEAL's encryption does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import weakref
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Callable, List
+
+import numpy as np
+
+from fedlab.errors import FedlabError
+
+Work = Callable[[np.ndarray], List[bytes]]
+Factory = Callable[[bytes], Work]
+
+
+class Workers:
+    """`factory(argument)` gives the work, which takes rows and gives a byte string for each. With one worker it is done here.
+
+    The processes are started by the first call, fresh (a fork of a process that runs TensorFlow's threads may hang), and end
+    with `close`, with this object, or, when this process dies, with the pipes to it.
+    """
+
+    def __init__(self, factory: Factory, argument: bytes, num_workers: int):
+        self._factory, self._argument, self.num_workers = factory, argument, num_workers
+        self._here = factory(argument) if num_workers == 1 else None
+        self._pipes: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        self.close = weakref.finalize(self, _end, self._pipes, self._processes)  # also at the interpreter's exit
+
+    def __call__(self, rows: np.ndarray) -> list[bytes]:
+        """Raises what the work raised."""
+        if self._here is not None:
+            return self._here(rows)
+        if not self._processes:
+            self._start()
+        try:
+            for pipe, share in zip(self._pipes, np.array_split(rows, self.num_workers)):
+                pipe.send(share)
+            answers = [pipe.recv() for pipe in self._pipes]
+        except BaseException as error:  # an interrupt too: answers left in the pipes would be taken for those of the next call
+            self.close()
+            if not isinstance(error, (EOFError, OSError)):
+                raise
+            raise FedlabError(
+                "a process that encrypts ended unexpectedly, for want of memory perhaps: use fewer workers."
+            ) from None
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [item for answer in answers for item in answer]
+
+    def _start(self) -> None:
+        assert self.close.alive, "closed"
+        context = multiprocessing.get_context("spawn")
+        for _ in range(self.num_workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(self._factory, self._argument, there), daemon=True)
+            process.start()
+            there.close()  # now only the worker holds that end: it is told when this one closes, and we when it dies
+            self._pipes.append(here)
+            self._processes.append(process)
+
+
+def _serve(factory: Factory, argument: bytes, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run decides when it is over
+    work = factory(argument)
+    while True:
+        try:
+            rows = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer: object = work(rows)
+        except Exception as error:
+            answer = error
+        pipe.send(answer)
+
+
+def _end(pipes: list[Connection], processes: list[BaseProcess]) -> None:
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    pipes.clear()
+    processes.clear()

@@ -1,0 +1,193 @@
+"""`fedlab train resume=RUN` and `fedlab verify RUN` as a user types them, after whatever has stopped the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fedlab.archive import checkpoint
+from fedlab.archive.metrics import read_records
+
+FAST = ["data.max_examples=200", "model.hidden=[8]", "model.dropout=0.2", "hydra.run.dir=run", "checkpoint.every=1"]
+ENVIRONMENT = {**os.environ, "COLUMNS": "100"}
+
+
+def command(*args):
+    return [sys.executable, "-m", "fedlab.cli.main", *args]
+
+
+def fedlab(*args, cwd, code=0):
+    done = subprocess.run(command(*args), cwd=cwd, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def hashes(folder):
+    """The weights' hash of every round, from a metrics file without a missing, doubled or torn line."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["round"] for r in records] == list(range(1, len(records) + 1))
+    return [r["weights_hash"] for r in records]
+
+
+def signalled(cwd, number, after, *args):
+    """A run that is sent a signal when it prints `after`; (return code, stderr)."""
+    run = subprocess.Popen(
+        command("train", *FAST, *args), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    for line in run.stdout:
+        if line.startswith(after):
+            run.send_signal(number)
+            break
+    out, err = run.communicate(timeout=120)
+    return run.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run of six rounds that nothing has disturbed."""
+    where = tmp_path_factory.mktemp("undisturbed")
+    fedlab("train", *FAST, "num_rounds=6", cwd=where)
+    return where / "run"
+
+
+def test_a_finished_run_can_be_extended_and_verified(undisturbed, tmp_path):
+    fedlab("train", *FAST, "num_rounds=4", "eval_every=1", cwd=tmp_path)
+    done = fedlab("train", "resume=run", "num_rounds=6", cwd=tmp_path)
+    assert "from round 5" in done.stdout
+    assert hashes(tmp_path / "run") == hashes(undisturbed)
+    found = manifest(tmp_path / "run")
+    assert (found["status"], found["num_rounds"], found["rounds_completed"]) == ("finished", 6, 6)
+    assert [r["from_round"] for r in found["resumed"]] == [5]
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert [row["round"] for row in csv.DictReader(file)] == list("123456")
+    verified = fedlab("verify", "run", "--quiet", cwd=tmp_path)
+    assert "all 6 rounds gave the same bits in every weight" in verified.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, number, code):
+    returned, out, err = signalled(tmp_path, number, "round", "num_rounds=4000")
+    assert returned == code, out + err
+    assert "stopping after this round" in err and "to go on: fedlab train resume=run" in out
+    found = manifest(tmp_path / "run")
+    assert found["status"] == "interrupted" and found["failure"] is None and found["ended"]
+    done = found["rounds_completed"]
+    assert 0 < done < 4000 and len(hashes(tmp_path / "run")) == done
+    fedlab("train", "resume=run", f"num_rounds={done + 1}", cwd=tmp_path)
+    assert len(hashes(tmp_path / "run")) == done + 1
+
+
+@pytest.mark.slow
+def test_verify_names_the_first_round_that_differs(undisturbed, tmp_path):
+    run = pathlib.Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), "weights_hash": "0123456789abcdef"})
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    found = manifest(run)
+    found["packages"]["numpy"] = "1.0"
+    (run / "manifest.json").write_text(json.dumps(found))
+    done = fedlab("verify", "run", "-q", cwd=tmp_path, code=1)
+    assert "round 2: the weights are " in done.stderr and "were 0123456789abcdef" in done.stderr
+    assert "packages numpy: 1.0 then" in done.stderr
+
+
+def test_other_data_is_refused(undisturbed, tmp_path):
+    run = pathlib.Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    found = manifest(run)
+    found["data"]["fingerprint"] = "0" * 64
+    (run / "manifest.json").write_text(json.dumps(found))
+    for args in (("train", "resume=run", "num_rounds=8"), ("verify", "run")):
+        done = fedlab(*args, cwd=tmp_path, code=3)
+        assert "data of run (digits) is not what it was: its fingerprint was 000000000000…" in done.stderr
+    assert manifest(run)["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(undisturbed, tmp_path):
+    run = pathlib.Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    checkpoint.newest_first(run / "checkpoints")[0].write_bytes(b"not a checkpoint")
+    done = fedlab("train", "resume=run", "num_rounds=7", cwd=tmp_path)
+    assert "round_000006.ckpt" in done.stdout and "from round 6" in done.stdout
+    assert hashes(run)[:6] == hashes(undisturbed)
+
+
+def test_a_failed_run_says_why(tmp_path):
+    done = fedlab("train", *FAST, "num_rounds=5", "server_optimizer.learning_rate=1e38", cwd=tmp_path, code=1)
+    assert "the model has diverged" in done.stderr
+    found = manifest(tmp_path / "run")
+    assert found["status"] == "failed" and "the model has diverged" in found["failure"]
+
+
+@pytest.mark.slow
+def test_two_processes_never_write_to_one_run(tmp_path):
+    run = subprocess.Popen(
+        command("train", *FAST, "num_rounds=100000"), cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    try:
+        assert any(line.startswith("round") for line in run.stdout)
+        done = fedlab("train", "resume=run", cwd=tmp_path, code=1)
+        assert f"run is being written by process {run.pid}" in done.stderr
+    finally:
+        run.kill()
+        run.communicate()
+    fedlab("train", "resume=run", f"num_rounds={len(hashes(tmp_path / 'run')) + 1}", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_as_if_nothing_had_happened(tmp_path):
+    options, moments = [*FAST, "client_optimizer=adam", "client_optimizer.learning_rate=0.01"], random.Random(0)
+    began = time.monotonic()
+    fedlab("train", *options, "hydra.run.dir=whole", "num_rounds=1", cwd=tmp_path)
+    to_the_end_of_round_1 = time.monotonic() - began
+    for _ in range(20):
+        known = (tmp_path / "run" / "manifest.json").exists()
+        args = ["resume=run"] if known else [*options, "num_rounds=1000000"]
+        run = subprocess.Popen(command("train", *args, "-q"), cwd=tmp_path, env=ENVIRONMENT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(timeout=moments.uniform(0.5, 1.3) * to_the_end_of_round_1)
+        run.kill()
+        run.wait()
+    rounds = len(read_records(tmp_path / "run" / "metrics.jsonl")) + 3
+    assert rounds > 100
+    fedlab("train", "resume=run", f"num_rounds={rounds}", "-q", cwd=tmp_path)
+    fedlab("train", "resume=whole", f"num_rounds={rounds}", "checkpoint.every=100000", "-q", cwd=tmp_path)
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole") and len(hashes(tmp_path / "run")) == rounds
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert [int(row["round"]) for row in csv.DictReader(file)] == list(range(1, rounds + 1))
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path):
+    """On a file system of 3 MB of its own, in a mount namespace of its own."""
+    inside = f'mount -t tmpfs -o size=3m tmpfs {tmp_path} && cd {tmp_path} && exec "$@"'
+    unshare = ["unshare", "--mount", "--map-root-user", "--user", "sh", "-c"]
+    if subprocess.run([*unshare, f"mount -t tmpfs -o size=1m tmpfs {tmp_path}"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a file system of their own")
+    keep = "cp -r run/checkpoints run/manifest.json run/metrics.jsonl"
+    kept = tmp_path.parent / "kept"
+    kept.mkdir()
+    script = f"{inside.replace('exec ', '')}; code=$?; {keep} {kept}; exit $code"
+    options = [*FAST, "model.hidden=[100]", "checkpoint.keep=1000", "num_rounds=1000"]
+    done = subprocess.run([*unshare, script, "sh", *command("train", *options)], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the disk is full" in done.stderr and "fedlab train resume=run" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = checkpoint.newest_first(kept / "checkpoints")
+    assert found and all(checkpoint.load(path).round for path in found)
+    assert not list(kept.rglob(".partial-*"))

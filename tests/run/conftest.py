@@ -1,0 +1,116 @@
+"""Whole runs of a small federation, for the tests of this folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedlab.aggregation import Mean
+from fedlab.archive import RunFolder
+from fedlab.cohort import Uniform
+from fedlab.data import Npz
+from fedlab.engine import Compiled
+from fedlab.evaluation import Evaluation
+from fedlab.models import Mlp
+from fedlab.partition import Quantity
+from fedlab.process import FedAvg, LocalTraining
+from fedlab.process.optimizers import Constant, Sgd
+from fedlab.run.checkpointing import where_to_go_on
+from fedlab.run.experiment import Experiment
+
+NUM_CLIENTS, NUM_ROUNDS = 5, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    folder: RunFolder
+    experiment: Experiment
+    partition: Any
+    test: Any
+    summary: dict
+    records: list  # the lines of metrics.jsonl
+    model: Any  # from model.keras
+
+
+class Keep:
+    """A logger that keeps what it is told."""
+
+    def __init__(self):
+        self.records, self.closed = [], 0
+
+    def log(self, record):
+        self.records.append(record)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def keep():
+    return Keep()
+
+
+@pytest.fixture(scope="session")
+def npz(tmp_path_factory):
+    """Images of four classes that can be learnt, but not perfectly."""
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 256, (4, 6, 6, 1))
+
+    def draw(n):
+        y = rng.integers(0, 4, n)
+        return np.clip(centres[y] + rng.normal(0, 120, (n, 6, 6, 1)), 0, 255).astype(np.uint8), y
+
+    (x, y), (x_test, y_test) = draw(60), draw(97)
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    np.savez(path, x=x, y=y, x_test=x_test, y_test=y_test)
+    return Npz(path=str(path))
+
+
+@pytest.fixture(scope="session")
+def run_of(npz, tmp_path_factory, tensorflow):
+    """Trains to the end with the given options in place of the usual ones."""
+    from fedlab.run.learner import Learner
+    from fedlab.run.train import train
+
+    def run(logger=None, folder=None, goes_on=False, **options) -> Run:
+        usual = dict(
+            seed=3,
+            num_rounds=NUM_ROUNDS,
+            data=npz,
+            partition=Quantity(num_clients=NUM_CLIENTS, sigma=1.0),
+            cohort=Uniform(clients_per_round=4, dropout_rate=0.3),
+            model=Mlp(hidden=(8,), dropout=0.3),
+            process=FedAvg(),
+            client=LocalTraining(batch_size=5, local_epochs=2),
+            client_optimizer=Sgd(learning_rate=0.1),
+            client_schedule=Constant(),
+            server_optimizer=Sgd(learning_rate=1.0),
+            aggregator=Mean(),
+            engine=Compiled(),
+            evaluation=Evaluation(batch_size=40),
+        )
+        experiment = Experiment(**{**usual, **options})
+        experiment.check()
+        dataset, partition = experiment.load()
+        folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run")
+        beginning = where_to_go_on(folder)
+        assert bool(beginning.round) == goes_on
+        learner = Learner(experiment, dataset, partition)
+        try:
+            summary = train(learner, dataset, folder, beginning, lambda _: [logger] if logger else [])
+        finally:
+            learner.close()
+        records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+        model = tensorflow.keras.models.load_model(folder.model)
+        return Run(folder, experiment, partition, dataset.test, summary, records, model)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def once(run_of):
+    return run_of()

@@ -1,0 +1,121 @@
+"""A resumed run equals an uninterrupted one bit for bit, whatever stopped it, and a damaged checkpoint is passed over."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from fedlab.aggregation import Compressed, Robust
+from fedlab.archive import RunFolder, checkpoint
+from fedlab.engine import Tff
+from fedlab.models import Mlp
+from fedlab.process import FedProx
+from fedlab.process.optimizers import Adam, Cosine, Sgd
+from fedlab.run.checkpointing import Checkpointing, where_to_go_on
+
+FAMILIES = {
+    "fed_avg": dict(model=Mlp(hidden=(8,))),
+    "fed_avg_with_dropout": dict(),
+    "fed_adam": dict(server_optimizer=Adam(learning_rate=0.01), client_schedule=Cosine(decay_rounds=6)),
+    "fed_prox_momentum": dict(process=FedProx(proximal_strength=0.1), server_optimizer=Sgd(learning_rate=1.0, momentum=0.9)),
+    "robust": dict(aggregator=Robust()),
+    "compressed": dict(aggregator=Compressed(threshold=50)),
+}
+
+
+def comparable(run):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in run.records]
+
+
+def stopped_after(run_of, rounds, folder, **options):
+    """A run that has done so many rounds and saved each of the last two."""
+    run_of(folder=folder, num_rounds=rounds, checkpoint=Checkpointing(every=1), **options)
+
+
+@pytest.mark.parametrize("family", [f if i < 3 else pytest.param(f, marks=pytest.mark.slow) for i, f in enumerate(FAMILIES)])
+def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, family):
+    options = {**FAMILIES[family], "eval_every": 4}  # so that the last round before the stop is evaluated out of turn
+    whole = run_of(**options)
+    folder = RunFolder.create(tmp_path / "run")
+    stopped_after(run_of, 3, folder, **options)
+    resumed = run_of(folder=folder, goes_on=True, **options)
+    assert lab.same_bits(whole.model.get_weights(), resumed.model.get_weights())
+    assert comparable(whole) == comparable(resumed)
+    assert len({r["weights_hash"] for r in whole.records}) == len(whole.records)
+
+
+@pytest.mark.slow
+def test_on_tffs_runtime_too(run_of, tmp_path):
+    """As far as TFF's sums go the same way twice."""
+    options = dict(engine=Tff(), model=Mlp(hidden=(8,)), num_rounds=3)
+    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
+    run_of(folder=folder, **{**options, "num_rounds": 1})
+    resumed = run_of(folder=folder, goes_on=True, **options)
+    assert resumed.summary["test_loss"] == pytest.approx(whole.summary["test_loss"], rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def once_stopped(run_of, tmp_path_factory):
+    folder = RunFolder.create(tmp_path_factory.mktemp("stopped") / "run")
+    stopped_after(run_of, 4, folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(once_stopped, tmp_path):
+    """A copy of a run that was stopped after its fourth round."""
+    return RunFolder(pathlib.Path(shutil.copytree(once_stopped.path, tmp_path / "run")))
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+class TestWhereToGoOn:
+    def test_at_the_newest_checkpoint(self, stopped):
+        beginning = where_to_go_on(stopped)
+        assert (beginning.round, len(beginning.records), beginning.remarks) == (4, 4, [])
+
+    def test_at_the_one_before_a_damaged_one_and_says_so(self, stopped, run_of, once):
+        damage(checkpoint.newest_first(stopped.checkpoints)[0])
+        beginning = where_to_go_on(stopped)
+        assert (beginning.round, [r["round"] for r in beginning.records]) == (3, [1, 2, 3])
+        assert "round_000004.ckpt is damaged" in beginning.remarks[0] and "The one before it is used" in beginning.remarks[0]
+        assert comparable(run_of(folder=stopped, goes_on=True)) == comparable(once)
+
+    def test_at_the_beginning_when_all_are_damaged(self, stopped):
+        for path in checkpoint.newest_first(stopped.checkpoints):
+            damage(path)
+        beginning = where_to_go_on(stopped)
+        assert (beginning.round, beginning.records, len(beginning.remarks)) == (0, [], 2)
+
+    def test_not_after_rounds_whose_records_are_lost(self, stopped):
+        lines = stopped.metrics.read_text().splitlines(keepends=True)
+        stopped.metrics.write_text("".join(lines[:3]) + lines[3][:20])
+        assert where_to_go_on(stopped).round == 3
+        stopped.metrics.write_text("")
+        assert where_to_go_on(stopped).round == 0
+
+
+def test_records_beyond_the_checkpoint_are_computed_again(stopped, run_of, once):
+    """As after a SIGKILL between two checkpoints."""
+    last = json.loads(stopped.metrics.read_text().splitlines()[-1])
+    with open(stopped.metrics, "a") as file:
+        file.write(json.dumps({**last, "round": 5, "weights_hash": "of a round that was lost"}) + "\n{torn")
+    assert comparable(run_of(folder=stopped, goes_on=True)) == comparable(once)
+
+
+def test_a_checkpoint_of_another_model_is_refused(stopped, run_of):
+    with pytest.raises(Exception, match="belongs to another model or process"):
+        run_of(folder=stopped, goes_on=True, model=Mlp(hidden=(9,), dropout=0.3))
+
+
+@pytest.mark.parametrize(("every", "keep", "kept"), [(1, 3, [6, 5, 4]), (4, 2, [6, 4]), (100, 2, [6])])
+def test_how_often_and_how_many(run_of, every, keep, kept):
+    run = run_of(checkpoint=Checkpointing(every=every, keep=keep))
+    assert [checkpoint.load(p).round for p in checkpoint.newest_first(run.folder.checkpoints)] == kept
