@@ -104,7 +104,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=names,
         default="poisson",
         help="poisson: each by itself (default); of users also fixed: cohorts of M, all: everyone in each round,\n"
-        "tree: any, with noise from a tree (DP-FTRL); of examples also shuffled: each once an epoch",
+        "tree: any, with noise from a tree (DP-FTRL); of examples also shuffled: each once an epoch, as fedlab's\n"
+        "clients visit them",
     )
     both.add_argument("--table", action="store_true", help="also ε after fewer rounds")
     both.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also a picture of ε over the rounds")

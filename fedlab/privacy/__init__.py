@@ -69,7 +69,7 @@ class Mechanism(Privacy):
 
     Simulated privacy: with `simulated_cohort` M, the run's cohort of m stands for M users out of `population`. The ledger is
     that of the large federation; the run's own sums get m / M of its noise, so that an average is as noisy as the large one's
-    would be (McMahan et al. 2018, section 4; Augenstein et al. 2020, section 5). The run's own clients are not so protected,
+    would be (McMahan et al. 2018; Augenstein et al. 2020). The run's own clients are not so protected,
     and the plan says what their ε is.
     """
 

@@ -176,7 +176,7 @@ def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, pla
     if scale > MOST_EPSILON:
         return None
     if isinstance(event, dpa.GaussianDpEvent):  # any number of Gaussians is one
-        one = _base(event.noise_multiplier / math.sqrt(count), 1.0, max(5e-5 * scale, 1e-6))
+        one = _base(event.noise_multiplier / math.sqrt(count), 1.0, max(5e-4 * scale, 1e-6))
         return float(one.get_epsilon_for_delta(delta))
     if isinstance(event, dpa.PoissonSampledDpEvent) and isinstance(event.event, dpa.GaussianDpEvent):
         noise = event.event.noise_multiplier

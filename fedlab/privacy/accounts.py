@@ -62,7 +62,7 @@ def gaussian(noise_multiplier: float, sampling: Sampling) -> Account:
     if isinstance(sampling, FixedSize):  # Wang et al. 2019, theorem 27
         half = dpa.GaussianDpEvent(noise_multiplier / 2)
         sampled = dpa.SampledWithoutReplacementDpEvent(sampling.population, sampling.cohort, half)
-        note = "replacing a user changes a sum by two clip norms; cohort=poisson, neighbours by adding or removing, costs less"
+        note = "replacing a user changes a sum by two clip norms; Poisson sampling, where one is added or removed, costs less"
         return dataclasses.replace(_per_round(sampled, Relation.REPLACE_ONE, sampling), notes=(note,))
     if isinstance(sampling, Everyone):
         return _per_round(one, Relation.ADD_OR_REMOVE_ONE, sampling)

@@ -59,7 +59,7 @@ def test_bash_is_offered(line: str, word: str, expected: set[str]) -> None:
 
 
 def test_the_first_word_is_a_verb_and_nothing_else() -> None:
-    assert set(complete("fedlab ", "")) == {"train ", "data ", "doctor ", "completion "}
+    assert set(complete("fedlab ", "")) == {"train ", "data ", "doctor ", "privacy ", "completion "}
 
 
 def test_a_users_own_config_directory_is_completed_too(tmp_path: pathlib.Path) -> None:

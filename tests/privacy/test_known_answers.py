@@ -39,10 +39,10 @@ OLD = {
     "tutorial 1.20": (BATCH / MNIST, 1.2, 10 * MNIST // BATCH, 1e-5, 1.20),
     # Bu et al. 2020, figure 4: 70 epochs
     "Bu et al. 8.68": (BATCH / MNIST, 0.7, 70 * MNIST // BATCH, 1e-5, 8.68),
-    # Abadi et al. 2016, section 3.2: q = 0.01, σ = 4, 100 epochs
+    # Abadi et al. 2016: q = 0.01, σ = 4, 100 epochs
     "Abadi et al. 1.26": (0.01, 4.0, 10_000, 1e-5, 1.26),
 }
-# McMahan et al. 2018, section 3: users, cohort of 5,000, z = 1, 5,000 rounds, δ = 10⁻⁹. They used whole orders only.
+# McMahan et al. 2018: users, cohort of 5,000, z = 1, 5,000 rounds, δ = 10⁻⁹. They used whole orders only.
 OLD_WHOLE = {"McMahan et al. 4.634": (763_430, 4.634), "McMahan et al. 1.152": (10**8, 1.152)}
 
 
@@ -121,7 +121,7 @@ def test_dp_ftrl(noise, published):
 
 @pytest.mark.parametrize(("rate", "noise"), [(0.01, 1.0), (0.2, 0.7), (0.5, 4.0)])
 def test_order_two_of_poisson_sampling(rate, noise):
-    """RDP(2) = ln(1 + q² (e^(1/σ²) − 1)) for the sampled Gaussian of sensitivity 1 (Mironov et al. 2019, section 3.3)."""
+    """RDP(2) = ln(1 + q² (e^(1/σ²) − 1)) for the sampled Gaussian of sensitivity 1 (Mironov et al. 2019)."""
     account = accounts.gaussian(noise, Poisson(100, rate))
     curve = renyi_curve(account.event(1).event, account.relation)
     assert curve[ORDERS.index(2)] == pytest.approx(math.log1p(rate**2 * math.expm1(noise**-2)), rel=1e-9)

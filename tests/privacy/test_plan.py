@@ -77,7 +77,7 @@ class TestSimulated:
 
     @pytest.mark.parametrize("cohort", [Poisson(100, 0.1), FixedSize(100, 10), Schedule(100, 10, most=3)])
     def test_an_average_is_as_noisy_as_the_large_federations(self, cohort):
-        """z · C / M of it, z' · C / m of the run (McMahan et al. 2018, section 4)."""
+        """z · C / M of it, z' · C / m of the run (McMahan et al. 2018)."""
         plan = self.SPEC.plan(cohort, 50)
         assert plan.applied_noise_multiplier * 0.5 / 10 == pytest.approx(plan.noise_multiplier * 0.5 / 10_000)
         assert plan.noise_multiplier == 1.0
