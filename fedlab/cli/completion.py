@@ -37,6 +37,9 @@ SHELLS = {"bash": BASH, "zsh": ZSH}
 # What may follow a verb besides configuration.
 OPTIONS = {
     "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet"),
+    "runs": ("--help", "--json", "--sort", "--reverse"),
+    "report": ("--help", "--output"),
+    "compare": ("--help", "--html"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
@@ -44,7 +47,7 @@ OPTIONS = {
 }
 WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS)}
 VALUES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
-PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png")  # completed by the shell itself
+PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png", "--output", "-o", "--html")  # completed by the shell itself
 
 
 def candidates(line: str) -> list[str]:

@@ -82,7 +82,7 @@ def heat_map(clients: Sequence[ClientLabels]) -> HeatMap:
         row_ticks=row_ticks,
         column_ticks=tuple((100 * (c + 0.5) / len(shown), _short(names[c])) for c in columns),
         x_label=f"client{part}",
-        gutter=round(0.58 * max(len(text) for _, text in (*row_ticks, *size_ticks)) + 0.7, 1),
+        gutter=round(0.64 * max(len(text) for _, text in (*row_ticks, *size_ticks)) + 0.7, 1),
     )
 
 

@@ -33,12 +33,13 @@ class Axis:
 
     scale: Scale
     label: str
-    kind: str = "number"  # number, percent or seconds: also how the page words a value pointed at
+    kind: str = "number"  # number or percent: also how the page words a value pointed at
+    texts: Optional[tuple[str, ...]] = None  # of the ticks, where they are not numbers
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """(position in percent, text) of each mark on the axis."""
-        texts = tick_texts(self.scale.ticks, self.kind)
+        texts = self.texts or tick_texts(self.scale.ticks, self.kind)
         return [(round(100 * self.scale.at(t), 2), text) for t, text in zip(self.scale.ticks, texts)]
 
 
@@ -53,18 +54,17 @@ class Plot:
     marks: tuple[Mark, ...]
     legend: tuple[tuple[str, str], ...] = ()  # (name, css)
     hover: bool = False
-    rules: tuple[tuple[float, str], ...] = ()  # vertical axes instead of a grid: (position in percent, name below)
     tall: bool = False
 
     @property
     def gutter(self) -> float:
         """The room that the texts of the y axis need, in em."""
-        return round(0.58 * max((len(text) for _, text in self.y.ticks), default=1) + 0.7, 1)
+        return round(0.64 * max((len(text) for _, text in self.y.ticks), default=1) + 0.7, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A named line. `band` is [(x, low, high)], drawn behind it."""
+    """A line; one without a name is drawn as context for the others. `band` is [(x, low, high)], drawn behind it."""
 
     name: str
     points: Sequence[Point]
@@ -86,12 +86,11 @@ def tick_texts(ticks: Sequence[float], kind: str) -> list[str]:
 
 def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "number", *, zero: bool = False) -> Optional[Plot]:
     """Curves over rounds; None where there is no point to draw. `zero`: the y axis begins there."""
-    stretches = {curve.name: pieces(curve.points) for curve in curves}
-    drawn = [curve for curve in curves if stretches[curve.name]]
-    values = [y for curve in drawn for piece in stretches[curve.name] for _, y in piece]
+    drawn = [(curve, found) for curve in curves if (found := pieces(curve.points))]
+    values = [y for _, found in drawn for piece in found for _, y in piece]
     if not values:
         return None
-    bounds = [*values, *(v for curve in drawn for _, low, high in curve.band for v in (low, high)), *([0.0] if zero else [])]
+    bounds = [*values, *(v for curve, _ in drawn for _, low, high in curve.band for v in (low, high)), *([0.0] if zero else [])]
     low, high = min(bounds), max(bounds)
     if kind == "percent" and 0 <= low <= high <= 1:
         y = linear(low, high)
@@ -99,22 +98,20 @@ def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "nu
         y = y if y.low < y.high and y.low >= 0 else linear(0, 1)
     else:
         y = linear(low, high)
-    known = [x for curve in drawn for piece in stretches[curve.name] for x, _ in piece]
+    known = [x for _, found in drawn for piece in found for x, _ in piece]
     x = rounds(int(min(known)), int(max(known)))
-    marks = [Mark(_band(curve.band, x, y), f"band {curve.css}") for curve in drawn if curve.band]
-    for curve in drawn:
-        total = sum(map(len, stretches[curve.name]))
-        parts = [
-            thinned(piece, max(4, MAX_POINTS * len(piece) // total) if total > MAX_POINTS else MAX_POINTS)
-            for piece in stretches[curve.name]
-        ]
+    marks = [Mark(_band(curve.band, x, y), f"band {curve.css}") for curve, _ in drawn if curve.band]
+    most = max(60, MAX_POINTS * 10 // max(10, len(drawn)))
+    for curve, found in drawn:
+        total = sum(map(len, found))
+        parts = [thinned(piece, max(4, most * len(piece) // total)) if total > most else piece for piece in found]
         marks.append(Mark("".join(_path(part, x, y) for part in parts), f"line {curve.css}", curve.name))
         dots = [p for part in parts for p in part if total <= _FEW or len(part) == 1]
         if dots:
             marks.append(Mark(_dots(dots, x, y), f"dots {curve.css}"))
-    legend = tuple((curve.name, curve.css) for curve in drawn)
+    legend = tuple((curve.name, curve.css) for curve, _ in drawn if curve.name)
     alt = f"{title} over rounds {int(min(known)):,} to {int(max(known)):,}. " + " ".join(
-        _told(curve.name, stretches[curve.name], kind) for curve in drawn[:8]
+        _told(curve.name, found, kind) for curve, found in [d for d in drawn if d[0].name][:8]
     )
     return Plot(title, alt, Axis(x, "round"), Axis(y, y_label, kind), tuple(marks), legend, hover=True)
 

@@ -43,7 +43,8 @@ def rounds(first: int, last: int) -> Scale:
     if first == last:
         return Scale(first - 0.5, last + 0.5, (float(first),))
     step = max(1, round(_round_step((last - first) / 5)))
-    return Scale(first, last, tuple(float(t) for t in range(-(-first // step) * step, last + 1, step)))
+    ticks = range((first // step + 1) * step, last + 1, step)
+    return Scale(first, last, (*([float(first)] if not ticks or ticks[0] - first > step / 3 else []), *map(float, ticks)))
 
 
 def logarithmic(values: Sequence[float]) -> Scale:

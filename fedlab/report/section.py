@@ -50,9 +50,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in (words.percent, words.number, words.num_bytes, words.seconds, words.when, words.setting, words.counted):
-        environment.filters[word.__name__] = word
-    for word in (words.metric_label, words.metric_value):
+    plain = (words.percent, words.number, words.num_bytes, words.seconds, words.when, words.setting, words.counted)
+    for word in (*plain, words.metric_label, words.metric_value):
         environment.filters[word.__name__] = word
     environment.globals["asset"] = lambda name: Markup((_TEMPLATES / name).read_text())
     return environment

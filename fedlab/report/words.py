@@ -12,13 +12,17 @@ _LABELS = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
     "train_num_examples": "examples trained on",
-    "client_accuracy_mean": "accuracy of clients, mean",
-    "client_accuracy_p10": "accuracy of clients, 10th percentile",
-    "client_accuracy_worst": "accuracy of clients, worst",
+    "client_accuracy_mean": "clients, mean accuracy",
+    "client_accuracy_p10": "clients, 10th percentile",
+    "client_accuracy_worst": "worst client",
     "epsilon": "ε",
     "delta": "δ",
     "bytes_up": "sent up",
     "bytes_down": "sent down",
+    "bytes_up_total": "sent up in all",
+    "bytes_down_total": "sent down in all",
+    "seconds_per_round": "time of a round",
+    "seconds_total": "time in all",
     "num_clients": "clients reporting",
     "num_dropped": "clients dropped out",
 }
@@ -29,7 +33,7 @@ def metric_label(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " ").strip().replace("epsilon", "ε"))
 
 
-def metric_value(name: str, value: Any) -> str:
+def metric_value(name: str, value: Any, digits: int = 4) -> str:
     """A metric's value with the unit that its name implies; "–" for none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return NONE if value is None else str(value)
@@ -39,7 +43,7 @@ def metric_value(name: str, value: Any) -> str:
         return num_bytes(value)
     if name.startswith("seconds") or name.endswith("_seconds"):
         return seconds(value)
-    return number(value)
+    return number(value, digits)
 
 
 def percent(value: Optional[float]) -> str:

@@ -6,7 +6,7 @@ from typing import Optional
 
 from fedlab.archive import Run
 from fedlab.report import words
-from fedlab.report.plot import Curve, line_plot
+from fedlab.report.plot import Curve, Plot, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
 
@@ -21,14 +21,15 @@ def build(run: Run) -> Optional[Section]:
         line_plot("Loss", _pair(records, "loss"), "cross-entropy, nats", zero=True),
     ]
     told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
-    others = []
+    others: list[Plot] = []
     for name in [n for n in names(records) if n not in told and not n.startswith("epsilon")]:
         points = series(records, name)
         if _moves(points) and len(others) < _MAX_OTHERS:
             kind = "percent" if "accuracy" in name else "number"
             title = words.metric_label(name)
-            others.append(line_plot(title[0].upper() + title[1:], [Curve(title, points, "s1")], "", kind))
-    if not any(plots) and not any(others):
+            drawn = line_plot(title[0].upper() + title[1:], [Curve(title, points, "s1")], "", kind)
+            others += [drawn] if drawn else []
+    if not any(plots) and not others:
         return None
     return section("curves", "Learning curves", "sections/learning.html", plots=[p for p in plots if p], others=others)
 

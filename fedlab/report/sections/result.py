@@ -46,4 +46,4 @@ def _newest(run: Run) -> list[Figure]:
 
 
 def _wanted(run: Run) -> str:
-    return "all of them" if run.rounds_completed == run.manifest["num_rounds"] else f"of {run.manifest['num_rounds']:,}"
+    return f"of {run.manifest['num_rounds']:,}"
