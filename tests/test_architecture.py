@@ -67,11 +67,20 @@ def test_dependencies_point_one_way(path):
         ("tenseal", {"cli"}),  # fedlab doctor tries it
         ("dp_accounting", set()),
         ("matplotlib", {"report"}),
+        ("jinja2", {"report"}),
+        ("markupsafe", {"report"}),
     ],
 )
 def test_fences(library, places):
     users = {stage_of(p) for p in modules() if any(name == library or name.startswith(f"{library}.") for name in imports(p))}
     assert users <= places
+
+
+@pytest.mark.parametrize("stage", ["archive", "report"])
+def test_runs_are_read_without_what_ran_them(stage):
+    heavy = ("tensorflow", "tensorflow_federated", "keras", "hydra")
+    used = {name.partition(".")[0] for p in modules() if stage_of(p) == stage for name in imports(p)}
+    assert used and used.isdisjoint(heavy)
 
 
 def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():

@@ -23,7 +23,6 @@ from fedlab.archive.manifest import Manifest
 from fedlab.archive.metrics import Record, read_records
 from fedlab.cli.display import RoundDisplay
 from fedlab.errors import ConfigError, DataError, FedlabError, one_line
-from fedlab.report.page import write_report
 from fedlab.run import environment
 from fedlab.run.checkpointing import Beginning, where_to_go_on
 from fedlab.run.experiment import Experiment
@@ -157,6 +156,8 @@ def _run(
 def _report(folder: RunFolder) -> None:
     """Writes the page of a run that has ended; one that cannot be written costs a line, and never the run."""
     try:
+        from fedlab.report.page import write_report  # takes a tenth of a second, and a run may never begin
+
         write_report(folder.path)
     except Exception as error:
         print(f"fedlab: the report of the run could not be written: {one_line(error)}", file=sys.stderr)

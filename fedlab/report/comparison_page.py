@@ -35,7 +35,14 @@ def write_comparison(comparison: Comparison, path: pathlib.Path) -> pathlib.Path
 
 def _differences(comparison: Comparison) -> Section:
     rows = difference_rows(comparison)
-    return section("differences", "What differs", "comparison/differences.html", comparison=comparison, rows=rows, color=color)
+    legend = [(_name(i, group), color(i)) for i, group in enumerate(comparison.groups)]
+    return section(
+        "differences", "What differs", "comparison/differences.html", comparison=comparison, rows=rows, legend=legend, color=color
+    )
+
+
+def _name(index: int, group: Group) -> str:
+    return f"{index + 1}: {group.label}"
 
 
 def _curves(comparison: Comparison) -> Optional[Section]:
@@ -54,7 +61,7 @@ def _overlaid(
     curves = []
     for i, (group, mine) in enumerate(zip(groups, records)):
         points, band = averaged([series(r, metric) for r in mine])
-        curves.append(Curve(group.label, points, color(i), band))
+        curves.append(Curve(_name(i, group), points, color(i), band))
     return line_plot(title, curves, label, kind, zero=metric in ("test_loss", "train_loss", "epsilon"))
 
 
@@ -89,8 +96,8 @@ def _figures(comparison: Comparison) -> Section:
 
 def _runs(comparison: Comparison) -> Section:
     rows = [
-        (group.label, relative(run.path), run.config.get("seed"), run.status, run.rounds_completed, run.manifest.get("command"))
-        for group in comparison.groups
+        (i, relative(run.path), run.config.get("seed"), run.status, run.rounds_completed, run.manifest.get("command"))
+        for i, group in enumerate(comparison.groups, 1)
         for run in group.runs
     ]
     return section("runs", "Runs", "comparison/runs.html", rows=rows)

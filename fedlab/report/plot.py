@@ -90,6 +90,10 @@ def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "nu
     values = [y for _, found in drawn for piece in found for _, y in piece]
     if not values:
         return None
+    if kind == "percent" and 0 <= min(values) <= max(values) <= 1:  # no band reaches beyond what can be
+        drawn = [
+            (dataclasses.replace(c, band=[(r, max(0.0, a), min(1.0, b)) for r, a, b in c.band]), found) for c, found in drawn
+        ]
     bounds = [*values, *(v for curve, _ in drawn for _, low, high in curve.band for v in (low, high)), *([0.0] if zero else [])]
     low, high = min(bounds), max(bounds)
     if kind == "percent" and 0 <= low <= high <= 1:
