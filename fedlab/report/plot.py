@@ -110,7 +110,7 @@ def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "nu
         total = sum(map(len, found))
         parts = [thinned(piece, max(4, most * len(piece) // total)) if total > most else piece for piece in found]
         marks.append(Mark("".join(_path(part, x, y) for part in parts), f"line {curve.css}", curve.name))
-        dots = [p for part in parts for p in part if total <= _FEW or len(part) == 1]
+        dots = [p for part in parts for p in part if (total <= _FEW and curve.name) or len(part) == 1]
         if dots:
             marks.append(Mark(_dots(dots, x, y), f"dots {curve.css}"))
     legend = tuple((curve.name, curve.css) for curve, _ in drawn if curve.name)

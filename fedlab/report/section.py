@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+import re
 from typing import Any, Callable, Optional
 
 import jinja2
@@ -41,6 +42,11 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**values))
 
 
+def breakable(name: object) -> Markup:
+    """A dotted name that may be set in two lines, after a dot or an underscore."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=.)", str(name)))
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -53,5 +59,6 @@ def _environment() -> jinja2.Environment:
     plain = (words.percent, words.number, words.num_bytes, words.seconds, words.when, words.setting, words.counted)
     for word in (*plain, words.metric_label, words.metric_value):
         environment.filters[word.__name__] = word
+    environment.filters["breakable"] = breakable
     environment.globals["asset"] = lambda name: Markup((_TEMPLATES / name).read_text())
     return environment

@@ -11,6 +11,7 @@ from fedlab.report.scale import Scale, linear, suited
 from fedlab.report.series import series
 from fedlab.report.sweep import Job, Sweep
 
+_TEXT_WIDTH = 0.14  # of an axis, at its narrowest
 _SHADES = 5  # .q1 to .q5 in style.css, the best last
 
 
@@ -37,14 +38,15 @@ def metric_axis(name: str, values: Sequence[float]) -> Axis:
     scale = linear(min(values), max(values)) if kind == "percent" or min(values) <= 0 else suited(values)
     if kind == "percent" and 0 <= min(values) <= max(values) <= 1 < scale.high:
         scale = linear(min(values), 1.0, nice=False)
-    return Axis(scale, words.metric_label(name), kind)
+    return Axis(scale, words.axis_label(name), kind)
 
 
 def parameter_axis(name: str, values: Sequence[Any]) -> tuple[Axis, list[float]]:
     """The axis of a parameter, and where on its scale each of `values` lies: a place per choice unless all are numbers."""
     if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         numbers = [float(v) for v in values]
-        return Axis(_at_values(suited(numbers), numbers), short(name)), numbers
+        scale = _at_values(suited(numbers), numbers)
+        return Axis(scale, short(name), texts=tuple(f"{tick:.6g}" for tick in scale.ticks)), numbers
     choices = list(dict.fromkeys(map(words.setting, values)))
     scale = Scale(-0.5, len(choices) - 0.5, tuple(float(i) for i in range(len(choices))))
     texts = tuple(words.option(name, choice)[1] if name.endswith("_target_") else choice for choice in choices)
@@ -67,7 +69,15 @@ def effects(sweep: Sweep) -> list[Plot]:
         best = [p for p, job in zip(points, jobs) if job.number in sweep.best]
         marks = (Mark(dots(points, x.scale, y.scale), "dots s8"), Mark(dots(best, x.scale, y.scale), "dots s2 big"))
         alt = f"{words.metric_label(sweep.metrics[0])} of {words.counted(len(jobs), 'job')} against {name}."
-        plots.append(Plot(short(name), alt, dataclasses.replace(x, label=_axis_label(x)), y, tuple(m for m in marks if m.d)))
+        plots.append(
+            Plot(
+                short(name),
+                alt,
+                dataclasses.replace(x, label=_axis_label(x)),
+                dataclasses.replace(y, label=""),
+                tuple(m for m in marks if m.d),
+            )
+        )
     return plots
 
 
@@ -108,7 +118,16 @@ def trade_off(sweep: Sweep) -> Optional[Plot]:
     names = [words.metric_label(name) for name in sweep.metrics[:2]]
     alt = f"{names[1]} against {names[0]} of {words.counted(len(jobs), 'job')}; {len(front)} of them are on the Pareto front."
     legend = (("jobs", "s8"), ("Pareto front", "s2"))
-    return Plot(f"{names[1]} against {names[0]}", alt, x, dataclasses.replace(y, label=""), marks, legend, tall=True)
+    title = f"{names[1][0].upper()}{names[1][1:]} against {names[0]}"
+    return Plot(
+        title,
+        alt,
+        x,
+        dataclasses.replace(y, label="" if y.kind == "percent" else y.label.partition(", ")[2]),
+        marks,
+        legend,
+        tall=True,
+    )
 
 
 def curves(sweep: Sweep) -> list[Plot]:
@@ -154,7 +173,14 @@ def _at_values(scale: Scale, values: Sequence[float]) -> Scale:
     else:
         room = 0.04 * (scale.high - scale.low)
         low, high = scale.low - room, scale.high + room
-    return Scale(low, high, tuple(distinct) if len(distinct) <= 5 else scale.ticks, scale.log)
+    wide = Scale(low, high, scale.ticks, scale.log)
+    if len(distinct) > 6:
+        return wide
+    apart: list[float] = []
+    for value in distinct:
+        if not apart or wide.at(value) - wide.at(apart[-1]) > _TEXT_WIDTH:
+            apart.append(value)
+    return dataclasses.replace(wide, ticks=tuple(apart))
 
 
 def _axis_label(axis: Axis) -> str:

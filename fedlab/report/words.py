@@ -33,6 +33,12 @@ def metric_label(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " ").strip().replace("epsilon", "ε"))
 
 
+def axis_label(name: str) -> str:
+    """A metric's name with the unit of its bare values."""
+    unit = "s" if name.startswith("seconds") else "bytes" if name.startswith("bytes") else ""
+    return f"{metric_label(name)}, {unit}" if unit else metric_label(name)
+
+
 def metric_value(name: str, value: Any, digits: int = 4) -> str:
     """A metric's value with the unit that its name implies; "–" for none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):

@@ -137,7 +137,7 @@ def png(width: int, height: int, gray: int = 128) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-_VOID = {"meta", "link", "img", "br", "path"}
+_VOID = {"meta", "link", "img", "br", "path", "wbr"}
 
 
 class PageReader(html.parser.HTMLParser):
@@ -155,12 +155,15 @@ class PageReader(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in _VOID:
             self._open.append(tag)
+        if tag != "wbr":
+            self.words.append(" ")
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open and self._open.pop() == tag, f"</{tag}> closes nothing"
+        self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] not in ("style", "script"):
@@ -169,7 +172,7 @@ class PageReader(html.parser.HTMLParser):
     @property
     def text(self) -> str:
         """What is read on the page, with single blanks."""
-        return " ".join(" ".join(self.words).split())
+        return " ".join("".join(self.words).split())
 
     def all(self, tag: str) -> list[dict[str, Optional[str]]]:
         return [attributes for name, attributes in self.tags if name == tag]

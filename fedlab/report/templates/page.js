@@ -34,7 +34,7 @@ for (const area of document.querySelectorAll("[data-hover]")) {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
-    const button = Object.assign(document.createElement("button"), {type: "button", textContent: head.textContent});
+    const button = Object.assign(document.createElement("button"), {type: "button", innerHTML: head.innerHTML});
     head.replaceChildren(button);
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
