@@ -43,8 +43,8 @@ def render(template: str, **values: Any) -> Markup:
 
 
 def breakable(name: object) -> Markup:
-    """A dotted name that may be set in two lines, after a dot or an underscore."""
-    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=.)", str(name)))
+    """A dotted name that may be set in two lines, after a dot, an underscore or a slash."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._/])(?=.)", str(name)))
 
 
 @functools.cache

@@ -21,7 +21,8 @@ TWO = {"metrics": ["test_accuracy", "bytes_up_total"], "directions": ["maximize"
 def write_sweep(root, jobs=5, objective=None, **changes):
     """A sweep over learning rate and optimizer whose last job failed. Folder names are such as need quoting in a link."""
     objective = objective or {"metrics": ["test_accuracy"], "directions": ["maximize"]}
-    described = []
+    described: list = []
+    root.mkdir(exist_ok=True)
     for i in range(jobs):
         failed, folder = i == jobs - 1, f"job {i}#lr=0.1"
         records = records_of(6, ceiling=0.7 + 0.05 * i)
@@ -105,7 +106,7 @@ def test_parameters_of_every_kind_find_a_place():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"jobs": [], "best": [], "best_command": None}, {"best": [], "status": "running"}, {"parameters": []}],
+    [{"jobs": 0, "best": [], "best_command": None}, {"best": [], "status": "running"}, {"parameters": []}],
     ids=["no jobs", "no best", "no parameters"],
 )
 def test_a_sweep_that_has_hardly_begun(tmp_path, changes):

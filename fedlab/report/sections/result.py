@@ -22,6 +22,8 @@ _ELSEWHERE = {"num_rounds", "num_clients", "num_weights", "seconds_total", "seco
 def build(run: Run) -> Optional[Section]:
     """Final figures, or the newest there are where the run did not come to its end."""
     figures = _final(run) if run.summary else _newest(run)
+    if not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):
+        figures.append(_figure("epsilon", spent[1], f"after round {spent[0]:,}"))
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
         figures.append(("client updates left out", words.number(run.summary["non_finite_clients_total"]), "NaN or infinite"))
