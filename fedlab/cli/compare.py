@@ -11,7 +11,11 @@ from fedlab.archive.folder import relative
 from fedlab.cli.output import writable
 from fedlab.cli.tables import print_table
 from fedlab.report import words
-from fedlab.report.comparison import Comparison, compare, difference_rows, gather
+from fedlab.report.comparison import Comparison, Group, compare, difference_rows, gather
+
+_TITLE = "Final figures, mean ± standard deviation over seeds"
+_MAX_COLUMNS = 4
+_MAX_METRICS = 5
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,28 +38,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _print(comparison: Comparison) -> None:
-    """A column per group where they fit, else a row per group."""
-    groups = comparison.groups
-    heads = [str(i) for i in range(1, len(groups) + 1)]
-    if comparison.keys:
-        rows = [[key, *values] for key, values in difference_rows(comparison)]
-        _table("setting", heads, rows, "What differs")
+    """A column per group where they fit; else a row per group, with the first few figures."""
+    if not comparison.keys:
+        print(f"Nothing differs but the seed: {', '.join(map(str, comparison.groups[0].seeds))}.\n")
+    if len(comparison.groups) <= _MAX_COLUMNS:
+        _print_columns(comparison)
     else:
-        print(f"Nothing differs but the seed: {', '.join(map(str, groups[0].seeds))}.")
-    print()
-    figures = [["runs", *(str(len(g.runs)) for g in groups)], ["seeds", *(" ".join(map(str, g.seeds)) for g in groups)]]
-    for name in comparison.metrics:
-        found = [group.metrics.get(name) for group in groups]
-        figures.append([words.metric_label(name), *(spread.text(name) if spread else words.NONE for spread in found)])
-    _table("figure", heads, figures, "Final figures, mean ± standard deviation over seeds")
+        _print_rows(comparison)
     for remark in comparison.remarks:
         print(f"note: {remark}")
 
 
-def _table(first: str, heads: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-    if len(heads) <= 4:
-        print_table([first, *heads], rows, heads, title)
-    else:
-        columns = [row[0] for row in rows]
-        turned = [[head, *(row[i] for row in rows)] for i, head in enumerate(heads, 1)]
-        print_table(["", *columns], turned, columns, title)
+def _print_columns(comparison: Comparison) -> None:
+    groups = comparison.groups
+    heads = [str(i) for i in range(1, len(groups) + 1)]
+    if comparison.keys:
+        print_table(["setting", *heads], [[key, *values] for key, values in difference_rows(comparison)], heads, "What differs")
+        print()
+    rows = [["runs", *(str(len(g.runs)) for g in groups)], ["seeds", *(" ".join(map(str, g.seeds)) for g in groups)]]
+    rows += [[words.metric_label(name), *(_text(g, name) for g in groups)] for name in comparison.metrics]
+    print_table(["figure", *heads], rows, heads, _TITLE)
+
+
+def _print_rows(comparison: Comparison) -> None:
+    metrics = comparison.metrics[:_MAX_METRICS]
+    numeric = ["runs", *map(words.metric_label, metrics)]
+    rows = [[g.label, str(len(g.runs)), *(_text(g, name) for name in metrics)] for g in comparison.groups]
+    print_table(["what differs", *numeric], rows, numeric, _TITLE)
+
+
+def _text(group: Group, name: str) -> str:
+    return group.metrics[name].text(name) if name in group.metrics else words.NONE

@@ -77,4 +77,4 @@ def _print(rows: Sequence[Listed]) -> None:
             table.append((name, cells, column.numeric))
     names = [name for name, _, _ in table]
     numeric = [name for name, _, is_numeric in table if is_numeric]
-    print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric)
+    print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))

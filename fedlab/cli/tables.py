@@ -9,16 +9,20 @@ from rich.console import Console
 from rich.table import Table
 
 Row = Sequence[str]
+_CLIPPED = 24
 
 
-def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Optional[str] = None) -> None:
-    """`numeric`: the columns whose cells are set to the right."""
+def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Optional[str] = None, clip: Row = ()) -> None:
+    """`numeric`: the columns whose cells are set to the right. `clip`: those that a narrow terminal may cut short."""
     if not sys.stdout.isatty():
         _print_plain(columns, rows, numeric, title)
         return
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+        if name in clip:
+            table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=_CLIPPED)
+        else:
+            table.add_column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)

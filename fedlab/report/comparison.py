@@ -146,7 +146,8 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
     for run in runs:
         if run.status != "finished":
             done, wanted = run.rounds_completed, run.manifest["num_rounds"]
-            yield f"{relative(run.path)} is {run.status} after {done:,} of {wanted:,} rounds: its figures are the newest it has."
+            ended = {"interrupted": "was interrupted", "running": "is running,"}.get(run.status, run.status)
+            yield f"{relative(run.path)} {ended} after {done:,} of {wanted:,} rounds: its figures are the newest it has."
     prints: dict[str, set[Optional[str]]] = {}
     for run in runs:
         asked = _hashable([run.config.get("data"), run.config.get("seed")])

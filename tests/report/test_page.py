@@ -94,9 +94,9 @@ def test_odd_records(run, records):
 @pytest.mark.parametrize("rounds", [100, 10_000])
 def test_a_long_run_stays_small(run, rounds):
     path = run(records=records_of(rounds), num_clients=1000, num_classes=62)
-    started = time.perf_counter()
+    started = time.process_time()
     written = write_report(path)
-    assert written.stat().st_size < 2_000_000 and time.perf_counter() - started < 5
+    assert written.stat().st_size < 2_000_000 and time.process_time() - started < 3
     page = read_page(written)
     assert "1,000 clients" in page.text and "100 of 1,000, evenly spaced" in page.text
 

@@ -122,7 +122,7 @@ def test_thousands_of_runs(tmp_path, capsys):
         (tmp_path / str(i)).mkdir()
         for name, text in content.items():
             (tmp_path / str(i) / name).write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     assert main(["runs", str(tmp_path), "--sort", "accuracy", "seed=0"]) == 0
-    assert time.perf_counter() - started < 6  # about 1 s where nothing else is running
+    assert time.process_time() - started < 3  # about 1 s
     assert len(capsys.readouterr().out.splitlines()) == 3001
