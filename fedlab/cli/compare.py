@@ -15,7 +15,7 @@ from fedlab.report.comparison import Comparison, Group, compare, difference_rows
 
 _TITLE = "Final figures, mean ± standard deviation over seeds"
 _MAX_COLUMNS = 4
-_MAX_METRICS = 5
+_MAX_METRICS = 4
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,9 +62,13 @@ def _print_columns(comparison: Comparison) -> None:
 
 def _print_rows(comparison: Comparison) -> None:
     metrics = comparison.metrics[:_MAX_METRICS]
-    numeric = ["runs", *map(words.metric_label, metrics)]
-    rows = [[g.label, str(len(g.runs)), *(_text(g, name) for name in metrics)] for g in comparison.groups]
-    print_table(["what differs", *numeric], rows, numeric, _TITLE)
+    keys = list(dict.fromkeys(key for group in comparison.groups for key in group.marks))
+    numeric = [*keys, "runs", *map(words.metric_label, metrics)]
+    rows = [
+        [str(i), *(g.marks.get(key, words.NONE) for key in keys), str(len(g.runs)), *(_text(g, name) for name in metrics)]
+        for i, g in enumerate(comparison.groups, 1)
+    ]
+    print_table(["", *numeric], rows, numeric, _TITLE)
 
 
 def _text(group: Group, name: str) -> str:

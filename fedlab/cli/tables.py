@@ -10,6 +10,7 @@ from rich.table import Table
 
 Row = Sequence[str]
 _CLIPPED = 24
+_UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Optional[str] = None, clip: Row = ()) -> None:
@@ -22,9 +23,9 @@ def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Opt
         if name in clip:
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=_CLIPPED)
         else:
-            table.add_column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
+            table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell.replace(" ", _UNBROKEN) if name in numeric else cell for name, cell in zip(columns, row)))
     Console(markup=False, highlight=False).print(table)
 
 

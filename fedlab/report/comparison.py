@@ -40,12 +40,20 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone. `settings`: what this group has of the keys in which groups differ."""
+    """Runs that differ in their seed alone.
 
-    label: str
+    `settings`: what this group has of the keys in which groups differ. `marks`: those that tell it from the others, worded.
+    """
+
+    marks: dict[str, str]
     settings: dict[str, Any]
     runs: tuple[Run, ...]
     metrics: dict[str, Spread]
+
+    @property
+    def label(self) -> str:
+        """As it is written in a legend."""
+        return ", ".join(f"{key} {value}" for key, value in self.marks.items()) or "all runs"
 
     @property
     def seeds(self) -> list[int]:
@@ -101,7 +109,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
     groups = []
     for indices, mine in zip(members.values(), settings):
         group = tuple(runs[i] for i in indices)
-        groups.append(Group(_label(mine, settings) or "all runs", mine, group, _spreads(group)))
+        groups.append(Group(_marks(mine, settings), mine, group, _spreads(group)))
     metrics = dict.fromkeys(name for group in groups for name in group.metrics)
     ordered = [n for n in _FIRST if n in metrics] + [n for n in metrics if n not in (*_FIRST, *_LAST)]
     ordered += [n for n in _LAST if n in metrics]
@@ -119,15 +127,15 @@ def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _label(mine: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> str:
-    """What tells a group from the others, as it is written in a legend. Options that come with a class go without saying."""
+def _marks(mine: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What tells a group from the others. Options that come with a class go without saying."""
     pairs = []
     for key, value in mine.items():
         target = f"{key.partition('.')[0]}._target_"
         peers = [s for s in all_settings if s.get(target) == mine.get(target)]
         if key == target or len({_hashable(s.get(key)) for s in peers}) > 1:
             pairs.append(words.option(key, value))
-    return ", ".join(f"{key} {value}" for key, value in pairs)
+    return dict(pairs)
 
 
 def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:

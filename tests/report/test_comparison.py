@@ -95,12 +95,10 @@ class TestVerb:
         assert "<c>" in page.text and "91.00% ± 0.00%" in page.text
 
     def test_many_groups_are_rows(self, run, capsys):
-        paths = [str(run(f"r{i}", config={"client_optimizer.learning_rate": 0.1 * i})) for i in range(1, 7)]
+        paths = [str(run(f"r{i}", config={"client_optimizer.learning_rate": i / 10})) for i in range(1, 7)]
         assert main(["compare", *paths]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert (
-            len(lines) == 8 and lines[1].startswith("what differs") and lines[4].startswith("client_optimizer.learning_rate 0.3")
-        )
+        assert len(lines) == 8 and "client_optimizer.learning_rate" in lines[1] and lines[4].split()[:3] == ["3", "0.3", "1"]
 
     def test_only_seeds(self, run, capsys):
         assert main(["compare", str(run("a")), str(run("b", config={"seed": 7}))]) == 0
