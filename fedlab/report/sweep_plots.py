@@ -83,7 +83,7 @@ def effects(sweep: Sweep) -> list[Plot]:
 
 def parallel(sweep: Sweep) -> Optional[Parallel]:
     """None with fewer than two jobs to draw."""
-    jobs = list(reversed(sweep.ranked))  # the best on top
+    jobs = sorted(reversed(sweep.ranked), key=lambda job: job.number in sweep.best)  # the best are drawn last, on top
     if len(jobs) < 2 or not sweep.parameters:
         return None
     axes = [parameter_axis(name, [job.parameters.get(name) for job in jobs]) for name in sweep.parameters]
