@@ -41,6 +41,10 @@ OPTIONS = {
         *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
         *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
     ),
+    "verify": ("--help", "--rounds", "--quiet"),
+    "runs": ("--help", "--json", "--sort", "--reverse"),
+    "report": ("--help", "--output"),
+    "compare": ("--help", "--html"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
@@ -52,7 +56,7 @@ VALUES = {
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
 }
-PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png")  # completed by the shell itself
+PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png", "--output", "-o", "--html")  # completed by the shell itself
 
 
 def candidates(line: str) -> list[str]:

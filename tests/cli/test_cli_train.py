@@ -36,13 +36,16 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
     assert {p.name for p in folder.iterdir()} == {
         ".lock",
         "checkpoints",
+        "clients.csv",
         "config.yaml",
         "curves.png",
         "manifest.json",
         "metrics.csv",
         "metrics.jsonl",
         "model.keras",
+        "partition.csv",
         "partition.png",
+        "report.html",
         "summary.json",
         "tensorboard",
     }
