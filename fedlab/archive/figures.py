@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Optional
 
-from fedlab.archive.differences import flat
 from fedlab.archive.reading import Run
 
 
@@ -20,13 +19,12 @@ def final_figures(run: Run) -> dict[str, float]:
 
 
 def epsilon(run: Run) -> Optional[float]:
-    """The privacy a run has spent, as its summary or its manifest says; None where there is no account of it."""
-    for account in (run.summary, run.manifest.get("privacy")):
-        if isinstance(account, dict):
-            for name, value in flat(account).items():
-                if name.rpartition(".")[2].startswith("epsilon") and isinstance(value, (int, float)):
-                    return float(value)
-    return None
+    """The privacy a run has spent so far, ∞ where its noise earns none; None where it makes no promise."""
+    if run.summary and run.manifest["status"] == "finished":
+        value = run.summary.get("epsilon")
+    else:
+        value = next((r["epsilon"] for r in reversed(run.records()) if "epsilon" in r), None)
+    return None if value is None else float(value)
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

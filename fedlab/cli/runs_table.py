@@ -55,7 +55,7 @@ COLUMNS = {
     "rounds": Column(lambda row: row.rounds, lambda row: f"{row.rounds:,}/{row.wanted:,}"),
     "accuracy": Column(lambda row: row.accuracy, lambda row: "" if row.accuracy is None else words.percent(row.accuracy)),
     "loss": Column(lambda row: row.loss, lambda row: "" if row.loss is None else words.number(row.loss)),
-    "epsilon": Column(lambda row: row.epsilon, lambda row: "" if row.epsilon is None else words.number(row.epsilon)),
+    "epsilon": Column(lambda row: row.epsilon, lambda row: "" if row.epsilon is None else words.epsilon(row.epsilon)),
     "duration": Column(lambda row: row.seconds, lambda row: "" if row.seconds is None else words.seconds(row.seconds)),
     "started": Column(lambda row: row.started, lambda row: _local(row.started), numeric=False),
 }
@@ -75,7 +75,7 @@ def listed(run: Run) -> Listed:
         wanted=manifest["num_rounds"],
         accuracy=figures.get("test_accuracy"),
         loss=figures.get("test_loss"),
-        epsilon=epsilon(run) or figures.get("epsilon"),
+        epsilon=epsilon(run),
         seconds=_duration(manifest, status),
         started=manifest.get("started"),
         options={**flat(run.config), **stages},

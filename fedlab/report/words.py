@@ -42,7 +42,9 @@ def axis_label(name: str) -> str:
 def metric_value(name: str, value: Any, digits: int = 4) -> str:
     """A metric's value with the unit that its name implies; "–" for none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return NONE if value is None else str(value)
+        return NONE if value is None else "∞" if value == "inf" else str(value)
+    if name.startswith("epsilon"):
+        return epsilon(value, digits)
     if "accuracy" in name or name.endswith(("_rate", "_fraction")):
         return percent(value)
     if name.startswith("bytes_") or name.endswith("_bytes"):
@@ -50,6 +52,14 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
     if name.startswith("seconds") or name.endswith("_seconds"):
         return seconds(value)
     return number(value, digits)
+
+
+def epsilon(value: float, digits: int = 4) -> str:
+    """A privacy loss, never told smaller than it is."""
+    if math.isinf(value):
+        return "∞"
+    step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits) if value > 0 else 1.0
+    return number(math.ceil(value / step) * step, digits)
 
 
 def percent(value: Optional[float]) -> str:
