@@ -35,8 +35,9 @@ class Listed:
     config: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
+        """The same for programs; JSON has no infinity, which is written "inf"."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "options"}
+        return {**plain, "epsilon": "inf" if self.epsilon == float("inf") else self.epsilon}
 
 
 @dataclasses.dataclass(frozen=True)

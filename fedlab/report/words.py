@@ -55,11 +55,11 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
 
 
 def epsilon(value: float, digits: int = 4) -> str:
-    """A privacy loss, never told smaller than it is."""
+    """A privacy loss, never told smaller than it is (but for what float64 cannot tell)."""
     if math.isinf(value):
         return "∞"
     step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits) if value > 0 else 1.0
-    return number(math.ceil(value / step) * step, digits)
+    return number(math.ceil(round(value / step, 6)) * step, digits)
 
 
 def percent(value: Optional[float]) -> str:

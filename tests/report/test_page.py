@@ -110,9 +110,16 @@ def test_other_metrics_get_curves_of_their_own_when_they_move(run):
 def test_privacy_is_told_where_there_is_an_account_of_it(run):
     records = [{**r, "epsilon": 0.1 * r["round"]} for r in records_of(8)]
     page = read_page(
-        write_report(run("private", records=records, privacy={"delta": 1e-5, "clip_norm": 0.5, "accountant": "pld"}))
+        write_report(
+            run(
+                "private",
+                records=records,
+                privacy={"delta": 1e-5, "mechanism": "Tree", "unit": "user", "lines": ["nobody is told apart"]},
+            )
+        )
     )
-    assert page.sections.index("privacy") == 2 and "0.8000 after round 8" in page.text and "accountant pld" in page.text
+    assert page.sections.index("privacy") == 2 and "0.8000 after round 8" in page.text and "unit user" in page.text
+    assert "nobody is told apart." in page.text
     assert "privacy" not in read_page(write_report(run("open"))).sections
 
 

@@ -28,7 +28,8 @@ def several(run, tmp_path):
     run("a", started="2026-01-01T00:00:00+00:00", summary={"test_accuracy": 0.9})
     run("b", started="2026-01-03T00:00:00+00:00", summary={"test_accuracy": 0.7}, config={"client_optimizer.learning_rate": 0.5})
     run("c", started="2026-01-02T00:00:00+00:00", status="failed", failure="x", records=[], num_rounds=8, name="mnist/krum")
-    run("d", started="2026-01-04T00:00:00+00:00", status="running", num_rounds=20, privacy={"epsilon": 3.5, "delta": 1e-5})
+    private = [{**r, "epsilon": 0.35 * r["round"]} for r in records_of(10)]
+    run("d", started="2026-01-04T00:00:00+00:00", status="running", num_rounds=20, records=private)
     return tmp_path
 
 
