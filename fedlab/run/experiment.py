@@ -17,6 +17,7 @@ from fedlab.process import LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.loggers import LoggerSpec
+from fedlab.run.objective import Objective
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
@@ -41,6 +42,7 @@ class Experiment(Spec):
     evaluation: Evaluation
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
+    objective: Objective = Objective()
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
