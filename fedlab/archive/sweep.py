@@ -39,6 +39,7 @@ class JobRecord:
     status: str = "running"
     failure: Optional[str] = None
     seconds: float = 0.0  # over all attempts
+    invocation: str = ""  # of the sweep's command, the last that wanted this job
 
 
 class JobFolder(RunFolder):
@@ -92,6 +93,4 @@ class SweepFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FedlabError(
-                f"cannot make the folder {self.path} ({error.strerror}): set hydra.sweep.dir=FOLDER."
-            ) from error
+            raise FedlabError(f"cannot make the folder {self.path} ({error.strerror}): set hydra.sweep.dir=FOLDER.") from error

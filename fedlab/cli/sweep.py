@@ -45,15 +45,16 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
             say(console, f"to go on: {plan.command}")
             raise
         _settle(folder)
-        table = write_table(plan, folder)
-        status = _status(table)
-        table = write_table(plan, folder, status)
+        table = write_table(plan, folder, "finished")
     if not console.quiet and table["jobs"]:
         print_table(console, table)
-    if status != "finished":
-        ended = [f"job {job['number']}" for job in table["jobs"] if job["status"] != "finished"]
-        print(f"fedlab train: {', '.join(ended)} did not finish; the same command tries again.", file=sys.stderr)
-    return 0 if status == "finished" else 1
+    if table["status"] == "finished":
+        return 0
+    print(
+        f"fedlab train: the sweep {'has failed' if table['status'] == 'failed' else 'was interrupted'}; the same command tries again what did not finish.",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _launch(plan: Plan, argv: Sequence[str], overrides: Sequence[str]) -> None:
@@ -84,8 +85,3 @@ def _settle(folder: SweepFolder) -> None:
     for job, record in folder.jobs():
         if record.status == "running":
             job.write(dataclasses.replace(record, status="interrupted"))
-
-
-def _status(table: dict[str, Any]) -> str:
-    statuses = {job["status"] for job in table["jobs"]}
-    return next((status for status in ("failed", "interrupted") if status in statuses), "finished")

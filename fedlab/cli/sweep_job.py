@@ -25,9 +25,9 @@ from fedlab.archive import read_run
 from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
 from fedlab.cli import config as configuration
 from fedlab.cli import sweep_stop
-from fedlab.cli.sweep_plan import Plan, job_command, job_folder_name, job_parameters
+from fedlab.cli.sweep_plan import Plan, job_command, job_folder, job_parameters
 from fedlab.cli.sweep_stop import Stopping
-from fedlab.cli.sweep_table import write_table
+from fedlab.cli.sweep_table import short_names, shown_value, write_table
 from fedlab.errors import FedlabError
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # exit codes
@@ -60,13 +60,18 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> Optional[list[fl
     except OmegaConfBaseException as error:
         plain, wrong = OmegaConf.to_container(config, resolve=False), configuration.why(error, overrides)
     parameters = job_parameters(plan, overrides)
-    folder = JobFolder(plan.folder / job_folder_name(parameters, plain))
+    folder = JobFolder(job_folder(plan.folder, parameters, plain))
     before = folder.read()
     number = before.number if before else plan.first_number + settings.job.num
     label = f"job {number}" + (f" of {plan.total}" if plan.total and number < plan.total else "")
-    label += "".join(f"  {key}={value}" for key, value in parameters.items())
+    short = short_names(parameters)
+    label += "".join(f"  {short[key]}={shown_value(value)}" for key, value in parameters.items())
     seconds = before.seconds if before else 0.0
-    record = JobRecord(number, plan.name, job_command(plan, overrides), parameters, plain, seconds=seconds)
+    record = JobRecord(
+        number, plan.name, job_command(plan, overrides), parameters, plain, "running", None, seconds, plan.invocation
+    )
+    if before and not parameters:
+        record.parameters = before.parameters  # of a sweep that wanted this job among others
     state = _state(folder)
     if state == "finished":
         record.status = "finished"

@@ -10,6 +10,8 @@ import os
 import pathlib
 import re
 import shlex
+import socket
+import time
 from typing import Any, Optional, Sequence
 
 import hydra
@@ -48,6 +50,7 @@ class Plan:
     cores: Optional[int]  # for each of them, where there are several
     quiet: bool
     pid: int  # of the process that leads the sweep
+    invocation: str  # tells this invocation of the command from others
     launched_here: bool
     by_default: bool  # whether the configuration itself asks for a sweep, without -m
     first_number: int = 0  # of the first job that has no folder yet
@@ -62,7 +65,9 @@ def composed(argv: Sequence[str], args: argparse.Namespace) -> Optional[DictConf
         overrides.append(f"hydra.searchpath=[file://{os.path.abspath(args.config_dir)}]")
     try:
         with hydra.initialize_config_dir(config_dir=str(configuration.config_dir()), version_base="1.3"):
-            config = GlobalHydra.instance().hydra.compose_config(
+            initialized = GlobalHydra.instance().hydra
+            assert initialized is not None
+            config = initialized.compose_config(
                 config_name=args.config_name or "train",
                 overrides=overrides,
                 run_mode=RunMode.MULTIRUN,
@@ -98,6 +103,7 @@ def plan(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], quie
         cores=max(1, cores.available() // side_by_side) if side_by_side > 1 else None,
         quiet=quiet,
         pid=os.getpid(),
+        invocation=f"{socket.gethostname()} {os.getpid()} {time.time():.3f}",
         launched_here=hydra_part.launcher._target_.rpartition(".")[2] in _HERE,
         by_default=not args.multirun,
     )
@@ -119,12 +125,18 @@ def override(key: str, text: str) -> str:
     return f"{key}='{escaped}'"
 
 
-def job_folder_name(parameters: dict[str, Any], config: dict[str, Any]) -> str:
-    """Readable, and the same for the same configuration: parameters, and a hash of what decides the result."""
+def job_folder(sweep: pathlib.Path, parameters: dict[str, Any], config: dict[str, Any]) -> pathlib.Path:
+    """The folder of this configuration, whatever it is called; else one named for the parameters.
+
+    The name ends with a hash of all that decides the result.
+    """
+    digest = _digest({k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k == "num_rounds"})
+    there = sorted(sweep.glob(f"*-{digest}"))
+    if there:
+        return there[0]
     words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parameters.items()]
     readable = re.sub(r"[^\w.+-]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
-    deciding = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k == "num_rounds"}
-    return f"{readable or 'job'}-{_digest(deciding)}"
+    return sweep / f"{readable or 'job'}-{digest}"
 
 
 def job_parameters(plan: Plan, overrides: Sequence[str]) -> dict[str, Any]:
@@ -166,9 +178,7 @@ def _side_by_side(hydra_part: DictConfig) -> int:
         return 1
     if given == 0:
         raise ConfigError("hydra.launcher.n_jobs=0: must be 1 or more, or -1 for one job per core.")
-    at_once = given if given > 0 else max(1, cores.available() + 1 + given)
-    chosen = hydra_part.sweeper.get("n_jobs")
-    return min(at_once, chosen) if isinstance(chosen, int) else at_once
+    return given if given > 0 else max(1, cores.available() + 1 + given)
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,8 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     sweeper = config.hydra.sweeper
     if "GridSampler" in sweeper.sampler._target_:
         raise ConfigError("hydra/sweeper/sampler=grid: leave hydra/sweeper=optuna out, -m alone tries every combination.")
+    if any("hydra.sweeper.direction" in given for given in config.hydra.overrides.hydra):
+        raise ConfigError("hydra.sweeper.direction: set objective.direction instead, beside objective.metric.")
     _quieten()
     import optuna
     from optuna.trial import TrialState
@@ -51,7 +53,9 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     left = max(0, sweeper.n_trials - len(complete))
     return left, [
         f"hydra.sweeper.n_trials={left}",
-        f"hydra.sweeper.n_jobs={sweeper.n_jobs or plan.side_by_side}",
+        # how many trials are chosen at a time; 2 by default, also where jobs run one after the other
+        f"hydra.sweeper.n_jobs={plan.side_by_side if plan.launched_here else sweeper.n_jobs}",
+        f"hydra.sweeper.max_failure_rate={sweeper.max_failure_rate or 1.0}",  # by default, one failure ends it all
         f"hydra.sweeper.direction=[{','.join(directions)}]",
         override("hydra.sweeper.storage", storage),
         override("hydra.sweeper.study_name", name),

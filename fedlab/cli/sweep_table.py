@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Iterable
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fedlab.archive import read_run
 from fedlab.archive.folder import write_json
@@ -14,17 +14,21 @@ from fedlab.cli.sweep_plan import Plan
 from fedlab.errors import FedlabError
 
 
-def write_table(plan: Plan, folder: SweepFolder, ended: Optional[str] = None) -> dict[str, Any]:
-    """Writes sweep.json and returns what is in it. `ended`: how the sweep ended, where it has."""
+def write_table(plan: Plan, folder: SweepFolder, status: str = "running") -> dict[str, Any]:
+    """Writes sweep.json and returns what is in it. `status`: a sweep `finished` only if all jobs that it wanted have."""
     with folder.writing():
-        table = gathered(plan, folder, ended or "running")
+        table = gathered(plan, folder, status)
         write_json(folder.table, table)
     return table
 
 
 def gathered(plan: Plan, folder: SweepFolder, status: str) -> dict[str, Any]:
     """What sweep.json says, see `fedlab.archive.sweep`."""
-    jobs = [_row(plan, folder, *job) for job in folder.jobs()]
+    records = folder.jobs()
+    jobs = [_row(plan, folder, *job) for job in records]
+    if status == "finished":
+        ends = {job["status"] for job, (_, record) in zip(jobs, records) if record.invocation == plan.invocation}
+        status = next((s for s in ("failed", "interrupted") if s in ends), "finished")
     taken: set[int] = set()
     for job in jobs:  # the folder may hold the jobs of several commands
         job["number"] = job["number"] if job["number"] not in taken else max(taken) + 1
@@ -66,9 +70,10 @@ def _row(plan: Plan, sweep: SweepFolder, folder: JobFolder, record: JobRecord) -
 def print_table(console: Console, table: dict[str, Any]) -> None:
     """A row per job, the best in bold, and what runs the best again."""
     parameters, metrics = table["parameters"], table["objective"]["metrics"]
-    shown = Table("job", *parameters, *metrics, "status", "seconds")
+    short = short_names(parameters)
+    shown = Table("job", *(Column(short[name], overflow="fold") for name in parameters), *metrics, "status", "seconds")
     for job in table["jobs"]:
-        values = [_short(job["parameters"].get(name, "")) for name in parameters]
+        values = [shown_value(job["parameters"].get(name, "")) for name in parameters]
         figures = [f"{value:.6g}" for value in job["objective"] or []] or [""] * len(metrics)
         style = "bold" if job["number"] in table["best"] else None
         shown.add_row(str(job["number"]), *values, *figures, job["status"], f"{job['seconds']:.0f}", style=style)
@@ -78,5 +83,12 @@ def print_table(console: Console, table: dict[str, Any]) -> None:
             console.print(f"best: {job['command']}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _short(value: Any) -> str:
+def short_names(parameters: Iterable[str]) -> dict[str, str]:
+    """Each dotted key's last word, or the key itself where others end alike."""
+    last = {name: name.rpartition(".")[2] for name in parameters}
+    return {name: word if list(last.values()).count(word) == 1 else name for name, word in last.items()}
+
+
+def shown_value(value: Any) -> str:
+    """A parameter's value, for people."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
