@@ -50,10 +50,8 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
         print_table(console, table)
     if table["status"] == "finished":
         return 0
-    print(
-        f"fedlab train: the sweep {'has failed' if table['status'] == 'failed' else 'was interrupted'}; the same command tries again what did not finish.",
-        file=sys.stderr,
-    )
+    how = "has failed" if table["status"] == "failed" else "was interrupted"
+    print(f"fedlab train: the sweep {how}: the same command goes on, and tries again what did not finish.", file=sys.stderr)
     return 1
 
 
