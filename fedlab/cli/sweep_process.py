@@ -67,8 +67,18 @@ def _status(folder: JobFolder) -> Optional[str]:
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel send SIGTERM to this process when its parent dies, however that happens."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Ends this process as SIGTERM does, once its state is saved, when its parent dies, however that happens.
+
+    The kernel tells of the death of each of the parent's threads, and a second SIGTERM would end the run before it has saved its
+    state. So it is told to send another signal, of which the first counts.
+    """
+
+    def orphaned(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGUSR1, orphaned)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
     if os.getppid() != parent:
         sys.exit(128 + signal.SIGTERM)
 
