@@ -52,40 +52,24 @@ def run_job(plan: Plan, config: DictConfig) -> Union[float, list[float], None]:
 
 
 def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> Optional[list[float]]:
-    settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
-    try:
-        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        wrong = None
-    except OmegaConfBaseException as error:
-        plain, wrong = OmegaConf.to_container(config, resolve=False), configuration.why(error, overrides)
-    parameters = job_parameters(plan, overrides)
-    folder = JobFolder(job_folder(plan.folder, parameters, plain))
-    before = folder.read()
-    number = before.number if before else plan.first_number + settings.job.num
-    label = f"job {number}" + (f" of {plan.total}" if plan.total and number < plan.total else "")
-    short = short_names(parameters)
-    label += "".join(f"  {short[key]}={shown_value(value)}" for key, value in parameters.items())
-    seconds = before.seconds if before else 0.0
-    record = JobRecord(
-        number, plan.name, job_command(plan, overrides), parameters, plain, "running", None, seconds, plan.invocation
-    )
-    if before and not parameters:
-        record.parameters = before.parameters  # of a sweep that wanted this job among others
-    state = _state(folder)
+    """One job, from its configuration to its objective; tells of its beginning and its end."""
+    folder, record, wrong = _prepared(plan, config)
+    before, state, label = folder.read(), _state(folder), _label(plan, record)
     if state == "finished":
-        record.status = "finished"
-        happened = "had finished before"
+        record.status, happened = "finished", "had finished before"
+    elif before and before.status == "failed" and before.invocation == plan.invocation:  # Optuna may choose the same again
+        record.status, record.failure, happened = "failed", before.failure, "had failed already"
     else:
         _say(plan, f"{label}: {'goes on' if state == 'interrupted' else 'starts'}")
         folder.path.mkdir(exist_ok=True)
         folder.write(record)
         started = time.monotonic()
-        code = 2 if wrong else _process(plan, folder, pathlib.Path(settings.runtime.cwd))
-        record.seconds = round(seconds + time.monotonic() - started, 1)
+        code = 2 if wrong else _process(plan, folder, pathlib.Path(HydraConfig.get().runtime.cwd))
+        seconds = time.monotonic() - started
+        record.seconds = round(record.seconds + seconds, 1)
         record.status = "finished" if code == 0 else "interrupted" if code in _STOPPED else "failed"
         record.failure = wrong or _failure(folder, code) if record.status == "failed" else None
-        happened = f"{record.status} after {time.monotonic() - started:.0f} s"
+        happened = f"{record.status} after {seconds:.0f} s"
     values = _values(plan, folder, record)
     folder.write(record)
     write_table(plan, sweep)
@@ -96,6 +80,36 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> Optional[list[fl
     else:
         _say(plan, f"{label}: {happened}")
     return values
+
+
+def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, Optional[str]]:
+    """The job's folder, which need not exist yet, its record, and what is wrong with a configuration that cannot be resolved."""
+    settings = HydraConfig.get()
+    overrides, wrong = list(settings.overrides.task), None
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        plain, wrong = OmegaConf.to_container(config, resolve=False), configuration.why(error, overrides)
+    parameters = job_parameters(plan, overrides)
+    folder = JobFolder(job_folder(plan.folder, parameters, plain))
+    before = folder.read()
+    record = JobRecord(
+        number=before.number if before else plan.first_number + settings.job.num,
+        name=plan.name,
+        command=job_command(plan, overrides),
+        parameters=before.parameters if before and not parameters else parameters,
+        config=plain,
+        seconds=before.seconds if before else 0.0,
+        invocation=plan.invocation,
+    )
+    return folder, record, wrong
+
+
+def _label(plan: Plan, record: JobRecord) -> str:
+    short = short_names(record.parameters)
+    words = [f"{short[key]}={shown_value(value)}" for key, value in record.parameters.items()]
+    of = f" of {plan.total}" if plan.total and record.number < plan.total else ""
+    return "  ".join([f"job {record.number}{of}", *words])
 
 
 def _values(plan: Plan, folder: JobFolder, record: JobRecord) -> Optional[list[float]]:

@@ -135,7 +135,7 @@ def job_folder(sweep: pathlib.Path, parameters: dict[str, Any], config: dict[str
     if there:
         return there[0]
     words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parameters.items()]
-    readable = re.sub(r"[^\w.+-]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
+    readable = re.sub(r"[^\w.+]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
     return sweep / f"{readable or 'job'}-{digest}"
 
 

@@ -32,7 +32,10 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     name = sweeper.study_name or "study"
     directions = list(plan.objective.direction)
     try:
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        try:
+            study = optuna.load_study(name, storage)
+        except KeyError:
+            study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     except Exception as error:  # SQLAlchemy's, of which there are many
         raise ConfigError(f"hydra.sweeper.storage={storage} cannot be used: {one_line(error)}.") from error
     recorded = [d.name.lower() for d in study.directions]
