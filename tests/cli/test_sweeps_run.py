@@ -217,7 +217,8 @@ def test_after_the_sweep_is_killed_the_same_command_goes_on(how, tmp_path):
     running = begin(*command, cwd=tmp_path)
     wait_for(lambda: rounds(tmp_path) and min(rounds(tmp_path)) > 30)
     running.kill()
-    running.wait()
+    with running:  # closes its pipes, which the workers of a launcher may hold open
+        pass
     wait_for(lambda: not any(lock.is_held(path) for path in (tmp_path / "sweep").glob("*/.lock")))
     assert {m["status"] for m in manifests(tmp_path)} == {"interrupted"}
     done_before = max(rounds(tmp_path))
@@ -240,7 +241,7 @@ def test_a_signal_lets_the_jobs_save_their_state(how, number, tmp_path):
     out, err = running.communicate(timeout=120)
     assert running.returncode == 128 + number, out + err
     assert "stopping every job after its round" in err and "Traceback" not in err
-    assert "to go on: fedlab train -m hydra.sweep.dir=sweep 'seed=0,1,2'" in out or "to go on: fedlab train -m" in out
+    assert "to go on: fedlab train -m hydra.sweep.dir=sweep seed=0,1,2 " in out
     assert [m["status"] for m in manifests(tmp_path)] == ["interrupted"] * jobs  # and the third has not begun
     assert all(m["rounds_completed"] > 30 for m in manifests(tmp_path))
     assert len(list((tmp_path / "sweep").glob("*/checkpoints"))) == jobs
