@@ -16,6 +16,7 @@ from fedlab.cli import config as configuration
 from fedlab.cli.job import Job, relative, say, start
 from fedlab.cli.resume import resume
 from fedlab.cli.sweep import sweep
+from fedlab.errors import FedlabError
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +33,17 @@ def main(argv: list[str]) -> int:
     config = sweep_plan.composed(overrides, args)
     if config is not None:
         return sweep(config, args, overrides, console)
-    application.run(lambda cfg: _run(cfg, console, argv), overrides, "hydra.run.dir")
+    errors: list[FedlabError] = []
+
+    def task(cfg: DictConfig) -> None:
+        try:
+            _run(cfg, console, argv)
+        except FedlabError as error:  # not through Hydra, which would print more
+            errors.append(error)
+
+    application.run(task, overrides, "hydra.run.dir")
+    if errors:
+        raise errors[0]
     return 0
 
 
