@@ -58,6 +58,8 @@ class Plan:
 
 def composed(argv: Sequence[str], args: argparse.Namespace) -> Optional[DictConfig]:
     """The configuration with Hydra's own part, swept values left out; None where `argv` asks for no sweep."""
+    if args.config_dir and not os.path.isdir(args.config_dir):
+        return None  # Hydra will say it
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
         return None
     overrides = list(args.overrides)
@@ -77,7 +79,7 @@ def composed(argv: Sequence[str], args: argparse.Namespace) -> Optional[DictConf
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if args.multirun:
             raise ConfigError(configuration.why(error, argv)) from error
-        return None  # the run will say it
+        return None  # Hydra will say it
     return config if args.multirun or config.hydra.mode == RunMode.MULTIRUN else None
 
 
