@@ -73,8 +73,8 @@ def _search(plan: Plan, config: DictConfig, folder: SweepFolder, argv: Sequence[
         return
     try:
         _launch(plan, argv, overrides)
-    except ConfigError as error:
-        if not sweep_study.nothing_completed(error):
+    except ConfigError:
+        if not sweep_study.has_failed(config, folder):
             raise
 
 
