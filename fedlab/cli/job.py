@@ -7,7 +7,6 @@ import dataclasses
 import errno
 import resource
 import shlex
-import shutil
 import sys
 import time
 from typing import Any, Callable, Optional, Sequence
@@ -71,7 +70,7 @@ def start(
         try:
             return _run(job, inputs, folder, None, console, extra)
         except ConfigError:  # nothing has been computed
-            shutil.rmtree(folder.path)
+            folder.discard()
             raise
 
 
