@@ -177,11 +177,14 @@ EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(str(p.relative_to(EXPERIMENTS).with_suffix("")) for p in EXPERIMENTS.rglob("*.yaml")))
-def test_every_experiment_runs_on_digits(name, tmp_path):
+def test_every_experiment_runs_on_digits_and_again_to_the_same_bits(name, tmp_path):
     # the digits do not say who wrote them
     changes = ["partition=iid", "partition.num_clients=20"] if name == "mnist/by_writer" else []
     changes += ["hydra.mode=RUN"] if name == "digits/search_optuna" else []  # one run instead of a search
-    fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=1", "hydra.run.dir=run", cwd=tmp_path)
+    fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=3", "hydra.run.dir=run", cwd=tmp_path)
+    reproducible = json.loads((tmp_path / "run" / "manifest.json").read_text())["reproducible"]
+    verified = fedlab("verify", "run", "--quiet", cwd=tmp_path, code=0 if reproducible else 1)
+    assert ("all 3 rounds gave the same bits" in verified.stdout) == reproducible
     assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] <= 1
 
 
