@@ -76,8 +76,8 @@ def experiment_of(workload: work.Workload, protocol: SecureSum, data: str, num_r
 
 
 def run(workload_name: str, contender: str, data: str, num_rounds: int, out: str) -> None:
-    """Writes of every round the seconds, the bytes, how many clients are in the sum and whether it was abandoned; then the
-    final weights."""
+    """Writes of every round the seconds, the bytes, how many clients are in the sum and whether it was abandoned; and the
+    weights after the first."""
     contest = CONTESTS[workload_name]
     task = work.load(contest.workload, data, num_rounds)
     experiment = experiment_of(contest.workload, contest.protocols[contender], data, task.num_rounds)
@@ -86,8 +86,10 @@ def run(workload_name: str, contender: str, data: str, num_rounds: int, out: str
 
     learner = Learner(experiment, task.dataset, task.partition)
     try:
-        records = list(learner.rounds(1))
+        rounds = learner.rounds(1)
+        records = [next(rounds)]
         weights = [np.asarray(w) for w in learner.weights]
+        records += rounds
     finally:
         learner.close()
     names = {"seconds": "seconds", "bytes_up": "bytes_up", "bytes_down": "bytes_down", "included": "num_clients"}

@@ -129,7 +129,7 @@ def test_protocols_do_the_same_work(tmp_path, secure):
     result = json.loads((tmp_path / "out.json").read_text())["workloads"]["S10"]
     figures = result["contenders"]
     assert tuple(figures) == secure.CONTENDERS["S10"]
-    assert figures["masked"]["runs"][0]["distance_to_plain"] < 1e-3 and figures["ckks"]["runs"][0]["distance_to_plain"] < 1e-2
+    assert all(0 < figures[name]["runs"][0]["distance_to_plain"] < 1e-3 for name in ("masked", "ckks"))
     assert figures["masked"]["bytes_up"] > 1.9 * figures["plain"]["bytes_up"]
     assert figures["ckks"]["bytes_up"] > 6 * figures["plain"]["bytes_up"]
     assert all(n < 10 for n in figures["masked, 30 % drop out"]["runs"][0]["included"])
