@@ -257,7 +257,7 @@ def test_a_quick_bound_by_rdp_is_one():
     for rounds in (0, 1, 9):
         bounds = rdp_bounds(ledgers, np.full(3, rounds))
         assert [b >= ledger.spent(rounds).epsilon_rdp for b, ledger in zip(bounds, ledgers)] == [True] * 3
-        assert bounds[1] == pytest.approx(ledgers[1].spent(rounds).epsilon_rdp)
+        assert bounds[1] == pytest.approx(ledgers[1].spent(rounds).epsilon_rdp, rel=0.05)
 
 
 @pytest.mark.parametrize(
