@@ -37,7 +37,7 @@ ALLOWED = {
         "evaluation",
         "report",
     },
-    "cli": {"archive", "data", "partition", "privacy", "run", "report"},
+    "cli": {"archive", "data", "partition", "privacy", "run", "report", "secure"},
 }
 
 

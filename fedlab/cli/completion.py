@@ -41,6 +41,7 @@ OPTIONS = {
         *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
         *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
     ),
+    "privacy he-cost": ("--help", "--values", "--model", "--clients", "--json"),
     "verify": ("--help", "--rounds", "--quiet"),
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
@@ -50,7 +51,7 @@ OPTIONS = {
     "data": ("--help",),
     "data show": ("--help", "--png"),
 }
-WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS)}
+WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
 VALUES = {
     "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
     "--cfg": ("job", "hydra", "all"),
@@ -72,7 +73,7 @@ def candidates(line: str) -> list[str]:
     elif words[-1] in PATHS:
         return []
     else:
-        verb = " ".join(words[:2]) if words[0] == "data" and len(words) > 1 else words[0]
+        verb = " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS or words[0] == "data" else words[0]
         if word.startswith("-"):
             found = list(OPTIONS.get(verb, ()))
         elif verb == "data fetch":
