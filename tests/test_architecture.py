@@ -7,7 +7,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEAVES = {"errors", "spec", "randomness", "types", "stateless"}
+LEAVES = {"errors", "spec", "randomness", "types", "stateless", "cores"}
 # Folder → what it may import of fedlab besides itself and the leaves
 ALLOWED = {
     "lowering": set(),
@@ -77,6 +77,7 @@ def test_dependencies_point_one_way(path):
         ("hydra", {"cli"}),
         ("omegaconf", {"cli"}),
         ("rich", {"cli"}),
+        ("optuna", {"cli"}),
         ("tensorflow_federated.python", {"lowering"}),
         ("tensorflow.python", {"lowering", "stateless"}),
         ("tenseal", {"cli", "secure"}),  # fedlab doctor tries it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 from typing import Any
 
 from fedlab.errors import FedlabError
@@ -58,6 +59,10 @@ class RunFolder:
         if not folder.manifest.is_file():
             raise FedlabError(f"no such run: {path} holds no manifest.json. `fedlab runs` lists the runs there are.")
         return folder
+
+    def discard(self) -> None:
+        """Removes what a run that never began has left."""
+        shutil.rmtree(self.path)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes summary.json."""

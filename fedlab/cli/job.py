@@ -8,7 +8,6 @@ import errno
 import pathlib
 import resource
 import shlex
-import shutil
 import time
 from typing import Any, Callable, Optional, Sequence
 
@@ -70,7 +69,7 @@ def start(
         try:
             return _run(job, inputs, folder, None, console, extra)
         except ConfigError:  # nothing has been computed
-            shutil.rmtree(folder.path)
+            folder.discard()
             raise
 
 

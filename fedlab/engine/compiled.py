@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Optional
 
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab import lowering
+from fedlab import cores, lowering
 from fedlab.engine import RoundInput, State
 from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
@@ -27,7 +26,7 @@ class CompiledEngine:
         assert not self._lowered.secure_leaves, "sums that are to be secure need an engine that runs a protocol"
         self.seconds = {"lowering": time.perf_counter() - started}
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        self._parallel = parallel_clients or (1 if on_gpu else len(os.sched_getaffinity(0)))
+        self._parallel = parallel_clients or (1 if on_gpu else cores.available())
         self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
 import pathlib
 import platform
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, Optional
 import psutil
 
 import fedlab
+from fedlab import cores
 
 _PACKAGES = (
     "tensorflow",
@@ -101,7 +101,7 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": model,
         "cpu_features": [f for f in _CPU_FEATURES if f in flags],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores.available(),
         "memory_bytes": psutil.virtual_memory().total,
     }
 

@@ -18,6 +18,7 @@ from fedlab.process import DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.loggers import LoggerSpec
+from fedlab.run.objective import Objective
 from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
@@ -45,6 +46,7 @@ class Experiment(Spec):
     evaluation: Evaluation
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
+    objective: Objective = Objective()
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""

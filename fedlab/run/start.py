@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from typing import Iterator
 
+from fedlab import cores
 from fedlab.errors import ConfigError
 
 # What TensorFlow 2.14 prints at import on a healthy machine
@@ -38,10 +39,10 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
         import tensorflow_federated as tff
 
         gpus = tf.config.list_physical_devices("GPU")
-        cores = len(os.sched_getaffinity(0))
+        num_cores = cores.available()
         with contextlib.suppress(RuntimeError):  # already initialised by an earlier run in this process
-            tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // max(1, expected_clients)))
-            tf.config.threading.set_inter_op_parallelism_threads(cores)
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, num_cores // max(1, expected_clients)))
+            tf.config.threading.set_inter_op_parallelism_threads(num_cores)
     # Without this, TFF would start its runtime, a child process, at the first stray call of one of its computations
     tff.test.set_no_default_context()
     if device == "gpu" and not gpus:

@@ -1,0 +1,87 @@
+"""`python -m fedlab.cli.sweep_process FOLDER PARENT`: the process of one job. It ends when the process PARENT does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import shlex
+import signal
+import sys
+from typing import Optional, Sequence
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fedlab.archive import read_run
+from fedlab.archive.lock import RunLock
+from fedlab.archive.sweep import JobFolder
+from fedlab.cli import config as configuration
+from fedlab.cli.job import Job, start
+from fedlab.cli.resume import resume
+from fedlab.errors import FedlabError
+
+_PR_SET_PDEATHSIG = 1  # from linux/prctl.h
+_PATIENCE_SECONDS = 600.0  # a job of a sweep that was killed finishes its round and saves its state
+
+
+def main(argv: Sequence[str]) -> int:
+    """Starts the run that FOLDER's job.json describes, or goes on with it; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    _end_with(int(argv[1]))
+    try:
+        _run(JobFolder(pathlib.Path(argv[0])))
+    except FedlabError as error:
+        print(f"fedlab train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _run(folder: JobFolder) -> None:
+    record = folder.read()
+    if record is None:
+        raise FedlabError(f"{folder.record} cannot be read: remove {folder.path}.")
+    console = Console(soft_wrap=True)
+    with RunLock(folder.lock, _PATIENCE_SECONDS):
+        status = _status(folder)
+        if status == "finished":
+            return
+        if status is None:
+            folder.discard()
+    if status == "unfinished":
+        resume(str(folder.path), [], console, shlex.split(record.command)[2:])
+        return
+    experiment = configuration.build_experiment(OmegaConf.create(record.config))
+    start(Job(experiment, record.config, record.name, record.command), lambda: folder, console)
+
+
+def _status(folder: JobFolder) -> Optional[str]:
+    """finished, unfinished, or None for what begins anew: no run, or one that failed, perhaps by the state that it saved."""
+    try:
+        status = read_run(folder.path).manifest["status"]
+    except FedlabError:
+        return None
+    return {"finished": "finished", "failed": None}.get(status, "unfinished")
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process as SIGTERM does, once its state is saved, when its parent dies, however that happens.
+
+    The kernel tells of the death of each of the parent's threads, and a second SIGTERM would end the run before it has saved its
+    state. So it is told to send another signal, of which the first counts.
+    """
+
+    def orphaned(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGUSR1, orphaned)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

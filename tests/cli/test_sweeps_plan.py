@@ -1,0 +1,254 @@
+"""What a sweep is before its first job: its folder, its jobs' folders and cores, its objective, its study."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import warnings
+
+import pytest
+
+from fedlab import cores
+from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
+from fedlab.cli import application, sweep_plan, sweep_table
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.run.objective import Objective
+
+
+def composed(*argv):
+    return sweep_plan.composed(argv, application.parsed(argv))
+
+
+def plan(*argv):
+    return sweep_plan.plan(composed(*argv), application.parsed(argv), argv, quiet=True)
+
+
+class TestPlan:
+    @pytest.mark.parametrize("argv", [["seed=1"], ["--cfg", "job", "-m"], ["--help"], ["hydra.mode=RUN", "seed=1"]], ids=" ".join)
+    def test_what_asks_for_no_sweep(self, argv):
+        assert composed(*argv) is None
+
+    @pytest.mark.parametrize("argv", [["-m", "seed=1,2"], ["hydra.mode=MULTIRUN", "seed=1"]], ids=" ".join)
+    def test_what_asks_for_one(self, argv):
+        assert composed(*argv) is not None
+
+    def test_the_same_command_has_the_same_folder_whatever_the_order_and_another_has_another(self):
+        one = plan("-m", "seed=1,2", "model=mlp").folder
+        assert one.parent.name == "fed_avg" and one.parts[-4:-1] == ("multirun", "digits", "fed_avg")
+        assert plan("-m", "model=mlp", "seed=1,2").folder == one
+        assert plan("-m", "seed=1,2", "model=mlp", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2").folder == one
+        assert len({one, plan("-m", "seed=1,2,3", "model=mlp").folder, plan("-m", "seed=1,2").folder}) == 3
+
+    def test_more_trials_go_on_with_a_study_and_another_space_is_another(self):
+        def search(*more):
+            return plan("-m", "hydra/sweeper=optuna", *more).folder
+
+        space = "+hydra.sweeper.params.seed="
+        assert search(f"{space}choice(1\\,2)") == search(f"{space}choice(1\\,2)", "hydra.sweeper.n_trials=50")
+        assert search(f"{space}choice(1\\,2)") != search(f"{space}choice(1\\,3)")
+
+    def test_the_folder_can_be_chosen(self):
+        assert plan("-m", "seed=1,2", "hydra.sweep.dir=my sweeps/one").folder.parts[-2:] == ("my sweeps", "one")
+        assert sweep_plan.override("hydra.sweep.dir", "it's") == r"hydra.sweep.dir='it\'s'"
+
+    def test_swept_keys_are_a_jobs_own(self):
+        made = plan("-m", "seed=1,2", "num_rounds=3", "+experiment=digits/fedavg", "model=mlp,cnn")
+        assert made.total == 4 and made.name == "digits/fedavg"
+        job = ["seed=2", "num_rounds=3", "+experiment=digits/fedavg", "model=cnn", "model.hidden=[8,4]"]
+        assert sweep_plan.job_parameters(made, job) == {"seed": 2, "model": "cnn", "model.hidden": [8, 4]}
+
+    def test_a_job_by_itself_is_no_sweep_even_where_the_configuration_asks_for_one(self):
+        assert sweep_plan.job_command(plan("-m", "seed=1,2"), ["seed=2"]) == "fedlab train seed=2"
+        assert sweep_plan.job_command(plan("hydra.mode=MULTIRUN", "seed=1"), ["seed=1"]).endswith(" seed=1 hydra.mode=RUN")
+
+    def test_cores_are_divided_among_the_jobs_side_by_side_that_there_are(self, monkeypatch):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))
+        joblib = ["-m", "hydra/launcher=joblib", "seed=range(20)"]
+        assert [plan(*joblib, f"hydra.launcher.n_jobs={n}").cores for n in (1, 2, 5, 20, -1)] == [None, 6, 2, 1, 1]
+        assert plan("-m", "hydra/launcher=joblib", "seed=1,2,3").cores == 4
+        assert plan("-m", "seed=range(20)").cores is None
+
+    def test_it_travels(self):
+        made = plan("-m", "seed=1,2")
+        assert pickle.loads(pickle.dumps(made)) == made
+
+
+class TestJobFolder:
+    CONFIG = {"seed": 1, "num_rounds": 3, "logger": {}, "objective": {"metric": "a"}}
+
+    def test_the_name_is_readable_and_safe(self, tmp_path):
+        parameters = {"client_optimizer.learning_rate": 0.1, "model.hidden": [8, 4], "data.path": "../../x y"}
+        name = sweep_plan.job_folder(tmp_path, parameters, self.CONFIG).name
+        assert name.startswith("learning_rate-0.1_hidden-8-4-_path-..-..-x-y-") and len(name) < 80
+        assert sweep_plan.job_folder(tmp_path, {"x": "y" * 500}, self.CONFIG).name.count("y") < 60
+
+    def test_it_is_found_by_what_decides_the_result(self, tmp_path):
+        there = sweep_plan.job_folder(tmp_path, {"seed": 1}, self.CONFIG)
+        there.mkdir()
+        assert sweep_plan.job_folder(tmp_path, {}, {**self.CONFIG, "logger": {"csv": 1}, "objective": None}) == there
+        assert sweep_plan.job_folder(tmp_path, {"seed": 1}, {**self.CONFIG, "num_rounds": 4}) != there
+        assert sweep_plan.job_folder(tmp_path, {"seed": 1}, {**self.CONFIG, "seed": 2}) != there
+
+    def test_a_failed_attempt_is_cleared_but_for_notes_log_and_lock(self, tmp_path):
+        folder = JobFolder(tmp_path)
+        (tmp_path / "checkpoints").mkdir()
+        for name in ("job.json", "log.txt", ".lock", "metrics.jsonl", "checkpoints/round_000001.ckpt"):
+            (tmp_path / name).write_text("")
+        folder.discard()
+        assert {p.name for p in tmp_path.iterdir()} == {"job.json", "log.txt", ".lock"}
+
+
+def test_the_table_tells_the_jobs_of_several_commands_apart(tmp_path):
+    made = dataclasses.replace(plan("-m", "seed=1,2"), folder=tmp_path)
+    for name, number, status, invocation in (
+        ("a-1", 0, "failed", "another"),
+        ("b-2", 0, "interrupted", made.invocation),
+        ("c-3", 1, "failed", "another"),
+    ):
+        (tmp_path / name).mkdir()
+        JobFolder(tmp_path / name).write(JobRecord(number, "n", "c", {"seed": 1}, {}, status, "why", 1.0, invocation))
+    table = sweep_table.gathered(made, SweepFolder(tmp_path), "finished")
+    assert [(job["number"], job["folder"]) for job in table["jobs"]] == [(0, "a-1"), (1, "b-2"), (2, "c-3")]
+    assert table["status"] == "interrupted"  # what others wanted and failed is not this command's
+    assert table["best"] == [] and table["best_command"] is None
+
+
+def test_names_are_short_where_that_is_clear():
+    names = ["client_optimizer.learning_rate", "server_optimizer.learning_rate", "seed", "model.hidden"]
+    assert list(sweep_table.short_names(names).values()) == [*names[:2], "seed", "hidden"]
+
+
+class TestObjective:
+    def test_one_direction_for_each_metric(self):
+        assert Objective(metric="a", direction="minimize").metric == ("a",)
+        with pytest.raises(ValueError, match=r"2 metric\(s\) \(a, b\) and 1 direction\(s\) \(maximize\): give each metric"):
+            Objective(metric=["a", "b"])
+        with pytest.raises(ValueError, match="named twice"):
+            Objective(metric=["a", "a"], direction=["maximize", "minimize"])
+        with pytest.raises(ConfigError, match=r"objective\.direction\[0\]=up: must be 'maximize' or 'minimize'"):
+            plan("-m", "objective.direction=up")
+
+    def test_figures_must_be_there_and_finite(self):
+        objective = Objective(metric=["loss", "hash"], direction=["minimize", "maximize"])
+        assert objective.values({"loss": 1, "hash": 2.5}) == [1.0, 2.5]
+        with pytest.raises(FedlabError, match=r"no such figure\. Did you mean 'los'\? Figures: los\."):
+            objective.values({"los": 1, "hash": "abc"})
+        for value in (None, float("nan"), "abc", True):
+            with pytest.raises(FedlabError, match="no finite number"):
+                objective.values({"loss": 1.0, "hash": value})
+
+    def test_the_best_of_one_is_one(self):
+        values = [None, [0.5], [0.9], [0.9], None]
+        assert Objective(metric="a").best(values) == [2]
+        assert Objective(metric="a", direction="minimize").best(values) == [1]
+        assert Objective(metric="a").best([None]) == []
+
+    def test_the_best_of_several_are_those_that_no_other_beats(self):
+        objective = Objective(metric=["a", "b"], direction=["maximize", "minimize"])
+        assert objective.best([[1, 1], [2, 2], [0, 1], [2, 3], None, [1, 1]]) == [0, 1, 5]
+
+
+class TestCores:
+    def test_the_variable_lowers_them_only(self, monkeypatch):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+        monkeypatch.delenv(cores.VARIABLE, raising=False)
+        assert cores.available() == 4
+        for text, number in (("1", 1), ("3", 3), ("99", 4)):
+            monkeypatch.setenv(cores.VARIABLE, text)
+            assert cores.available() == number
+
+    @pytest.mark.parametrize("text", ["0", "-1", "two", ""])
+    def test_what_is_no_number_of_cores(self, text, monkeypatch):
+        monkeypatch.setenv(cores.VARIABLE, text)
+        with pytest.raises(ConfigError, match=f"FEDLAB_CORES={text} is not a number of cores"):
+            cores.available()
+
+
+class TestStudy:
+    ARGV = (
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=10",
+        "seed=3",
+        "client_optimizer.learning_rate=interval(0.01,1)",
+    )
+
+    @pytest.fixture
+    def prepare(self, tmp_path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what other people's packages say of each other when they are imported
+            from fedlab.cli import sweep_study
+
+        def prepare(*more):
+            argv = (*self.ARGV, *more)
+            made = dataclasses.replace(plan(*argv), folder=tmp_path)
+            return sweep_study.prepare(made, composed(*argv), SweepFolder(tmp_path))
+
+        return prepare
+
+    @staticmethod
+    def study(tmp_path):
+        import optuna
+
+        return optuna.load_study("study", f"sqlite:///{tmp_path}/optuna.db")
+
+    @staticmethod
+    def ask(study):
+        trial = study.ask()
+        return trial, trial.suggest_float("client_optimizer.learning_rate", 0.01, 1)
+
+    def test_a_study_goes_on(self, prepare, tmp_path):
+        import optuna
+
+        left, overrides = prepare()
+        assert left == 10 and "hydra.sweeper.sampler.seed=3" in overrides and "hydra.sweeper.direction=[maximize]" in overrides
+        study = self.study(tmp_path)
+        finished, _ = self.ask(study)
+        study.tell(finished, 0.5)
+        failed, failed_rate = self.ask(study)
+        study.tell(failed, state=optuna.trial.TrialState.FAIL)
+        _, running_rate = self.ask(study)
+        for _ in range(2):  # the second time, they wait already
+            left, overrides = prepare()
+            states = [t.state.name for t in self.study(tmp_path).trials]
+            assert states == ["COMPLETE", "FAIL", "FAIL", "WAITING", "WAITING"]
+        assert left == 9 and "hydra.sweeper.n_trials=9" in overrides
+        assert "hydra.sweeper.sampler.seed=8" in overrides  # not the choices that have been made already
+        study = self.study(tmp_path)
+        assert [self.ask(study)[1] for _ in range(2)] == [failed_rate, running_rate]
+
+    def test_what_failed_and_was_completed_since_is_not_tried_again(self, prepare, tmp_path):
+        import optuna
+
+        prepare()
+        study = self.study(tmp_path)
+        failed, rate = self.ask(study)
+        study.tell(failed, state=optuna.trial.TrialState.FAIL)
+        prepare()
+        study = self.study(tmp_path)
+        again, same = self.ask(study)
+        study.tell(again, 0.5)
+        prepare()
+        assert same == rate and [t.state.name for t in self.study(tmp_path).trials] == ["FAIL", "COMPLETE"]
+
+    def test_enough_is_enough(self, prepare, tmp_path):
+        prepare()
+        study = self.study(tmp_path)
+        study.tell(self.ask(study)[0], 0.5)
+        assert prepare("hydra.sweeper.n_trials=1")[0] == 0
+
+    def test_trials_at_a_time_are_jobs_side_by_side(self, prepare):
+        assert "hydra.sweeper.n_jobs=1" in prepare()[1]
+        assert "hydra.sweeper.n_jobs=3" in prepare("hydra/launcher=joblib", "hydra.launcher.n_jobs=3")[1]
+
+    def test_what_does_not_fit(self, prepare):
+        prepare()
+        with pytest.raises(ConfigError, match=r"holds a study that is to maximize, and objective\.direction is minimize"):
+            prepare("objective.direction=minimize")
+        with pytest.raises(ConfigError, match=r"set objective\.direction instead"):
+            prepare("hydra.sweeper.direction=maximize")
+        with pytest.raises(ConfigError, match="-m alone tries every combination"):
+            prepare("hydra/sweeper/sampler=grid")
+        with pytest.raises(ConfigError, match=r"hydra\.sweeper\.storage=nonsense cannot be used: .*nonsense"):
+            prepare("hydra.sweeper.storage=nonsense")
