@@ -20,8 +20,6 @@ from fedlab.archive import Run, checkpoint, scan
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.errors import FedlabError
 
-_HEAD = ("`secure`", "max abs Δw", "test accuracy", "MB up a round", "seconds per round")
-
 
 def main(argv: Sequence[str]) -> int:
     """Prints the table of one folder; 1 and a line on standard error where there is none to be made."""
@@ -62,28 +60,40 @@ def protection(run: Run) -> str:
     return run.config["secure"]["_target_"].rpartition(".")[2].lower()
 
 
-def weights(run: Run) -> np.ndarray:
-    """float64 [num_weights]: the final model's, end to end. A process's state begins with them."""
-    newest = checkpoint.newest_first(run.folder.checkpoints)
-    if not newest:
+def weights(run: Run) -> dict[int, np.ndarray]:
+    """float64 [num_weights], end to end, after the oldest and the newest of the rounds whose checkpoints there are."""
+    newest_first = checkpoint.newest_first(run.folder.checkpoints)
+    if not newest_first:
         raise FedlabError(f"{run.path} holds no checkpoint, from which to read the weights.")
-    tensors = [np.ravel(t).astype(np.float64) for t in checkpoint.load(newest[0]).state]
-    ends = np.cumsum([t.size for t in tensors])
-    assert run.summary["num_weights"] in ends
-    return np.concatenate(tensors)[: run.summary["num_weights"]]
+    found = (checkpoint.load(path) for path in (newest_first[-1], newest_first[0]))
+    return {saved.round: _weights(saved.state, run.summary["num_weights"]) for saved in found}
 
 
 def table(runs: dict[str, Run]) -> str:
     """A row per run: the largest difference of a weight from the plain run, accuracy, upload and time."""
     reference = weights(runs["plain"])
-    rows: list[Sequence[str]] = [_HEAD, ["---"] * len(_HEAD)]
+    differences = [f"max abs Δw, round {r}" for r in reference]
+    rows: list[Sequence[str]] = [["`secure`", *differences, "test accuracy", "MB up a round", "seconds per round"]]
+    rows.append(["---"] * len(rows[0]))
     for name, run in runs.items():
-        summary = run.summary
-        difference = "–" if name == "plain" else f"{np.abs(weights(run) - reference).max():.1e}"
+        summary, found = run.summary, weights(run)
+        if list(found) != list(reference):
+            raise FedlabError(
+                f"{run.path} holds checkpoints of rounds {[*found]}, the plain run of {[*reference]}: "
+                "train with checkpoint.every=1 and checkpoint.keep=ROUNDS."
+            )
+        apart = ["–" if name == "plain" else f"{np.abs(found[r] - reference[r]).max():.1e}" for r in reference]
         megabytes = summary["bytes_up_total"] / summary["num_rounds"] / 1e6
         accuracy, seconds = f"{summary['test_accuracy']:.2%}".replace("%", " %"), f"{summary['seconds_per_round']:.2g}"
-        rows.append([f"`{name}`", difference, accuracy, f"{megabytes:.2f}", seconds])
+        rows.append([f"`{name}`", *apart, accuracy, f"{megabytes:.2f}", seconds])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _weights(state: Sequence[np.ndarray], num_weights: int) -> np.ndarray:
+    """The model's part of a process's state, which begins with it."""
+    tensors = [np.ravel(t).astype(np.float64) for t in state]
+    assert num_weights in np.cumsum([t.size for t in tensors])
+    return np.concatenate(tensors)[:num_weights]
 
 
 def _shared(run: Run) -> dict[str, Any]:

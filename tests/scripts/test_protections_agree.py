@@ -29,9 +29,9 @@ def script(monkeypatch):
 
 @pytest.fixture
 def run_in(tmp_path):
-    """Writes a run whose weights are WEIGHTS, the first of them moved, in a folder of its own."""
+    """Writes a run whose weights are WEIGHTS, one of them moved, and half as far the round before."""
 
-    def write(protection, name=None, moved_by=0.0, seed=0, status="finished", with_checkpoint=True):
+    def write(protection, name=None, moved_by=0.0, seed=0, status="finished", rounds=(3, 4)):
         folder = RunFolder.create(tmp_path / (name or protection.lower()))
         config = {"seed": seed, "secure": {"_target_": f"fedlab.secure.{protection}"}, "logger": {"of": protection}}
         write_json(
@@ -41,10 +41,10 @@ def run_in(tmp_path):
         if status == "finished":
             figures = {"test_accuracy": 0.875, "bytes_up_total": BYTES[protection], "seconds_per_round": 0.125}
             folder.write_summary({"num_rounds": 4, "num_weights": 5, **figures})
-        if with_checkpoint:
-            moved = [WEIGHTS[0] + np.float32([[0, 0], [moved_by, 0]]), WEIGHTS[1], AFTER_THEM + np.float32(moved_by)]
-            checkpoint.save(folder.checkpoints, checkpoint.Checkpoint(3, [w + 50 for w in moved]), keep=2)
-            checkpoint.save(folder.checkpoints, checkpoint.Checkpoint(4, moved), keep=2)
+        for round in rounds:
+            move = np.float32(moved_by * 2.0 ** (round - 4))
+            state = [WEIGHTS[0] + np.float32([[0, 0], [move, 0]]), WEIGHTS[1], AFTER_THEM + 9 * move]
+            checkpoint.save(folder.checkpoints, checkpoint.Checkpoint(round, state), keep=len(rounds))
         return folder
 
     return write
@@ -54,15 +54,15 @@ def cells(text):
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()[2:]]
 
 
-def test_the_largest_difference_of_a_weight_is_told_of_the_last_checkpoint_and_of_weights_only(script, run_in, tmp_path, capsys):
+def test_the_largest_difference_of_a_weight_is_told_early_and_late_and_of_weights_only(script, run_in, tmp_path, capsys):
     run_in("Ckks", moved_by=-0.25)
     run_in("Plain")
     run_in("Masked", moved_by=0.0)
     assert script.main([str(tmp_path)]) == 0
     assert cells(capsys.readouterr().out) == [
-        ["`plain`", "–", "87.50 %", "1.50", "0.12"],
-        ["`masked`", "0.0e+00", "87.50 %", "3.00", "0.12"],
-        ["`ckks`", "2.5e-01", "87.50 %", "15.00", "0.12"],
+        ["`plain`", "–", "–", "87.50 %", "1.50", "0.12"],
+        ["`masked`", "0.0e+00", "0.0e+00", "87.50 %", "3.00", "0.12"],
+        ["`ckks`", "1.2e-01", "2.5e-01", "87.50 %", "15.00", "0.12"],
     ]
 
 
@@ -72,7 +72,8 @@ def test_the_largest_difference_of_a_weight_is_told_of_the_last_checkpoint_and_o
         ([dict(protection="Masked", seed=1)], ["masked", "differs from the plain run in seed", "only secure may differ"]),
         ([dict(protection="Masked", name="one"), dict(protection="Masked", name="two")], ["two runs with secure=masked"]),
         ([dict(protection="Masked", status="failed")], ["is failed", "type the command of the sweep again"]),
-        ([dict(protection="Masked", with_checkpoint=False)], ["holds no checkpoint"]),
+        ([dict(protection="Masked", rounds=())], ["holds no checkpoint"]),
+        ([dict(protection="Masked", rounds=(2, 4))], ["rounds [2, 4], the plain run of [3, 4]", "checkpoint.every=1"]),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(script, run_in, tmp_path, capsys, others, words):
@@ -101,6 +102,6 @@ def test_one_training_under_three_protections_gives_one_model(tmp_path):
     command = [sys.executable, str(SCRIPTS / "protections_agree.py"), str(sweep)]
     found = cells(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
     assert [row[0] for row in found] == ["`plain`", "`masked`", "`ckks`"]
-    assert all(float(row[1]) < 1e-6 for row in found[1:])
-    assert len({row[2] for row in found}) == 1
-    assert 0 < float(found[0][3]) < float(found[1][3]) < float(found[2][3])  # MB
+    assert all(float(difference) < 1e-6 for row in found[1:] for difference in row[1:3])
+    assert len({row[3] for row in found}) == 1
+    assert 0 < float(found[0][4]) < float(found[1][4]) < float(found[2][4])  # MB
