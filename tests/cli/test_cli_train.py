@@ -169,18 +169,25 @@ def test_quick_answers_import_no_tensorflow(args, tmp_path):
 def test_help_lists_groups_with_their_choices(tmp_path):
     help_page = fedlab("train", "--help", cwd=tmp_path).stdout
     assert "model: cnn, cnn_mcmahan, mlp, mlp_2nn, perceptron" in help_page
-    assert "experiment/mnist: 2nn_iid, by_writer, fedadam, fedavg_iid" in help_page
+    assert "experiment/mnist: 2nn_iid, by_writer, ckks, ckks_search, dp_adaptive" in help_page
 
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment"
+ON_DIGITS = {
+    "mnist/by_writer": ["partition=iid", "partition.num_clients=20"],  # the digits do not say who wrote them
+    # nor are there thousands of users
+    "mnist/dp_fedavg": ["partition.num_clients=200"],
+    "mnist/dp_adaptive": ["partition.num_clients=200"],
+    "mnist/dp_ftrl": ["partition.num_clients=200"],
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(str(p.relative_to(EXPERIMENTS).with_suffix("")) for p in EXPERIMENTS.rglob("*.yaml")))
 def test_every_experiment_runs_on_digits_and_again_to_the_same_bits(name, tmp_path):
-    # the digits do not say who wrote them
-    changes = ["partition=iid", "partition.num_clients=20"] if name == "mnist/by_writer" else []
-    changes += ["hydra.mode=RUN"] if name == "digits/search_optuna" else []  # one run instead of a search
+    changes = ON_DIGITS.get(name, [])
+    if "MULTIRUN" in (EXPERIMENTS / f"{name}.yaml").read_text():
+        changes = [*changes, "hydra.mode=RUN"]  # one run instead of a sweep
     fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=3", "hydra.run.dir=run", cwd=tmp_path)
     reproducible = json.loads((tmp_path / "run" / "manifest.json").read_text())["reproducible"]
     verified = fedlab("verify", "run", "--quiet", cwd=tmp_path, code=0 if reproducible else 1)
