@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     console = Console(quiet=quiet)
     resumed = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
     if resumed is not None:
-        others = [o for o in overrides if not o.startswith("resume=")]
+        others = [o for o in overrides if o != f"resume={resumed}"]
         _print_summary(console, resume(resumed, others, console, argv))
         return 0
     full_error = os.environ.get("HYDRA_FULL_ERROR")
