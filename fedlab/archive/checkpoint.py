@@ -20,6 +20,7 @@ from fedlab.errors import FedlabError
 
 _NAME = re.compile(r"round_(\d+)\.ckpt")
 _FORMAT = "fedlab checkpoint 1"
+_END = b"\x01"
 
 
 class DamagedCheckpoint(FedlabError):
@@ -38,7 +39,7 @@ def save(folder: pathlib.Path, checkpoint: Checkpoint, keep: int) -> None:
     """Writes `checkpoint` and then removes all but the newest `keep`."""
     folder.mkdir(exist_ok=True)
     body = io.BytesIO()
-    np.savez(body, *checkpoint.state)
+    np.savez(body, *map(_written, checkpoint.state))
     content = body.getbuffer()
     header = {"format": _FORMAT, "round": checkpoint.round, "sha256": hashlib.sha256(content).hexdigest()}
     with replacing(folder / f"round_{checkpoint.round:06d}.ckpt") as partial, open(partial, "wb") as file:
@@ -58,9 +59,22 @@ def load(path: pathlib.Path) -> Checkpoint:
         if header["sha256"] != hashlib.sha256(content).hexdigest():
             raise DamagedCheckpoint(f"{path} is damaged: its checksum does not match its content.")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Checkpoint(header["round"], [arrays[f"arr_{i}"] for i in range(len(arrays.files))])
+            return Checkpoint(header["round"], [_read(arrays[f"arr_{i}"]) for i in range(len(arrays.files))])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error}.") from error
+
+
+def _written(tensor: np.ndarray) -> np.ndarray:
+    """Byte strings, which come as objects, as fixed-width ones; with an end, since numpy drops the zeros they may end with."""
+    array = np.asarray(tensor)
+    return array if array.dtype != object else np.array([s + _END for s in array.flat], np.bytes_).reshape(array.shape)
+
+
+def _read(array: np.ndarray) -> np.ndarray:
+    """What `_written` was given."""
+    if array.dtype.kind != "S":
+        return array
+    return np.array([s[: -len(_END)] for s in array.flat], object).reshape(array.shape)
 
 
 def newest_first(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -82,8 +82,12 @@ def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: C
 
 def validation_error(error: pydantic.ValidationError, stage: str, fields: Mapping[str, Any], catalogue: Catalogue) -> str:
     """The first thing pydantic found wrong with the options of `stage`, as `stage.key=value: …`. `fields`: those it has."""
-    first = error.errors()[0]
+    first, *others = error.errors()
     path = [str(part) for part in first["loc"]]
+    alternatives = [_reason(first)]
+    if path and "[" in path[-1]:  # one of several types that the option may have, each with its own complaint
+        alternatives += [_reason(e) for e in others if e["loc"][: len(path) - 1] == first["loc"][:-1]]
+        path.pop()
     key = re.sub(r"\.(\d+)\b", r"[\1]", ".".join([stage, *path] if stage else path))
     given, kind = first.get("input"), first["type"]
     if kind == "extra_forbidden":
@@ -92,14 +96,20 @@ def validation_error(error: pydantic.ValidationError, stage: str, fields: Mappin
         return f"no option '{key}'.{did_you_mean(key, fields)} Options: {', '.join(fields)}."
     if kind == "missing":
         return f"{key} must be given: set {key}=VALUE."
-    reason = str(first.get("ctx", {}).get("error", first["msg"]))
+    reason = ", or ".join(dict.fromkeys(alternatives))
     if kind == "value_error" and not path:
         return f"{stage}: {reason}."
     if kind in ("model_type", "model_attributes_type", "callable_type"):
         return f"{key}._target_ names a {type(given).__name__}, which cannot be a {key}: choose one with {key}=NAME."
+    return f"{key}={given}: {reason}."
+
+
+def _reason(error: Any) -> str:
+    """What pydantic says, in our words."""
+    reason = str(error.get("ctx", {}).get("error", error["msg"]))
     for pydantics, ours in (("Input should be", "must be"), ("Input", "it"), ("a valid tuple", "a list")):
         reason = reason.replace(pydantics, ours)
-    return f"{key}={given}: {reason}."
+    return reason
 
 
 class Catalogue:

@@ -97,6 +97,17 @@ def read(experiment: Experiment, console: Console) -> Inputs:
     return Inputs(dataset, partition, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
 
 
+def require_whole(run: Run) -> None:
+    """Raises `FedlabError` for a manifest that lacks what it takes to run it again."""
+    kinds = {"config": dict, "data": dict, "partition": dict, "name": str, "reproducible": bool, "resumed": list}
+    for name, kind in kinds.items():
+        if not isinstance(run.manifest.get(name), kind):
+            raise FedlabError(f"{run.folder.manifest} is damaged: '{name}' is missing from it, or not what it should be.")
+    for part in ("data", "partition"):
+        if "fingerprint" not in run.manifest[part]:
+            raise FedlabError(f"{run.folder.manifest} is damaged: '{part}' has no fingerprint in it.")
+
+
 def require_same_data(run: Run, inputs: Inputs) -> None:
     """Raises `DataError` unless the data and its partition are those that `run` had."""
     for what, then, now in (

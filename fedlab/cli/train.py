@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     if resumed is not None:
         from fedlab.cli.resume import resume
 
-        others = [o for o in overrides if not o.startswith("resume=")]
+        others = [o for o in overrides if o != f"resume={resumed}"]
         _print_summary(console, resume(resumed, others, console, argv))
         return 0
     args = application.parsed(overrides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import tempfile
-from typing import Sequence
+from typing import NoReturn, Sequence
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -13,8 +13,8 @@ from rich.console import Console
 from fedlab.archive import Run, RunFolder, read_run
 from fedlab.archive.metrics import Record
 from fedlab.cli import config as configuration
-from fedlab.cli.job import Job, relative, start
-from fedlab.errors import FedlabError
+from fedlab.cli.job import Job, relative, require_whole, start
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.run import environment
 
 
@@ -36,17 +36,32 @@ class _Comparison:
     def close(self) -> None: ...
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See fedlab verify --help.")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
 def main(argv: Sequence[str]) -> int:
     """0 where every round gave the same bits. Raises `FedlabError` at the first that did not, with what else is different."""
-    parser = argparse.ArgumentParser("fedlab verify", description=__doc__.partition(": ")[2])
+    parser = _Parser("fedlab verify", description=__doc__.partition(": ")[2], allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    parser.add_argument("--rounds", type=int, metavar="N", help="the first N rounds only")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="the first N rounds only")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress display")
     args = parser.parse_args(argv)
     run, console = read_run(pathlib.Path(args.run)), Console(quiet=args.quiet)
+    require_whole(run)
     records = run.records()[: args.rounds]
     if not records:
         raise FedlabError(f"{relative(run.path)} has no round to compare: metrics.jsonl holds none.")
+    unhashed = next((record["round"] for record in records if "weights_hash" not in record), None)
+    if unhashed is not None:
+        raise FedlabError(f"{run.folder.metrics} is damaged: round {unhashed} has no weights_hash in it.")
     if not run.manifest["reproducible"]:
         raise FedlabError(f"{relative(run.path)} cannot be reproduced: its random numbers did not come from its seed alone.")
     changes = _verify(run, records, console)

@@ -62,7 +62,7 @@ class Engine(Protocol):
         ...
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
-        """One round with at least one client: the new state, and the process's metrics by "/"-joined path."""
+        """One round, which may be one without clients: the new state, and the process's metrics by "/"-joined path."""
         ...
 
     def close(self) -> None:

@@ -84,8 +84,10 @@ class Experiment(Spec):
         if self.needs_protocol and not self.engine.runs_protocols:
             if not protected and self.aggregator.marks_sums:
                 return  # TFF's runtime makes these sums in the clear
+            option = "secure.observe" if self.secure.observe != "none" else "secure.dropout_rate"
             raise ConfigError(
-                f"secure={self.secure.name} needs engine=compiled: TFF's own runtime sums in the clear and records nothing."
+                f"{f'secure={self.secure.name}' if protected else option} needs engine=compiled: TFF's own runtime sums in the "
+                "clear and records nothing."
             )
         if protected and self.aggregator.needs_individual_updates:
             raise ConfigError(
@@ -122,7 +124,13 @@ class Experiment(Spec):
         if num_clients is None:
             return
         self.cohort.check(num_clients)
-        self.aggregator.check(self.most_clients(num_clients))
+        most = self.most_clients(num_clients)
+        self.aggregator.check(most)
+        if most < self.secure.least_clients:
+            raise ConfigError(
+                f"secure={self.secure.name} needs at least {self.secure.least_clients} clients per round and there can be only "
+                f"{most}: a sum of one is that client's update."
+            )
 
     def most_clients(self, num_clients: int) -> int:
         """How many clients at most report in one round."""

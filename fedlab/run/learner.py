@@ -99,6 +99,8 @@ class Learner:
             round_input = self.privacy.with_its_own_noise(round_input)
             if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
                 self._state, metrics = self._engine.next(self._state, round_input)
+            if not len(cohort.clients):  # means over nobody
+                metrics = {name: value for name, value in metrics.items() if not name.startswith("client_work/")}
             seconds = time.perf_counter() - started
             self.seconds["training"] += seconds
             record = self._record(cohort, metrics, seconds)

@@ -29,6 +29,7 @@ class Masked(SecureSum):
     """The server sees words that are uniformly random, and the sum."""
 
     name: ClassVar[str] = "masked"
+    least_clients: ClassVar[int] = 2  # a sum of one hides nothing
 
     # The share of a round's clients that must stay to the end; also what rebuilds the secrets of one
     threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
@@ -60,7 +61,7 @@ class MaskedSum(Protocol):
 
     def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
         """A server for these clients, before any message."""
-        threshold = max(2, math.ceil(self.spec.threshold * len(clients) - 1e-9))  # a sum of one hides nothing
+        threshold = max(self.spec.least_clients, math.ceil(self.spec.threshold * len(clients) - 1e-9))
         sparse = sparse_degree(len(clients)) if self.spec.neighbors == "log" else None
         degree, share_threshold = sparse or (len(clients) - 1, threshold)
         graph = neighbors(clients, degree, generator(self.seed, "secure neighbors", round, attempt))

@@ -18,6 +18,7 @@ STATE = [
     np.int64([-(2**62), 3]),
     np.float64(0.1),
 ]
+STRINGS = [np.array(b"an event\0", object), np.array([[b"", b"\0"]], object), np.zeros((0, 2), object)]
 
 
 def names(folder):
@@ -30,6 +31,15 @@ def test_every_tensor_comes_back_bit_for_bit(tmp_path):
     assert found.round == 12 and len(found.state) == len(STATE)
     for before, after in zip(map(np.asarray, STATE), found.state):
         assert (before.dtype, before.shape, before.tobytes()) == (after.dtype, after.shape, after.tobytes())
+
+
+def test_byte_strings_too(tmp_path):
+    """The state of a private process holds the event that it accounts for."""
+    checkpoint.save(tmp_path, Checkpoint(1, [*STRINGS, STATE[0]]), keep=1)
+    found = checkpoint.load(tmp_path / "round_000001.ckpt").state
+    for before, after in zip(STRINGS, found):
+        assert (before.dtype, before.shape, before.tolist()) == (after.dtype, after.shape, after.tolist())
+    assert found[3].tobytes() == STATE[0].tobytes()
 
 
 def test_more_than_ten_tensors_keep_their_order(tmp_path):

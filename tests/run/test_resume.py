@@ -10,11 +10,14 @@ import pytest
 
 from fedlab.aggregation import Compressed, Robust
 from fedlab.archive import RunFolder, checkpoint
+from fedlab.cohort import InTurn, Poisson
 from fedlab.engine import Tff
 from fedlab.models import Mlp
-from fedlab.process import FedProx
+from fedlab.privacy import GaussianAdaptive, GaussianFixed, Tree
+from fedlab.process import DpSgd, FedProx
 from fedlab.process.optimizers import Adam, Cosine, Sgd
 from fedlab.run.checkpointing import Checkpointing, where_to_go_on
+from fedlab.secure import Masked
 
 FAMILIES = {
     "fed_avg": dict(model=Mlp(hidden=(8,))),
@@ -25,9 +28,18 @@ FAMILIES = {
     "compressed": dict(aggregator=Compressed(threshold=50)),
 }
 
+# Runs that draw noise, or whose sums a protocol makes
+GUARDED = {
+    "gaussian_fixed": dict(privacy=GaussianFixed(noise_multiplier=0.5), cohort=Poisson(sampling_rate=0.5)),
+    "gaussian_adaptive": dict(privacy=GaussianAdaptive(noise_multiplier=0.1), cohort=Poisson(sampling_rate=0.5)),
+    "tree": dict(privacy=Tree(noise_multiplier=0.5, restart_every=4), cohort=InTurn(clients_per_round=2)),
+    "dp_sgd": dict(client=DpSgd(batch_size=5)),
+    "masked": dict(secure=Masked(dropout_rate=0.2, threshold=0.51)),
+}
+
 
 def comparable(run):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in run.records]
+    return [{k: v for k, v in record.items() if not k.endswith("seconds")} for record in run.records]
 
 
 def stopped_after(run_of, rounds, folder, **options):
@@ -45,6 +57,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, family
     assert lab.same_bits(whole.model.get_weights(), resumed.model.get_weights())
     assert comparable(whole) == comparable(resumed)
     assert len({r["weights_hash"] for r in whole.records}) == len(whole.records)
+
+
+class CtrlC:
+    """A logger during whose third round the user stops the run."""
+
+    def log(self, record):
+        if record["round"] == 3:
+            raise KeyboardInterrupt
+
+    def close(self): ...
+
+
+@pytest.mark.parametrize("family", [f if f != "tree" else pytest.param(f, marks=pytest.mark.slow) for f in GUARDED])
+def test_a_guarded_run_goes_on_as_if_it_had_never_been_stopped(run_of, lab, tmp_path, family):
+    """Noise, clip norms, trees, dropouts and what has been spent are as they would have been."""
+    options = {**GUARDED[family], "model": Mlp(hidden=(8,)), "seed": 5}
+    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_of(folder=folder, logger=CtrlC(), **options)
+    assert where_to_go_on(folder).round == 3
+    resumed = run_of(folder=folder, goes_on=True, **options)
+    assert lab.same_bits(whole.model.get_weights(), resumed.model.get_weights())
+    assert comparable(whole) == comparable(resumed)
+    assert len({r["weights_hash"] for r in whole.records}) > 4
 
 
 @pytest.mark.slow
