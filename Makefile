@@ -56,10 +56,10 @@ doctor: .venv/.ready ## check that this machine can train
 	@.venv/bin/fedlab doctor $(ARGS)
 
 test: .venv/.ready ## all tests but the slow ones
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: .venv/.ready ## the slow tests
-	.venv/bin/python -m pytest -m slow $(ARGS)
+	.venv/bin/python -m pytest -m slow -n auto --dist worksteal $(ARGS)
 
 lint: .venv/.ready ## ruff
 	.venv/bin/python -m ruff check .

@@ -3,6 +3,7 @@
 
     python scripts/bench.py                            # every workload, several minutes
     python scripts/bench.py --workloads W1 --repeats 1
+    python scripts/bench.py secure
     python scripts/bench.py rounds --help
 
 A suite is a module of `scripts/bench/` with `add_arguments(parser)` and `main(arguments) -> exit status`, named below.
@@ -17,6 +18,7 @@ from typing import Sequence
 
 SUITES = {
     "rounds": "seconds per round, memory and start of fedlab, TFF and a hand-written loop",
+    "secure": "seconds and bytes per round under each secure-sum protocol",
 }
 DEFAULT = "rounds"
 

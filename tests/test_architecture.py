@@ -37,7 +37,7 @@ ALLOWED = {
         "evaluation",
         "report",
     },
-    "cli": {"archive", "data", "partition", "privacy", "run", "report"},
+    "cli": {"archive", "data", "partition", "privacy", "run", "report", "secure"},
 }
 
 
@@ -85,6 +85,8 @@ def test_dependencies_point_one_way(path):
         ("dp_accounting", {"privacy"}),
         ("tensorflow_privacy", {"privacy"}),
         ("matplotlib", {"report"}),
+        ("jinja2", {"report"}),
+        ("markupsafe", {"report"}),
     ],
 )
 def test_fences(library, places):
@@ -95,6 +97,13 @@ def test_fences(library, places):
 def test_only_the_module_for_encryption_knows_tenseal():
     users = {p.name for p in (ROOT / "fedlab" / "secure").glob("*.py") if "tenseal" in imports(p)}
     assert users == {"ckks.py"}
+
+
+@pytest.mark.parametrize("stage", ["archive", "report"])
+def test_runs_are_read_without_what_ran_them(stage):
+    heavy = ("tensorflow", "tensorflow_federated", "keras", "hydra")
+    used = {name.partition(".")[0] for p in modules() if stage_of(p) == stage for name in imports(p)}
+    assert used and used.isdisjoint(heavy)
 
 
 def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():

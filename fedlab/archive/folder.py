@@ -26,6 +26,9 @@ class RunFolder:
         self.model = path / "model.keras"
         self.curves = path / "curves.png"
         self.partition = path / "partition.png"
+        self.labels = path / "partition.csv"  # how many examples of each class each client holds
+        self.clients = path / "clients.csv"  # how the final model does on each client's own examples
+        self.images = path / "images"  # pictures that a run makes, a PNG each
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
         self.lock = path / ".lock"  # held by the process that writes here
@@ -90,6 +93,14 @@ class replacing:
                 _to_disk(self._path.parent)
         finally:
             self._partial.unlink(missing_ok=True)
+
+
+def relative(path: pathlib.Path) -> str:
+    """`path` from here, where it lies below."""
+    try:
+        return str(path.resolve().relative_to(pathlib.Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

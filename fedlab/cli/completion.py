@@ -41,18 +41,23 @@ OPTIONS = {
         *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
         *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
     ),
+    "privacy he-cost": ("--help", "--values", "--model", "--clients", "--json"),
+    "verify": ("--help", "--rounds", "--quiet"),
+    "runs": ("--help", "--json", "--sort", "--reverse"),
+    "report": ("--help", "--output"),
+    "compare": ("--help", "--html"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
     "data show": ("--help", "--png"),
 }
-WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS)}
+WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
 VALUES = {
     "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
 }
-PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png")  # completed by the shell itself
+PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png", "--output", "-o", "--html")  # completed by the shell itself
 
 
 def candidates(line: str) -> list[str]:
@@ -68,7 +73,7 @@ def candidates(line: str) -> list[str]:
     elif words[-1] in PATHS:
         return []
     else:
-        verb = " ".join(words[:2]) if words[0] == "data" and len(words) > 1 else words[0]
+        verb = " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS or words[0] == "data" else words[0]
         if word.startswith("-"):
             found = list(OPTIONS.get(verb, ()))
         elif verb == "data fetch":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import pathlib
 import resource
 import shlex
+import sys
 import time
 from typing import Any, Callable, Optional, Sequence
 
@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from fedlab.archive import Run, RunFolder, manifest
+from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
 from fedlab.archive.metrics import Record, read_records
@@ -150,7 +151,18 @@ def _run(
     finally:
         if learner is not None:
             learner.close()
+        _report(folder)
     return summary
+
+
+def _report(folder: RunFolder) -> None:
+    """Writes the page of a run that has ended; one that cannot be written costs a line, and never the run."""
+    try:
+        from fedlab.report.page import write_report  # takes a tenth of a second, and a run may never begin
+
+        write_report(folder.path)
+    except Exception as error:
+        print(f"fedlab: the report of the run could not be written: {one_line(error)}", file=sys.stderr)
 
 
 class _Account:
@@ -254,11 +266,3 @@ def say(console: Console, line: str) -> None:
 def resume_command(folder: RunFolder) -> str:
     """What to type to go on with a run."""
     return f"fedlab train {shlex.quote(f'resume={relative(folder.path)}')}"
-
-
-def relative(path: pathlib.Path) -> str:
-    """`path` from here, where it lies below."""
-    try:
-        return str(path.resolve().relative_to(pathlib.Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -17,6 +17,9 @@ from fedlab.errors import ConfigError, FedlabError, did_you_mean
 
 VERBS = {
     "train": ("fedlab.cli.train", "train a federated model: fedlab train +experiment=digits/fedavg"),
+    "runs": ("fedlab.cli.runs", "list runs: fedlab runs outputs status=finished --sort accuracy"),
+    "report": ("fedlab.cli.report", "write the page of a run or of a sweep, one file that needs no network"),
+    "compare": ("fedlab.cli.compare", "where runs differ, and what came of it: fedlab compare A B --html FILE"),
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),

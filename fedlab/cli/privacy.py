@@ -1,7 +1,7 @@
 """`fedlab privacy`: what noise earns, and how much of it a target takes, before anything is trained.
 
 Whole users are protected by noise on the sum of their updates (--population), single examples by noise on the gradients that
-their owner trains with (--examples).
+their owner trains with (--examples). What encryption costs instead: fedlab privacy he-cost --help.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ SAMPLINGS = {"population": ("poisson", "fixed", "all", "tree"), "examples": ("po
 
 def main(argv: Sequence[str]) -> int:
     """Prints ε, or the noise. Returns the exit code; raises `ConfigError`."""
+    if argv and argv[0] == "he-cost":
+        from fedlab.cli import he_cost
+
+        return he_cost.main(argv[1:])
     args = _parse(argv)
     from fedlab.privacy.accounting import Ledger
     from fedlab.privacy.calibration import noise_for

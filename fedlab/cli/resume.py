@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pathlib
 import shlex
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from fedlab.archive import Run, RunFolder, read_run
+from fedlab.archive.differences import compared
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.cli import config as configuration
@@ -70,18 +71,6 @@ def _config(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
             f"a resumed run keeps its configuration, and {'; '.join(differences)}: leave it out, or start a run of its own."
         )
     return now
-
-
-def compared(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in `a`, value in `b`) wherever two nested configurations differ; None where one has no such key."""
-    rows: list[tuple[str, Any, Any]] = []
-    for key in dict.fromkeys([*a, *b]):
-        left, right = a.get(key), b.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            rows += compared(left, right, f"{prefix}{key}.")
-        elif left != right:
-            rows.append((f"{prefix}{key}", left, right))
-    return rows
 
 
 def _shown(value: Any) -> str:

@@ -10,15 +10,16 @@ from typing import Any, Sequence
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.sweep import SweepFolder
 from fedlab.cli import application, sweep_plan
-from fedlab.cli.job import relative, say
+from fedlab.cli.job import say
 from fedlab.cli.sweep_job import run_job
 from fedlab.cli.sweep_plan import Plan
 from fedlab.cli.sweep_stop import Stopping
 from fedlab.cli.sweep_table import print_table, write_table
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, one_line
 
 
 def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], console: Console) -> int:
@@ -46,6 +47,7 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
             raise
         _settle(folder)
         table = write_table(plan, folder, "finished")
+        _report(folder)
     if not console.quiet and table["jobs"]:
         print_table(console, table)
     if table["status"] == "finished":
@@ -53,6 +55,16 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
     how = "has failed" if table["status"] == "failed" else "was interrupted"
     print(f"fedlab train: the sweep {how}: the same command goes on, and tries again what did not finish.", file=sys.stderr)
     return 1
+
+
+def _report(folder: SweepFolder) -> None:
+    """Writes the page of the sweep; one that cannot be written costs a line, and never the sweep."""
+    from fedlab.report.sweep_page import write_sweep_report
+
+    try:
+        write_sweep_report(folder.path)
+    except Exception as error:
+        print(f"fedlab train: the report of the sweep could not be written: {one_line(error)}", file=sys.stderr)
 
 
 def _launch(plan: Plan, argv: Sequence[str], overrides: Sequence[str]) -> None:
@@ -73,8 +85,8 @@ def _search(plan: Plan, config: DictConfig, folder: SweepFolder, argv: Sequence[
         return
     try:
         _launch(plan, argv, overrides)
-    except ConfigError as error:
-        if not sweep_study.nothing_completed(error):
+    except ConfigError:
+        if not sweep_study.has_failed(config, folder):
             raise
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import socket
 import time
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -27,7 +27,9 @@ from fedlab import cores
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.cli import config as configuration
 from fedlab.errors import ConfigError
-from fedlab.run.objective import Objective
+
+if TYPE_CHECKING:
+    from fedlab.run.objective import Objective
 
 _OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 _HERE = ("BasicLauncher", "JoblibLauncher")  # launchers whose jobs run in this process or in its children

@@ -28,8 +28,7 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     import optuna
     from optuna.trial import TrialState
 
-    storage = sweeper.storage or f"sqlite:///{folder.study}"
-    name = sweeper.study_name or "study"
+    storage, name = _storage(config, folder), _name(config)
     directions = list(plan.objective.direction)
     try:
         try:
@@ -66,10 +65,20 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     ]
 
 
-def nothing_completed(error: BaseException) -> bool:
-    """Whether Optuna only complains that of all trials, each of which has run, none is the best: all have failed."""
-    cause = error.__cause__
-    return isinstance(cause, ValueError) and str(cause).startswith("No trials are completed")
+def has_failed(config: DictConfig, folder: SweepFolder) -> bool:
+    """Whether every trial there is was run and has failed. Optuna then knows no best one, and says so with an error."""
+    import optuna
+
+    trials = optuna.load_study(_name(config), _storage(config, folder)).get_trials(deepcopy=False)
+    return all(trial.state == optuna.trial.TrialState.FAIL for trial in trials)
+
+
+def _storage(config: DictConfig, folder: SweepFolder) -> str:
+    return config.hydra.sweeper.storage or f"sqlite:///{folder.study}"
+
+
+def _name(config: DictConfig) -> str:
+    return config.hydra.sweeper.study_name or "study"
 
 
 def _seed(config: DictConfig, num_trials: int) -> list[str]:

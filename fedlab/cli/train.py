@@ -1,4 +1,7 @@
-"""`fedlab train`: a Hydra application. TensorFlow is imported only once the whole configuration has been found valid."""
+"""`fedlab train`: a Hydra application. TensorFlow is imported only once the whole configuration has been found valid.
+
+What help and `--cfg job` have no use for is imported where it is used: they answer in half a second.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fedlab.archive import RunFolder
 from fedlab.cli import application, sweep_plan
 from fedlab.cli import config as configuration
-from fedlab.cli.job import Job, relative, say, start
-from fedlab.cli.resume import resume
-from fedlab.cli.sweep import sweep
 from fedlab.errors import FedlabError
 
 
@@ -26,12 +25,21 @@ def main(argv: list[str]) -> int:
     console = Console(quiet=quiet)
     resumed = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
     if resumed is not None:
+        from fedlab.cli.resume import resume
+
         others = [o for o in overrides if not o.startswith("resume=")]
         _print_summary(console, resume(resumed, others, console, argv))
         return 0
     args = application.parsed(overrides)
+    if args.help:
+        from fedlab.cli import train_help
+
+        print(train_help.page([o for o in overrides if o not in ("-h", "--help")]))
+        return 0
     config = sweep_plan.composed(overrides, args)
     if config is not None:
+        from fedlab.cli.sweep import sweep
+
         return sweep(config, args, overrides, console)
     errors: list[FedlabError] = []
 
@@ -49,6 +57,9 @@ def main(argv: list[str]) -> int:
 
 def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
     """One run: validates, claims a folder, trains."""
+    from fedlab.archive.folder import RunFolder, relative
+    from fedlab.cli.job import Job, say, start
+
     output, choices = pathlib.Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices
     try:
         experiment = configuration.build_experiment(cfg)
@@ -69,6 +80,8 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
 
 
 def _print_summary(console: Console, summary: dict[str, Any]) -> None:
+    from fedlab.cli.job import say
+
     line = f"[bold]test accuracy {summary['test_accuracy']:.2%}[/bold], loss {summary['test_loss']:.4f}"
     if "client_accuracy_mean" in summary:
         line += (

@@ -68,6 +68,11 @@ def client_accuracies(scores: ExampleScores, partition: Partition) -> np.ndarray
     return np.array([scores.correct[indices].mean() for indices in partition.indices])
 
 
+def client_losses(scores: ExampleScores, partition: Partition) -> np.ndarray:
+    """float64 [clients]: mean loss in nats on each client's own examples; `scores` are those of the whole training set."""
+    return np.array([scores.loss[indices].mean(dtype=np.float64) for indices in partition.indices])
+
+
 def client_summary(accuracies: np.ndarray) -> dict[str, float]:
     """Mean, 10th percentile and worst of the clients' accuracies, each client counting once."""
     return {

@@ -5,15 +5,17 @@ The figure of a run is that of its worst client.
 
 from __future__ import annotations
 
-from typing import Literal, Sequence
+from typing import Literal, Optional, Sequence, Union
 
 import dp_accounting as dpa
+import numpy as np
 
 from fedlab.errors import ConfigError
-from fedlab.privacy.accounting import Ledger, Spending
+from fedlab.privacy.accounting import Ledger, Spending, rdp_bounds
 from fedlab.privacy.accounts import Account, Relation, without_guarantee
 
 Batches = Literal["poisson", "shuffled"]
+Counts = Union[Sequence[int], np.ndarray]  # one for each client
 
 
 def local_dp_sgd(
@@ -48,22 +50,43 @@ def local_dp_sgd(
     )
 
 
-def worst_client(
-    noise_multiplier: float,
-    num_examples: Sequence[int],
-    participations: Sequence[int],
-    delta: float,
-    batch_size: int,
-    local_epochs: int = 1,
-    batches: Batches = "shuffled",
-) -> Spending:
-    """The largest cost to an example of any client. Per client: how many examples it holds, how often it took part."""
-    if len(num_examples) != len(participations) or not len(num_examples):
-        raise ConfigError(f"{len(num_examples)} sizes for {len(participations)} participation counts: one of each per client.")
-    most: dict[int, int] = {}  # size → participations: of clients of one size, who took part most
-    for size, times in zip(num_examples, participations):
-        most[size] = max(times, most.get(size, 0))
-    if batches == "shuffled":  # what it costs does not depend on the size
-        most = dict([max(most.items(), key=lambda item: item[1])])
-    accounts = {size: local_dp_sgd(noise_multiplier, size, batch_size, local_epochs, batches) for size in most}
-    return max((Ledger(accounts[s], delta, most[s]).spent(most[s]) for s in most), key=lambda spending: spending.epsilon)
+class WorstClient:
+    """Of all clients, the one whose examples have paid most, for any numbers of participations. Keeps nothing but caches."""
+
+    def __init__(
+        self,
+        noise_multiplier: float,
+        num_examples: Counts,
+        planned: Counts,
+        delta: float,
+        batch_size: int,
+        local_epochs: int = 1,
+        batches: Batches = "shuffled",
+    ):
+        """Per client: how many examples it holds, and how often it will have taken part in the end."""
+        if len(num_examples) != len(planned) or not len(num_examples):
+            raise ConfigError(f"{len(num_examples)} sizes for {len(planned)} participation counts: one of each per client.")
+        # What shuffled batches cost does not depend on the size
+        sizes = np.full(len(num_examples), max(num_examples)) if batches == "shuffled" else np.asarray(num_examples)
+        self._sizes, self._group = np.unique(sizes, return_inverse=True)
+        accounts = [local_dp_sgd(noise_multiplier, int(size), batch_size, local_epochs, batches) for size in self._sizes]
+        self._ledgers = [Ledger(account, delta, int(most)) for account, most in zip(accounts, self._most(planned))]
+
+    def spent(self, participations: Counts) -> Spending:
+        """The largest cost to an example, given how often each client has taken part."""
+        most = self._most(participations)
+        bounds = rdp_bounds(self._ledgers, most)
+        worst: Optional[Spending] = None
+        for i in np.argsort(-bounds, kind="stable"):
+            if worst is not None and bounds[i] <= worst.epsilon:
+                break
+            spending = self._ledgers[i].spent(int(most[i]))
+            worst = spending if worst is None or spending.epsilon > worst.epsilon else worst
+        assert worst is not None, "there is a client"
+        return worst
+
+    def _most(self, participations: Counts) -> np.ndarray:
+        """int64 [sizes]: of clients of one size, the participations of who took part most."""
+        most = np.zeros(len(self._sizes), np.int64)
+        np.maximum.at(most, self._group, np.asarray(participations, np.int64))
+        return most

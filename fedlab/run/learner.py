@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
+from fedlab.archive.clients import ClientScore
 from fedlab.archive.metrics import Record
 from fedlab.engine import Engine
 from fedlab.errors import ConfigError, FedlabError, one_line
-from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_summary
+from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_losses, client_summary
 from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
@@ -142,13 +143,15 @@ class Learner:
             record[names.get(prefix, "") + path[len(prefix) :]] = value.item() if np.ndim(value) == 0 else value.tolist()
         return record
 
-    def final_figures(self) -> dict[str, float]:
-        """Test loss and accuracy of the final model, and the spread of its accuracy over clients."""
+    def final_figures(self) -> tuple[dict[str, float], list[ClientScore]]:
+        """Test loss and accuracy of the final model, the spread of its accuracy over clients, and the score of each client."""
         figures = self._test_scores()
-        if self.experiment.evaluation.per_client:
-            scores = self._evaluator.scores(self.weights, self._dataset.train)
-            figures.update(client_summary(client_accuracies(scores, self.partition)))
-        return figures
+        if not self.experiment.evaluation.per_client:
+            return figures, []
+        scores = self._evaluator.scores(self.weights, self._dataset.train)
+        accuracies, losses = client_accuracies(scores, self.partition), client_losses(scores, self.partition)
+        columns = (self.partition.client_ids, self.partition.sizes.tolist(), accuracies.tolist(), losses.tolist())
+        return {**figures, **client_summary(accuracies)}, [ClientScore(*row) for row in zip(*columns)]
 
     def save(self, folder: RunFolder) -> None:
         """The final model as a Keras file: inputs are floats, [0, 1] for images; outputs are logits."""

@@ -129,8 +129,9 @@ class _Mlflow:
             params = [mlflow.entities.Param(k, str(v)[:500]) for k, v in _flat(config).items()]
             for begin in range(0, len(params), 100):  # as many as MLflow takes at once
                 self._client.log_batch(self._run_id, params=params[begin : begin + 100])
-        history = self._client.get_metric_history(self._run_id, "seconds")
-        self._logged = max((metric.step for metric in history), default=0)  # equal rounds give equal metrics
+        known = self._client.get_run(self._run_id).data.metrics
+        steps = [metric.step for name in known for metric in self._client.get_metric_history(self._run_id, name)]
+        self._logged = max(steps, default=0)  # rounds that are computed again give the same metrics
         self._metric = mlflow.entities.Metric
 
     def log(self, record: Record) -> None:

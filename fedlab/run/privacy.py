@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import tensorflow_federated as tff
 
     from fedlab.privacy.accounting import Spending
+    from fedlab.privacy.examples import WorstClient
 
 MEASUREMENTS = (
     "this is about the model. What a run measures besides (training loss and accuracy, counts, accuracy per client) is exact, "
@@ -37,7 +39,7 @@ class PrivacyAccount:
         self._experiment, self._partition = experiment, partition
         self._plan = experiment.privacy.plan(sampling_of(experiment, len(partition)), experiment.num_rounds)
         self.num_rounds = self._plan.rounds
-        self._times = np.zeros((1, len(partition)), np.int64)  # [round, client]: how often each has taken part by then
+        self._by_round: dict[int, Spending] = {}  # of examples, at the rounds that stand for those before them
 
     def aggregator(self, experiment: Experiment) -> Optional[tff.aggregators.UnweightedAggregationFactory]:
         """Clips, sums and adds noise; None where the run's own aggregator is to be used."""
@@ -99,30 +101,44 @@ class PrivacyAccount:
         return {"mechanism": type(mechanism).__name__, **planned, **spending.as_dict(), "lines": self.lines()}
 
     def _examples(self, client: DpSgd, num_rounds: int) -> Spending:
-        """The largest cost to an example of any client."""
-        from fedlab.privacy.examples import worst_client
+        """The largest cost to an example of any client; before the last round, that of up to a sixteenth more rounds."""
+        from fedlab.privacy.accounting import ahead
+
+        rounds = ahead(num_rounds, self.num_rounds)
+        if rounds not in self._by_round:
+            self._by_round[rounds] = self._worst_client.spent(self._participations[rounds])
+        return self._by_round[rounds]
+
+    @functools.cached_property
+    def _worst_client(self) -> WorstClient:
+        from fedlab.privacy.examples import WorstClient
         from fedlab.privacy.plan import default_delta
 
-        sizes = self._partition.sizes
-        times = self._participations(num_rounds)
-        return worst_client(
+        client = self._experiment.client
+        assert isinstance(client, DpSgd)
+        sizes = self._partition.sizes[self._partition.sizes > 0]
+        return WorstClient(
             client.noise_multiplier,
-            sizes.tolist(),
-            times.tolist(),
-            client.delta or default_delta(int(sizes[sizes > 0].min())),
+            sizes,
+            self._participations[self.num_rounds],
+            client.delta or default_delta(int(sizes.min())),
             client.batch_size,
             client.local_epochs,
             client.batches,
         )
 
-    def _participations(self, num_rounds: int) -> np.ndarray:
-        """int64 [clients]: how often each has reported in so many rounds."""
-        cohort, seed, num_clients = self._experiment.cohort, self._experiment.seed, len(self._partition)
-        while len(self._times) <= num_rounds:
-            reported = cohort(num_clients, seed, len(self._times)).clients
-            self._times = np.vstack([self._times, self._times[-1]])
-            self._times[-1, reported] += 1
-        return self._times[num_rounds]
+    @functools.cached_property
+    def _participations(self) -> dict[int, np.ndarray]:
+        """By round, of those that stand for others: int64 [clients with examples], how often each has reported by then."""
+        from fedlab.privacy.accounting import ahead
+
+        cohort, seed, sizes = self._experiment.cohort, self._experiment.seed, self._partition.sizes
+        times, found = np.zeros(len(sizes), np.int64), {0: np.zeros(np.count_nonzero(sizes), np.int64)}
+        for round_num in range(1, self.num_rounds + 1):
+            times[cohort(len(sizes), seed, round_num).clients] += 1
+            if ahead(round_num, self.num_rounds) == round_num:
+                found[round_num] = times[sizes > 0]
+        return found
 
 
 def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from fedlab.archive import RunFolder, replacing
+from fedlab.archive.clients import write_labels, write_scores
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
@@ -39,6 +40,7 @@ def train(
         with replacing(folder.partition) as partial:
             counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
             plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
+        write_labels(folder.labels, partition.client_ids, counts)
         metrics = MetricsFile(folder.metrics, records)
         loggers = open_loggers(records)
         state = learner.state  # that of the last round which has its line in metrics.jsonl
@@ -68,7 +70,9 @@ def train(
             for logger in loggers:
                 logger.close()
         checkpoints.save(len(records), state)
-        final = learner.final_figures()
+        final, client_scores = learner.final_figures()
+        if client_scores:
+            write_scores(folder.clients, client_scores)
         learner.save(folder)
         with replacing(folder.curves) as partial:
             plot_curves(records, partial)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
 import shlex
 import statistics
 import sys
@@ -22,11 +19,11 @@ import time
 from typing import Any, Optional
 
 import numpy as np
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from bench import work
+from bench.figures import BUSY, machine, spread
 from bench.measure import CommandFailed, Measurement, measure
 from fedlab.errors import DataError
 
@@ -39,7 +36,6 @@ TITLES = {  # in the order in which they take turns; functions of contenders.py
 }
 OURS = "fedlab_compiled"
 SAME_ACCURACY = 0.02
-BUSY = 0.2  # CPU seconds per second used elsewhere from which on a measurement is called noisy
 
 Record = dict[str, Any]
 
@@ -79,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"bench.py: --rival {given}: give it as WORKLOAD:NAME=COMMAND, of {', '.join(rivals)}", file=sys.stderr)
             return 2
         rivals[workload][rival] = shlex.split(command)
-    report: Record = {"data": data, "date": datetime.date.today().isoformat(), "machine": _machine(), "workloads": {}}
+    report: Record = {"data": data, "date": datetime.date.today().isoformat(), "machine": machine(), "workloads": {}}
     for name in arguments.workloads:
         try:
             result = _measure_workload(name, data, arguments.rounds, arguments.repeats, rivals[name], console)
@@ -149,9 +145,9 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     for name, records in runs.items():
         seconds = [s for r in records for s in r["seconds"][work.WARM_UP_ROUNDS :]]
         contenders[name] = {
-            "seconds_per_round": _spread(seconds),
+            "seconds_per_round": spread(seconds),
             "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
-            "seconds_to_round_1": _spread([r["seconds_to_round_1"] for r in records]),
+            "seconds_to_round_1": spread([r["seconds_to_round_1"] for r in records]),
             "test_accuracy": statistics.median(r["test_accuracy"] for r in records),
             "runs": records,
         }
@@ -159,31 +155,8 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     if max(accuracies) - min(accuracies) > SAME_ACCURACY:
         return {"contenders": contenders, "ratios": None}
     medians = {n: [statistics.median(r["seconds"][work.WARM_UP_ROUNDS :]) for r in records] for n, records in runs.items()}
-    ratios = {n: _spread([rival / ours for rival, ours in zip(medians[n], medians[OURS])]) for n in runs if n != OURS}
+    ratios = {n: spread([rival / ours for rival, ours in zip(medians[n], medians[OURS])]) for n in runs if n != OURS}
     return {"contenders": contenders, "ratios": ratios}
-
-
-def _spread(values: list[float]) -> Record:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _machine() -> Record:
-    packages = ("tensorflow", "tensorflow-federated", "numpy")
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _print_table(name: str, result: Record, console: Console) -> None:

@@ -57,6 +57,8 @@ class Bench:
 
         n = len(rows)
         round_input = RoundInput(
+            round=1,
+            clients=np.arange(n),
             indices=np.array(rows, np.int32),
             row_splits=np.arange(n + 1, dtype=np.int32),
             order=np.array([np.ones(n) if weights is None else weights], np.int32),

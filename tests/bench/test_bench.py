@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
@@ -19,6 +20,12 @@ CONTENDERS = {"stock_tff", "fedlab_tff", "fedlab_compiled", "plain_tensorflow"}
 def rounds(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     return importlib.import_module("bench.rounds")
+
+
+@pytest.fixture
+def secure(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("bench.secure")
 
 
 def run_of(seconds, accuracy=0.9):
@@ -45,8 +52,8 @@ def test_what_a_command_leaves_behind_is_ended(rounds):
     start = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid); time.sleep(2)"
     measurement = rounds.measure([sys.executable, "-c", start])
     assert measurement.peak_memory_bytes > 0
-    with pytest.raises(rounds.psutil.NoSuchProcess):
-        rounds.psutil.Process(int(measurement.stdout))
+    with pytest.raises(psutil.NoSuchProcess):
+        psutil.Process(int(measurement.stdout))
 
 
 def test_a_command_that_fails_says_why(rounds):
@@ -86,3 +93,43 @@ def test_contenders_do_the_same_work(tmp_path):
         assert figures["peak_memory_bytes"] > 1e8
         assert len(figures["runs"][0]["seconds"]) == 4
         assert figures["test_accuracy"] == pytest.approx(result["contenders"]["fedlab_compiled"]["test_accuracy"], abs=0.003)
+
+
+def secure_run(seconds, abandoned=(), included=10, distance=0.0):
+    n = len(seconds)
+    figures = {"seconds": seconds, "bytes_up": [8] * n, "bytes_down": [4] * n, "included": [included] * n}
+    lost = [i in abandoned for i in range(n)]
+    return {**figures, "abandoned": lost, "distance_to_plain": distance, "peak_memory_bytes": 1}
+
+
+def test_protocols_are_compared_with_plain_within_a_turn_and_by_rounds_that_were_not_abandoned(secure):
+    result = secure.summarize(
+        {
+            "plain": [secure_run([9.0, 9.0, 2.0, 4.0, 4.0]), secure_run([9.0, 9.0, 1.0, 1.0, 1.0])],
+            "masked": [secure_run([9.0, 9.0, 0.1, 6.0, 6.0], abandoned=[2]), secure_run([9.0, 9.0, 3.0, 3.0, 3.0])],
+        }
+    )
+    masked = result["contenders"]["masked"]
+    assert masked["ratio_of_medians"] == {"median": 2.25, "min": 1.5, "max": 3.0}
+    assert masked["ratio_of_fastest"] == {"median": 3.0, "min": 3.0, "max": 3.0}
+    assert masked["seconds_per_round"]["min"] == 3.0 and masked["abandoned"] == 1 and result["same_work"]
+
+
+def test_a_protocol_that_loses_nobody_must_end_where_plain_does(secure):
+    plain = secure_run([1.0] * 3)
+    assert not secure.summarize({"plain": [plain], "masked": [secure_run([1.0] * 3, distance=0.5)]})["same_work"]
+    assert secure.summarize({"plain": [plain], "masked": [secure_run([1.0] * 3, included=8, distance=0.5)]})["same_work"]
+
+
+@pytest.mark.slow
+def test_protocols_do_the_same_work(tmp_path, secure):
+    options = ["--workloads", "S10", "--rounds", "1", "--repeats", "1", "--data", "digits", "--json", str(tmp_path / "out.json")]
+    done = subprocess.run([sys.executable, str(SCRIPTS / "bench.py"), "secure", *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())["workloads"]["S10"]
+    figures = result["contenders"]
+    assert tuple(figures) == secure.CONTENDERS["S10"]
+    assert all(0 < figures[name]["runs"][0]["distance_to_plain"] < 1e-3 for name in ("masked", "ckks"))
+    assert figures["masked"]["bytes_up"] > 1.9 * figures["plain"]["bytes_up"]
+    assert figures["ckks"]["bytes_up"] > 6 * figures["plain"]["bytes_up"]
+    assert all(n < 10 for n in figures["masked, 30 % drop out"]["runs"][0]["included"])

@@ -107,6 +107,7 @@ def test_verify_names_the_first_round_that_differs(undisturbed, tmp_path):
     assert "packages numpy: 1.0 then" in done.stderr
 
 
+@pytest.mark.slow
 def test_other_data_is_refused(undisturbed, tmp_path):
     run = pathlib.Path(shutil.copytree(undisturbed, tmp_path / "run"))
     found = manifest(run)

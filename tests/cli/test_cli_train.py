@@ -36,13 +36,16 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
     assert {p.name for p in folder.iterdir()} == {
         ".lock",
         "checkpoints",
+        "clients.csv",
         "config.yaml",
         "curves.png",
         "manifest.json",
         "metrics.csv",
         "metrics.jsonl",
         "model.keras",
+        "partition.csv",
         "partition.png",
+        "report.html",
         "summary.json",
         "tensorboard",
     }
@@ -181,11 +184,14 @@ ON_DIGITS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(str(p.relative_to(EXPERIMENTS).with_suffix("")) for p in EXPERIMENTS.rglob("*.yaml")))
-def test_every_experiment_runs_on_digits(name, tmp_path):
+def test_every_experiment_runs_on_digits_and_again_to_the_same_bits(name, tmp_path):
     changes = ON_DIGITS.get(name, [])
     if "MULTIRUN" in (EXPERIMENTS / f"{name}.yaml").read_text():
         changes = [*changes, "hydra.mode=RUN"]  # one run instead of a sweep
-    fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=1", "hydra.run.dir=run", cwd=tmp_path)
+    fedlab("train", f"+experiment={name}", "data=digits", *changes, "num_rounds=3", "hydra.run.dir=run", cwd=tmp_path)
+    reproducible = json.loads((tmp_path / "run" / "manifest.json").read_text())["reproducible"]
+    verified = fedlab("verify", "run", "--quiet", cwd=tmp_path, code=0 if reproducible else 1)
+    assert ("all 3 rounds gave the same bits" in verified.stdout) == reproducible
     assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] <= 1
 
 

@@ -28,6 +28,7 @@ def begin(*args: str, cwd: pathlib.Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "140"},
+        start_new_session=True,
     )
 
 
@@ -146,6 +147,13 @@ def test_two_commands_do_not_run_the_same_sweep_at_once(tmp_path):
     assert f"is being written by process {os.getpid()}" in done.stderr
 
 
+def test_a_study_of_which_every_trial_fails_is_a_failed_sweep_and_no_more(tmp_path):
+    done = sweep(*OPTUNA, "cohort.clients_per_round=choice(50,60)", *FAST, cwd=tmp_path, code=1)
+    assert done.stderr.count("there are only 10 clients") >= 1 and set(statuses(tmp_path)) == {"failed"}
+    assert done.stderr.splitlines()[-1].startswith("fedlab train: the sweep has failed")
+    assert table(tmp_path)["best_command"] is None
+
+
 @pytest.mark.slow
 def test_jobs_side_by_side_share_the_cores(tmp_path):
     sweep("seed=0,1", *SIDE_BY_SIDE, *FAST, cwd=tmp_path)
@@ -237,7 +245,10 @@ def test_a_signal_lets_the_jobs_save_their_state(how, number, tmp_path):
     running = begin("seed=0,1,2", *how, *LONG[1:], "num_rounds=100000", cwd=tmp_path)
     jobs = 2 if how else 1
     wait_for(lambda: len(rounds(tmp_path)) == jobs and min(rounds(tmp_path)) > 30)
-    running.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(running.pid, number)  # as a terminal does, to the launcher's workers too
+    else:
+        running.send_signal(number)
     out, err = running.communicate(timeout=120)
     assert running.returncode == 128 + number, out + err
     assert "stopping every job after its round" in err and "Traceback" not in err

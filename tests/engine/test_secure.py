@@ -16,8 +16,19 @@ from fedlab.secure import Ckks, Masked, Plain
 SEED, NUM_ROUNDS = 33, 3  # under this seed, a dropout rate of 0.25 takes one client a round, in the second after it has sent
 
 
-def trained(lab, protocol, inputs=None, *, aggregator=None, process=None, **options):
+_in_the_graph = {}  # results without a protocol, which several tests compare with
+
+
+def trained(lab, protocol, inputs=None, **options):
     """Three rounds on the compiled engine with this protocol, or with sums in the graph (None)."""
+    if protocol is not None or inputs is not None:
+        return train(lab, protocol, inputs, **options)
+    if repr(options) not in _in_the_graph:
+        _in_the_graph[repr(options)] = train(lab, None, **options)
+    return _in_the_graph[repr(options)]
+
+
+def train(lab, protocol, inputs=None, *, aggregator=None, process=None, **options):
     inputs = lab.inputs(NUM_ROUNDS) if inputs is None else inputs
     summing = protocol and SecureSumming(protocol, len(lab.sizes), SEED, NUM_ROUNDS)
     examples = lab.examples()
@@ -39,7 +50,7 @@ def trained(lab, protocol, inputs=None, *, aggregator=None, process=None, **opti
 PROTOCOLS = [
     pytest.param(Plain(observe="all"), 1e-6, id="plain"),
     pytest.param(Masked(), 1e-6, id="masked"),
-    pytest.param(Masked(bits=32, clip_range=64.0), 1e-3, id="masked_32_bits"),
+    pytest.param(Masked(bits=32, clip_range=64.0), 1e-3, id="masked_32_bits", marks=pytest.mark.slow),
     pytest.param(Ckks(), 1e-4, id="ckks"),
 ]
 
@@ -56,7 +67,13 @@ def test_the_model_is_that_of_sums_in_the_graph(lab, protocol, tolerance):
 
 
 @pytest.mark.parametrize(
-    "options", [dict(aggregator=Robust()), dict(process=FedProx()), dict(server_optimizer=Adam(learning_rate=0.01))], ids=str
+    "options",
+    [
+        pytest.param(dict(aggregator=Robust()), marks=pytest.mark.slow),
+        pytest.param(dict(process=FedProx()), marks=pytest.mark.slow),
+        pytest.param(dict(server_optimizer=Adam(learning_rate=0.01)), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_under_masks_with_other_processes_too(lab, options):
     expected, _, _ = trained(lab, None, **options)
@@ -70,6 +87,7 @@ def test_masks_leave_no_trace_in_the_sum(lab):
     assert lab.same_bits(one, two)
 
 
+@pytest.mark.slow
 def test_what_tff_marks_goes_through_the_protocol_and_the_rest_does_not(lab):
     """`secure_aggregator` quantises; the sums of its integers are exact, so masked equals plain bit for bit."""
     plain, metrics, views = trained(lab, Plain(scope="marked", observe="all"), aggregator=Secure())

@@ -42,7 +42,7 @@ engine = Tff().build(FedAvg().build(parts), examples)
 state = engine.initialize(np.array([0, 0]))
 indices = np.arange(4, dtype=np.int32)
 keys = np.zeros([1, 2], np.int64)
-engine.next(state, RoundInput(indices, np.array([0, 4], np.int32), indices[None], keys, keys[0]))
+engine.next(state, RoundInput(1, np.arange(1), indices, np.array([0, 4], np.int32), indices[None], keys, keys[0]))
 workers = [p.pid for p in psutil.Process().children() if p.name() == "worker_binary"]
 pathlib.Path(sys.argv[1]).write_text(" ".join(map(str, workers)))
 """

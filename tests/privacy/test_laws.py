@@ -7,14 +7,15 @@ import json
 import math
 
 import dp_accounting as dpa
+import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation as Relation
 
 from fedlab.errors import ConfigError
 from fedlab.privacy import Everyone, FixedSize, Poisson, Sampling, Schedule, accounts
-from fedlab.privacy.accounting import Ledger, rounded_up
+from fedlab.privacy.accounting import Ledger, rdp_bounds, rounded_up
 from fedlab.privacy.accounts import Account
-from fedlab.privacy.examples import local_dp_sgd, worst_client
+from fedlab.privacy.examples import WorstClient, local_dp_sgd
 
 # name → noise multiplier → account
 ACCOUNTS = {
@@ -226,13 +227,37 @@ class TestSchedule:
 
 class TestWorstClient:
     def test_is_that_of_the_client_who_pays_most(self):
-        spent = worst_client(1.0, [500, 60, 500], [10, 10, 12], DELTA, batch_size=20, batches="poisson")
+        spent = WorstClient(1.0, [500, 60, 500], [10, 10, 12], DELTA, batch_size=20, batches="poisson").spent([10, 10, 12])
         each = [Ledger(local_dp_sgd(1.0, n, 20, 1, "poisson"), DELTA, r).spent(r) for n, r in ((500, 12), (60, 10))]
         assert spent == max(each, key=lambda s: s.epsilon) and each[0].epsilon != each[1].epsilon
 
     def test_of_shuffled_batches_is_that_who_takes_part_most(self):
-        spent = worst_client(1.0, [500, 60], [3, 2], DELTA, batch_size=20, local_epochs=2)
+        spent = WorstClient(1.0, [500, 60], [3, 2], DELTA, batch_size=20, local_epochs=2).spent([3, 2])
         assert spent == Ledger(local_dp_sgd(1.0, 500, 20, 2), DELTA, 3).spent(3)
+
+    def test_of_many_clients_is_found_without_asking_all(self):
+        """Also where it is not the one whose bound by RDP alone is the largest, and as time goes on."""
+        rng = np.random.default_rng(0)
+        sizes, times = rng.integers(5, 60, 12), rng.integers(1, 9, 12)
+        worst = WorstClient(0.8, sizes, times, DELTA, batch_size=20, batches="poisson")
+        for participations in (times // 2, times):
+            each = [
+                Ledger(local_dp_sgd(0.8, n, 20, 1, "poisson"), DELTA, last).spent(t).epsilon
+                for n, t, last in zip(sizes.tolist(), participations.tolist(), times.tolist())
+            ]
+            assert worst.spent(participations).epsilon == pytest.approx(max(each), rel=1e-3)
+        assert worst.spent(0 * times).epsilon == 0
+
+    def test_without_noise_there_is_no_guarantee(self):
+        assert math.isinf(WorstClient(0.0, [5, 6], [1, 2], DELTA, batch_size=20).spent([0, 1]).epsilon)
+
+
+def test_a_quick_bound_by_rdp_is_one():
+    ledgers = [Ledger(local_dp_sgd(z, 50, 20, 1, "poisson"), DELTA, 9) for z in (0.3, 1.0, 30.0)]
+    for rounds in (0, 1, 9):
+        bounds = rdp_bounds(ledgers, np.full(3, rounds))
+        assert [b >= ledger.spent(rounds).epsilon_rdp for b, ledger in zip(bounds, ledgers)] == [True] * 3
+        assert bounds[1] == pytest.approx(ledgers[1].spent(rounds).epsilon_rdp, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +270,7 @@ class TestWorstClient:
         (lambda: Ledger(accounts.gaussian(1.0, Everyone(3)), 1.0), "delta=1"),
         (lambda: Ledger(accounts.gaussian(1.0, Everyone(3)), 1e-5).spent(-1), "-1 rounds"),
         (lambda: local_dp_sgd(1.0, 0, 20), "0 examples"),
-        (lambda: worst_client(1.0, [], [], DELTA, 20), "0 sizes"),
+        (lambda: WorstClient(1.0, [], [], DELTA, 20), "0 sizes"),
     ],
 )
 def test_impossible_figures_are_refused(make, says):

@@ -50,6 +50,7 @@ class TestWhatIsLeft:
     def test_the_folder_holds_everything_and_nothing_half_written(self, once):
         names = {p.name for p in once.folder.path.iterdir()}
         files = {"config.yaml", "metrics.jsonl", "summary.json", "model.keras", "curves.png", "partition.png", "checkpoints"}
+        files |= {"clients.csv", "partition.csv"}
         assert names == files
         for name in ("curves.png", "partition.png"):
             assert (once.folder.path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,74 @@
+"""Axes: a range of values, where each lies on the axis, and the round values to mark."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Iterable, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Values from `low` to `high`, evenly spaced or, where `log`, evenly in their logarithms; `ticks` are those to mark."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where `value` lies: 0 at `low`, 1 at `high`."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def linear(low: float, high: float, count: int = 5, nice: bool = True) -> Scale:
+    """From about `low` to about `high`, or exactly so where not `nice`, with about `count` ticks."""
+    if not math.isfinite(high - low):  # farther apart than a float can say
+        low, high = max(low, -1e300), min(high, 1e300)
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # all the same
+        pad = abs(low) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    step = _round_step((high - low) / count)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = [i * step for i in range(first, last + 1)]
+    if nice:
+        return Scale(ticks[0], ticks[-1], tuple(ticks))
+    return Scale(low, high, tuple(t for t in ticks if low - 1e-9 * step <= t <= high + 1e-9 * step))
+
+
+def rounds(first: int, last: int) -> Scale:
+    """Over round numbers: whole ticks only, the first and the last round at the ends."""
+    if first == last:
+        return Scale(first - 0.5, last + 0.5, (float(first),))
+    step = max(1, round(_round_step((last - first) / 5)))
+    ticks = range((first // step + 1) * step, last + 1, step)
+    return Scale(first, last, (*([float(first)] if not ticks or ticks[0] - first > step / 3 else []), *map(float, ticks)))
+
+
+def logarithmic(values: Sequence[float]) -> Scale:
+    """Over positive values, with powers of ten to mark, or 1-2-5 steps between few of them."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low / 2, high * 2
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = max(1, len(powers) // 5)
+    ticks = [10.0**p for p in powers if p % every == 0 and low * 0.999 <= 10.0**p <= high * 1.001]
+    if len(ticks) < 3:
+        ticks = [m * 10.0**p for p in powers for m in (1, 2, 5) if low * 0.999 <= m * 10.0**p <= high * 1.001]
+    return Scale(low, high, tuple(ticks), log=True)
+
+
+def suited(values: Iterable[float]) -> Scale:
+    """Logarithmic for positive values of different magnitude, else linear."""
+    known = [v for v in values if math.isfinite(v)] or [0.0]
+    if min(known) > 0 and max(known) / min(known) >= 30:
+        return logarithmic(known)
+    return linear(min(known), max(known))
+
+
+def _round_step(step: float) -> float:
+    """The next of 1, 2, 5 × 10ⁿ."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(m * power for m in (1, 2, 5, 10) if step <= m * power * (1 + 1e-9))

@@ -1,0 +1,68 @@
+"""How the final model does on each client's own examples."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Optional, Sequence
+
+from fedlab.archive import Run
+from fedlab.archive.clients import ClientScore, read_scores
+from fedlab.report import words
+from fedlab.report.heat import evenly_spaced
+from fedlab.report.plot import Axis, Plot, histogram, scatter
+from fedlab.report.scale import linear, suited
+from fedlab.report.section import Section, section
+
+_BINS = 20
+_MAX_DOTS = 1500
+_WORST = 5
+
+
+def build(run: Run) -> Optional[Section]:
+    """None for a run that did not evaluate client by client."""
+    scores = read_scores(run.folder.clients)
+    if not scores:
+        return None
+    accuracies = [s.accuracy for s in scores]
+    plots = [_histogram(accuracies)]
+    if len({s.examples for s in scores}) > 1 and len(scores) > 2:
+        plots.append(_by_size(scores))
+    return section(
+        "clients",
+        "Clients",
+        "sections/clients.html",
+        plots=plots,
+        count=len(scores),
+        median=statistics.median(accuracies),
+        deviation=statistics.pstdev(accuracies),
+        worst=sorted(scores, key=lambda s: s.accuracy)[:_WORST] if min(accuracies) < max(accuracies) else [],
+    )
+
+
+def _histogram(accuracies: Sequence[float]) -> Plot:
+    low = min(0.95, int(min(accuracies) * 20) / 20)
+    width = (1 - low) / _BINS
+    counts = [0] * _BINS
+    for accuracy in accuracies:
+        counts[min(_BINS - 1, int((accuracy - low) / width + 1e-9))] += 1
+    x = Axis(linear(low, 1, nice=False), "accuracy on the client's own training examples", "percent")
+    alt = (
+        f"Histogram of the accuracy of {words.counted(len(accuracies), 'client')}: from {words.percent(min(accuracies))} to "
+        f"{words.percent(max(accuracies))}, median {words.percent(statistics.median(accuracies))}."
+    )
+    edges = [low + i * width for i in range(_BINS)] + [1.0]
+    return histogram("Accuracy per client", alt, x, counts, edges, "clients")
+
+
+def _by_size(scores: Sequence[ClientScore]) -> Plot:
+    shown = [scores[i] for i in evenly_spaced(len(scores), _MAX_DOTS)]
+    sizes, accuracies = [float(s.examples) for s in shown], [s.accuracy for s in shown]
+    low = min(accuracies)
+    x, y = suited(sizes), linear(low if low < 1 else 0.95, 1, nice=False)
+    dots = "s1 many" if len(shown) > 100 else "s1"
+    alt = (
+        f"Accuracy of each client against its number of examples, {words.number(min(sizes))} to {words.number(max(sizes))}; "
+        f"accuracies from {words.percent(low)} to {words.percent(max(accuracies))}."
+    )
+    label = "examples on the client" + (", logarithmic" if x.log else "")
+    return scatter("Accuracy by size", alt, Axis(x, label), Axis(y, "", "percent"), [("", dots, list(zip(sizes, accuracies)))])

@@ -1,0 +1,33 @@
+"""The data, and how it is divided among the clients."""
+
+from __future__ import annotations
+
+import base64
+from typing import Optional
+
+from fedlab.archive import Run
+from fedlab.archive.clients import read_labels
+from fedlab.report.heat import heat_map
+from fedlab.report.section import Section, section
+
+
+def build(run: Run) -> Optional[Section]:
+    """A heat map of clients and classes; the picture of the run where it wrote no counts."""
+    clients = read_labels(run.folder.labels)
+    picture = "" if clients or not run.folder.partition.is_file() else _encoded(run)
+    data, partition = run.manifest.get("data") or {}, run.manifest.get("partition") or {}
+    if not clients and not picture and not data:
+        return None
+    return section(
+        "data",
+        "Data and partition",
+        "sections/partition.html",
+        data=data,
+        partition=partition,
+        map=heat_map(clients) if clients and clients[0].counts else None,
+        picture=picture,
+    )
+
+
+def _encoded(run: Run) -> str:
+    return base64.b64encode(run.folder.partition.read_bytes()).decode()

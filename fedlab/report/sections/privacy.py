@@ -1,0 +1,35 @@
+"""What was spent of privacy: ε over the rounds, and the account that the manifest keeps."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from fedlab.archive import Run
+from fedlab.report import words
+from fedlab.report.plot import Curve, color, line_plot
+from fedlab.report.section import Section, section
+from fedlab.report.series import last, names, series
+
+
+def build(run: Run) -> Optional[Section]:
+    """None for a run that promises nothing."""
+    records = run.records()
+    spent = [name for name in names(records) if name.startswith("epsilon")]
+    account = run.manifest.get("privacy") or {}
+    if not spent and account.get("mechanism", "none") == "none":
+        return None
+    ends = [(name, point) for name in spent if (point := last(records, name))]
+    newest = [(words.metric_label(name), round_num, words.metric_value(name, value)) for name, (round_num, value) in ends]
+    curves = [Curve(words.metric_label(name), series(records, name), color(i)) for i, name in enumerate(spent)]
+    plot = line_plot("Privacy spent", curves, "ε", zero=True)
+    promise = account.get("lines", [])
+    return section(
+        "privacy", "Privacy", "sections/privacy.html", plot=plot, spent=newest, account=_rows(account), promise=promise
+    )
+
+
+def _rows(account: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the promise in words does not say already."""
+    shown = ("mechanism", "noise_multiplier", "delta", "unit", "neighbours", "sampling", "conversion", "reason")
+    values = {key: account[key] for key in shown if account.get(key)}
+    return [(k.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else words.setting(v)) for k, v in values.items()]

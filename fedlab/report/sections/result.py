@@ -1,0 +1,51 @@
+"""The figures a run was made for."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from fedlab.archive import Run
+from fedlab.report import words
+from fedlab.report.section import Section, section
+from fedlab.report.series import finite, last
+
+Figure = tuple[str, str, str]  # label, value, remark
+
+_ORDER = ("test_accuracy", "test_loss", "client_accuracy_mean", "client_accuracy_p10", "client_accuracy_worst")
+_ELSEWHERE = {"num_rounds", "num_clients", "num_weights", "seconds_total", "seconds_per_round", "bytes_down_total"} | {
+    "bytes_up_total",
+    "weights_hash",
+    "non_finite_clients_total",
+}
+
+
+def build(run: Run) -> Optional[Section]:
+    """Final figures, or the newest there are where the run did not come to its end."""
+    figures = _final(run) if run.summary else _newest(run)
+    if not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):
+        figures.append(_figure("epsilon", spent[1], f"after round {spent[0]:,}"))
+    figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
+    if run.summary.get("non_finite_clients_total"):
+        figures.append(("client updates left out", words.number(run.summary["non_finite_clients_total"]), "NaN or infinite"))
+    if run.summary.get("num_weights"):
+        figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
+    return section("result", "Result", "sections/result.html", figures=figures)
+
+
+def _final(run: Run) -> list[Figure]:
+    names = [n for n in _ORDER if n in run.summary] + [n for n in run.summary if n not in (*_ORDER, *_ELSEWHERE)]
+    return [_figure(name, run.summary[name]) for name in names if finite(run.summary[name]) is not None]
+
+
+def _figure(name: str, value: Any, remark: str = "") -> Figure:
+    return words.metric_label(name), words.metric_value(name, value), remark or ("nats" if name.endswith("_loss") else "")
+
+
+def _newest(run: Run) -> list[Figure]:
+    records = run.records()
+    found = [(name, last(records, name)) for name in ("test_accuracy", "test_loss", "train_accuracy", "train_loss")]
+    return [_figure(name, point[1], f"after round {point[0]:,}") for name, point in found if point]
+
+
+def _wanted(run: Run) -> str:
+    return f"of {run.manifest['num_rounds']:,}"

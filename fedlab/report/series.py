@@ -1,0 +1,68 @@
+"""Metrics over rounds, taken from records and thinned to what a screen can show."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Iterable, Mapping, Optional, Sequence
+
+Point = tuple[float, Optional[float]]  # round, value; None where the value is not a number
+MAX_POINTS = 600
+
+# Told elsewhere in a report, or no quantity at all
+_NOT_CURVES = {
+    "round",
+    "seconds",
+    "num_clients",
+    "num_dropped",
+    "bytes_up",
+    "bytes_down",
+    "weights_hash",
+    "train_num_examples",
+    "non_finite_clients",
+    "server_update_non_finite",
+}
+
+
+def series(records: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
+    """The values of a metric where a record has it."""
+    return [(r["round"], finite(r[name])) for r in records if name in r and not isinstance(r[name], (str, list, dict))]
+
+
+def finite(value: Any) -> Optional[float]:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def names(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that make a curve, in the order in which they come up: numbers that are not told elsewhere."""
+    found: dict[str, None] = {}
+    for record in records:
+        found.update((name, None) for name, value in record.items() if finite(value) is not None)
+    return [name for name in found if name not in _NOT_CURVES]
+
+
+def last(records: Sequence[Mapping[str, Any]], name: str) -> Optional[tuple[int, float]]:
+    """(round, value) of the newest record that has a value."""
+    return next(((r["round"], v) for r in reversed(records) if (v := finite(r.get(name))) is not None), None)
+
+
+def pieces(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
+    """The stretches between values that are not numbers."""
+    found: list[list[tuple[float, float]]] = [[]]
+    for x, y in points:
+        if y is not None:
+            found[-1].append((x, y))
+        elif found[-1]:
+            found.append([])
+    return [piece for piece in found if piece]
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """At most about `most` points. Each stretch keeps its lowest and its highest, so no spike is lost, and both ends stay."""
+    if len(points) <= most:
+        return list(points)
+    stretch = len(points) / max(1, most // 2)
+    kept = {0, len(points) - 1}
+    for i in range(max(1, most // 2)):
+        inside = range(int(i * stretch), int((i + 1) * stretch))
+        kept |= {min(inside, key=lambda j: points[j][1]), max(inside, key=lambda j: points[j][1])}
+    return [points[j] for j in sorted(kept)]

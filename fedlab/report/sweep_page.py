@@ -1,0 +1,81 @@
+"""report.html of a sweep: the best configuration first, then pictures of what led to it, then all jobs."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import urllib.parse
+from typing import Any, Optional
+
+from fedlab.archive import RunFolder
+from fedlab.report import sweep_plots, words
+from fedlab.report.page import Page
+from fedlab.report.section import Section, render, section
+from fedlab.report.sweep import Job, Sweep, read_sweep
+
+
+def write_sweep_report(path: pathlib.Path, output: Optional[pathlib.Path] = None) -> pathlib.Path:
+    """Writes the page of the sweep in `path`, to report.html there or to `output`, and returns where.
+
+    Raises `FedlabError` where sweep.json is damaged or the file cannot be written.
+    """
+    sweep = read_sweep(path)
+    target = output or path / "report.html"
+    sections = (_best(sweep), _pictures(sweep), _curves(sweep), _jobs(sweep, target), _failures(sweep))
+    return Page("sweep", sweep.name, _lead(sweep), tuple(s for s in sections if s)).write(target)
+
+
+def _lead(sweep: Sweep) -> Any:
+    states: dict[str, int] = {}
+    for job in sweep.jobs:
+        states[job.status] = states.get(job.status, 0) + 1
+    goals = [f"{'highest' if up else 'lowest'} {words.metric_label(metric)}" for metric, up in zip(sweep.metrics, sweep.maximize)]
+    seconds = sum(job.seconds or 0 for job in sweep.jobs)
+    return render("sweep/lead.html", sweep=sweep, states=states, goals=goals, seconds=seconds)
+
+
+def _best(sweep: Sweep) -> Section:
+    chosen = [job for job in sweep.jobs if job.number in sweep.best]
+    return section(
+        "best", "Best configuration" if len(chosen) < 2 else "Best configurations", "sweep/best.html", sweep=sweep, jobs=chosen
+    )
+
+
+def _pictures(sweep: Sweep) -> Optional[Section]:
+    trade_off, parallel, effects = sweep_plots.trade_off(sweep), sweep_plots.parallel(sweep), sweep_plots.effects(sweep)
+    if not (trade_off or parallel or effects):
+        return None
+    objective = words.metric_label(sweep.metrics[0])
+    return section(
+        "parameters",
+        "What led to it",
+        "sweep/pictures.html",
+        trade_off=trade_off,
+        parallel=parallel,
+        effects=effects,
+        objective=objective,
+    )
+
+
+def _curves(sweep: Sweep) -> Optional[Section]:
+    plots = sweep_plots.curves(sweep)
+    return section("curves", "Learning curves of all jobs", "sweep/curves.html", plots=plots) if plots else None
+
+
+def _jobs(sweep: Sweep, page: pathlib.Path) -> Section:
+    rows = [(job, _link(job, page)) for job in sweep.jobs]
+    names = [(name, sweep_plots.short(name)) for name in sweep.parameters]
+    return section("jobs", "Jobs", "sweep/jobs.html", sweep=sweep, rows=rows, names=names)
+
+
+def _failures(sweep: Sweep) -> Optional[Section]:
+    failed = [job for job in sweep.jobs if job.failure]
+    return section("failures", "Failures", "sweep/failures.html", jobs=failed) if failed else None
+
+
+def _link(job: Job, page: pathlib.Path) -> Optional[str]:
+    """The job's own report as it is addressed from `page`."""
+    report = RunFolder(job.folder).report
+    if not report.is_file():
+        return None
+    return urllib.parse.quote(os.path.relpath(report.resolve(), page.resolve().parent))

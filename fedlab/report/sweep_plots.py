@@ -1,0 +1,187 @@
+"""Pictures of a sweep: the objective against each parameter, against all of them, and against a second objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Sequence
+
+from fedlab.report import words
+from fedlab.report.plot import Axis, Curve, Mark, Plot, dots, line, line_plot
+from fedlab.report.scale import Scale, linear, suited
+from fedlab.report.series import series
+from fedlab.report.sweep import Job, Sweep
+
+_TEXT_WIDTH = 0.14  # of an axis, at its narrowest
+_SHADES = 5  # .q1 to .q5 in style.css, the best last
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """An axis of parallel coordinates. `ticks`: (percent from below, text)."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+    """A line per job across an axis per parameter and, last, per objective."""
+
+    alt: str
+    columns: tuple[Column, ...]
+    marks: tuple[Mark, ...]
+
+
+def metric_axis(name: str, values: Sequence[float]) -> Axis:
+    """The axis of a metric over `values`, of which there is one at least."""
+    kind = "percent" if "accuracy" in name else "number"
+    scale = linear(min(values), max(values)) if kind == "percent" or min(values) <= 0 else suited(values)
+    if kind == "percent" and 0 <= min(values) <= max(values) <= 1 < scale.high:
+        scale = linear(min(values), 1.0, nice=False)
+    return Axis(scale, words.axis_label(name), kind)
+
+
+def parameter_axis(name: str, values: Sequence[Any]) -> tuple[Axis, list[float]]:
+    """The axis of a parameter, and where on its scale each of `values` lies: a place per choice unless all are numbers."""
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        numbers = [float(v) for v in values]
+        scale = _at_values(suited(numbers), numbers)
+        return Axis(scale, short(name), texts=tuple(f"{tick:.6g}" for tick in scale.ticks)), numbers
+    choices = list(dict.fromkeys(map(words.setting, values)))
+    scale = Scale(-0.5, len(choices) - 0.5, tuple(float(i) for i in range(len(choices))))
+    texts = tuple(words.option(name, choice)[1] if name.endswith("_target_") else choice for choice in choices)
+    return Axis(scale, short(name), texts=texts), [float(choices.index(words.setting(v))) for v in values]
+
+
+def short(key: str) -> str:
+    """The last two parts of a dotted key tell which option it is."""
+    return ".".join(key.split(".")[-2:])
+
+
+def effects(sweep: Sweep) -> list[Plot]:
+    """The first objective against each parameter."""
+    jobs = sweep.ranked
+    plots = []
+    for name in sweep.parameters if jobs else ():
+        x, places = parameter_axis(name, [job.parameters.get(name) for job in jobs])
+        y = metric_axis(sweep.metrics[0], [job.objective[0] for job in jobs])
+        points = [(place, job.objective[0]) for place, job in zip(places, jobs)]
+        best = [p for p, job in zip(points, jobs) if job.number in sweep.best]
+        marks = (Mark(dots(points, x.scale, y.scale), "dots s8"), Mark(dots(best, x.scale, y.scale), "dots s2 big"))
+        alt = f"{words.metric_label(sweep.metrics[0])} of {words.counted(len(jobs), 'job')} against {name}."
+        plots.append(
+            Plot(
+                short(name),
+                alt,
+                dataclasses.replace(x, label=_axis_label(x)),
+                dataclasses.replace(y, label=""),
+                tuple(m for m in marks if m.d),
+            )
+        )
+    return plots
+
+
+def parallel(sweep: Sweep) -> Optional[Parallel]:
+    """None with fewer than two jobs to draw."""
+    jobs = sorted(reversed(sweep.ranked), key=lambda job: job.number in sweep.best)  # the best are drawn last, on top
+    if len(jobs) < 2 or not sweep.parameters:
+        return None
+    axes = [parameter_axis(name, [job.parameters.get(name) for job in jobs]) for name in sweep.parameters]
+    for i, name in enumerate(sweep.metrics):
+        values = [job.objective[i] for job in jobs]
+        axes.append((metric_axis(name, values), values))
+    across = Scale(0, len(axes), ())
+    marks = []
+    for rank, job in enumerate(jobs):
+        points = [(i + 0.5, axis.scale.at(places[rank])) for i, (axis, places) in enumerate(axes)]
+        shade = f"q{1 + rank * _SHADES // len(jobs)}"
+        css = "s2 bold" if job.number in sweep.best else f"s1 {shade}"
+        marks.append(Mark(line(points, across, Scale(0, 1, ())), f"line {css}"))
+    names = ", ".join(axis.label for axis, _ in axes)
+    alt = f"Parallel coordinates of {words.counted(len(jobs), 'job')} over {names}; the best is drawn bold."
+    return Parallel(alt, tuple(Column(axis.label, tuple(axis.ticks)) for axis, _ in axes), tuple(marks))
+
+
+def trade_off(sweep: Sweep) -> Optional[Plot]:
+    """The first objective against the second, with the front of those that nothing beats; None with one objective."""
+    jobs = sweep.ranked
+    if len(sweep.metrics) < 2 or not jobs:
+        return None
+    points = [_pair(job) for job in jobs]
+    x, y = (metric_axis(sweep.metrics[i], [p[i] for p in points]) for i in (0, 1))
+    front = [_pair(job) for job in sweep.front()]
+    marks = (
+        Mark(dots(points, x.scale, y.scale), "dots s8"),
+        Mark(line(_stairs(front, sweep.maximize), x.scale, y.scale), "line s2"),
+        Mark(dots(front, x.scale, y.scale), "dots s2 big"),
+    )
+    names = [words.metric_label(name) for name in sweep.metrics[:2]]
+    alt = f"{names[1]} against {names[0]} of {words.counted(len(jobs), 'job')}; {len(front)} of them are on the Pareto front."
+    legend = (("jobs", "s8"), ("Pareto front", "s2"))
+    title = f"{names[1][0].upper()}{names[1][1:]} against {names[0]}"
+    return Plot(
+        title,
+        alt,
+        x,
+        dataclasses.replace(y, label="" if y.kind == "percent" else y.label.partition(", ")[2]),
+        marks,
+        legend,
+        tall=True,
+    )
+
+
+def curves(sweep: Sweep) -> list[Plot]:
+    """Test accuracy and loss of all jobs, the best in front."""
+    found = [(job, run.records()) for job in reversed(sweep.ranked) if (run := job.run())]
+    found = [f for f in found if f[0].number not in sweep.best] + [f for f in found if f[0].number in sweep.best]
+    specs = (
+        ("test_accuracy", "Accuracy on the test set", "", "percent"),
+        ("test_loss", "Loss on the test set", "nats", "number"),
+    )
+    plots = []
+    for metric, title, label, kind in specs:
+        drawn = []
+        for job, records in found:
+            is_best = job.number in sweep.best
+            drawn.append(
+                Curve(f"job {job.number}, best" if is_best else "", series(records, metric), "s2 bold" if is_best else "s8 thin")
+            )
+        plots.append(line_plot(title, drawn, label, kind))
+    return [plot for plot in plots if plot]
+
+
+def _pair(job: Job) -> tuple[float, float]:
+    return job.objective[0], job.objective[1]
+
+
+def _stairs(front: Sequence[tuple[float, float]], maximize: Sequence[bool]) -> list[tuple[float, float]]:
+    """The border of what the front beats, whose points come in the order of the first objective."""
+    path: list[tuple[float, float]] = []
+    for x, y in front:
+        if path:
+            path.append((path[-1][0], y) if maximize[0] else (x, path[-1][1]))
+        path.append((x, y))
+    return path
+
+
+def _at_values(scale: Scale, values: Sequence[float]) -> Scale:
+    """With a tick at each value where they are few, as in a grid search; a little room at the ends."""
+    distinct = sorted(set(values))
+    if scale.log:
+        ratio = (scale.high / scale.low) ** 0.04
+        low, high = scale.low / ratio, scale.high * ratio
+    else:
+        room = 0.04 * (scale.high - scale.low)
+        low, high = scale.low - room, scale.high + room
+    wide = Scale(low, high, scale.ticks, scale.log)
+    if len(distinct) > 6:
+        return wide
+    apart: list[float] = []
+    for value in distinct:
+        if not apart or wide.at(value) - wide.at(apart[-1]) > _TEXT_WIDTH:
+            apart.append(value)
+    return dataclasses.replace(wide, ticks=tuple(apart))
+
+
+def _axis_label(axis: Axis) -> str:
+    return "logarithmic" if axis.scale.log else ""

@@ -1,0 +1,50 @@
+"""clients.csv and partition.csv come back as they were written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedlab.archive.clients import ClientLabels, ClientScore, read_labels, read_scores, write_labels, write_scores
+from fedlab.archive.differences import compared, flat
+from fedlab.errors import FedlabError
+
+AWKWARD = ['with, comma and "quotes"', "line\nbreak", "7", ""]
+
+
+def test_scores_come_back(tmp_path):
+    path = tmp_path / "clients.csv"
+    scores = [ClientScore(name, i, 1 / (i + 3), 0.1 * i) for i, name in enumerate(AWKWARD)]
+    write_scores(path, scores)
+    assert read_scores(path) == scores
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), None])
+def test_a_loss_that_is_no_number_comes_back_as_none(tmp_path, loss):
+    write_scores(tmp_path / "clients.csv", [ClientScore("a", 1, 0.5, loss)])
+    assert read_scores(tmp_path / "clients.csv") == [ClientScore("a", 1, 0.5, None)]
+
+
+def test_labels_come_back(tmp_path):
+    path, counts = tmp_path / "partition.csv", np.arange(12).reshape(4, 3)
+    write_labels(path, AWKWARD, counts)
+    assert read_labels(path) == [ClientLabels(name, tuple(row)) for name, row in zip(AWKWARD, counts.tolist())]
+    assert path.read_text().splitlines()[0] == "client,class_0,class_1,class_2"
+
+
+def test_no_file_is_no_client(tmp_path):
+    assert read_scores(tmp_path / "none.csv") == [] and read_labels(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize("content", ["client,examples,accuracy,loss\na,1\n", "h\na,x,0.5,1\n", "h\na,1,\xff,1\n"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "clients.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(FedlabError, match=r"clients\.csv (is damaged|cannot be read)"):
+        read_scores(tmp_path / "clients.csv")
+
+
+def test_differences_are_dotted():
+    a = {"model": {"hidden": [8], "dropout": 0.1}, "seed": 0}
+    b = {"model": {"hidden": [8], "dropout": 0.2, "name": "x"}, "data": {}}
+    assert compared(a, b) == [("model.dropout", 0.1, 0.2), ("model.name", None, "x"), ("seed", 0, None), ("data", None, {})]
+    assert compared(a, a) == [] and flat(a) == {"model.hidden": [8], "model.dropout": 0.1, "seed": 0}

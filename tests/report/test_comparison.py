@@ -1,0 +1,110 @@
+"""Comparisons: differences are found, seeds are averaged, and what cannot be compared is said in a line."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from fedlab.archive import read_run
+from fedlab.cli.main import main
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.report.comparison import compare, difference_rows, gather
+from fedlab.report.comparison_page import averaged
+from tests.report.conftest import read_page, records_of
+
+ADAM = {"client_optimizer": {"_target_": "fedlab.process.optimizers.Adam", "learning_rate": 0.001, "beta_1": 0.9}}
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one(run):
+    accuracies = [0.90, 0.92, 0.97]
+    paths = [run(f"s{i}", config={"seed": i}, summary={"test_accuracy": a}) for i, a in enumerate(accuracies)]
+    other = run("other", config={"client_optimizer.learning_rate": 0.02}, summary={"test_accuracy": 0.5})
+    found = compare([read_run(p) for p in [*paths, other]])
+    assert [group.seeds for group in found.groups] == [[0, 1, 2], [0]]
+    spread = found.groups[0].metrics["test_accuracy"]
+    assert (spread.mean, spread.deviation, spread.count) == (
+        pytest.approx(statistics.fmean(accuracies)),
+        pytest.approx(statistics.stdev(accuracies)),
+        3,
+    )
+    assert spread.text("test_accuracy") == "93.00% ± 3.61%"
+    assert found.groups[1].metrics["test_accuracy"].text("test_accuracy") == "50.00%"
+    assert found.keys == ("client_optimizer.learning_rate",) and found.groups[1].label == "client_optimizer.learning_rate 0.02"
+
+
+def test_logging_and_checkpoints_make_no_difference_and_rounds_do(run):
+    a, b = run("a"), run("b", config={"logger": {"mlflow": {"tracking_uri": "x"}}, "checkpoint": {"every": 3}})
+    c = run("c", records=records_of(20))
+    assert len(compare([read_run(a), read_run(b)]).groups) == 1
+    assert compare([read_run(a), read_run(c)]).keys == ("num_rounds",)
+
+
+def test_a_legend_names_the_class_and_not_all_that_comes_with_it(run):
+    runs = [run("a"), run("b", config={"client_optimizer.learning_rate": 0.5}), run("c", config=ADAM)]
+    found = compare([read_run(path) for path in runs])
+    labels = [group.label for group in found.groups]
+    assert labels[2] == "client_optimizer Adam" and "learning_rate 0.5" in labels[1] and len(set(labels)) == 3
+    rows = dict(difference_rows(found))
+    assert rows["client_optimizer"] == ["Sgd", "Sgd", "Adam"] and rows["client_optimizer.beta_1"] == ["–", "–", "0.9"]
+
+
+def test_means_need_a_value_of_every_run():
+    means, band = averaged([[(1, 1.0), (2, 2.0), (3, None)], [(1, 3.0), (2, 2.0), (3, 1.0), (4, 9.0)]])
+    assert means == [(1, 2.0), (2, 2.0), (3, None)]
+    assert band == [(1, pytest.approx(2 - 2**0.5), pytest.approx(2 + 2**0.5)), (2, 2.0, 2.0)]
+
+
+def test_what_spoils_a_comparison_is_remarked(run):
+    one = run("a"), run("b", data={"name": "digits", "fingerprint": "other"})
+    assert any("fingerprints differ" in remark for remark in compare([read_run(p) for p in one]).remarks)
+    assert any("same seed" in remark for remark in compare([read_run(p) for p in one]).remarks)
+    late = run("late", status="failed", failure="x", num_rounds=20)
+    found = compare([read_run(one[0]), read_run(late)])
+    assert any("failed after 10 of 20 rounds" in remark for remark in found.remarks)
+    assert found.groups[1].metrics["test_accuracy"].mean == pytest.approx(0.91)
+
+
+class TestGather:
+    def test_a_folder_stands_for_the_runs_below_it(self, run, tmp_path):
+        run("sweep/0"), run("sweep/1"), run("alone")
+        (tmp_path / "sweep" / "2").mkdir()
+        (tmp_path / "sweep" / "2" / "manifest.json").write_text("{")
+        runs, broken = gather([tmp_path / "sweep", tmp_path / "alone", tmp_path / "sweep" / "0"])
+        assert [r.path.name for r in runs] == ["0", "1", "alone"] and len(broken) == 1 and "damaged" in str(broken[0])
+
+    def test_fewer_than_two_are_no_comparison(self, run, tmp_path):
+        path = run("only")
+        with pytest.raises(ConfigError, match="1 run given: name two or more"):
+            gather([path, path])
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(FedlabError, match="no run below it"):
+            gather([tmp_path / "empty", path])
+        with pytest.raises(FedlabError, match="does not exist"):
+            gather([tmp_path / "gone", path])
+
+
+class TestVerb:
+    def test_plain_tables_and_a_page(self, run, capsys, tmp_path):
+        paths = [str(run("a")), str(run("b", config={"seed": 1})), str(run("<c>", config=ADAM))]
+        assert main(["compare", *paths, "--html", str(tmp_path / "c.html")]) == 0
+        out = capsys.readouterr().out
+        assert "client_optimizer" in out and "91.00% ± 0.00%" in out and "\x1b" not in out and "│" not in out
+        page = read_page(tmp_path / "c.html")
+        assert page.sections == ["differences", "curves", "figures", "runs"] and "1: client_optimizer Sgd" in page.text
+        assert "<c>" in page.text and "91.00% ± 0.00%" in page.text
+
+    def test_many_groups_are_rows(self, run, capsys):
+        paths = [str(run(f"r{i}", config={"client_optimizer.learning_rate": i / 10})) for i in range(1, 7)]
+        assert main(["compare", *paths]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 8 and "client_optimizer.learning_rate" in lines[1] and lines[4].split()[:3] == ["3", "0.3", "1"]
+
+    def test_only_seeds(self, run, capsys):
+        assert main(["compare", str(run("a")), str(run("b", config={"seed": 7}))]) == 0
+        assert "Nothing differs but the seed: 0, 7." in capsys.readouterr().out
+
+    def test_errors_take_one_line(self, run, capsys):
+        path = str(run())
+        assert main(["compare", path]) == 2 and capsys.readouterr().err.count("\n") == 1
+        assert main(["compare", path, path + "x"]) == 1 and "does not exist" in capsys.readouterr().err
