@@ -138,9 +138,14 @@ def job_folder(sweep: pathlib.Path, parameters: dict[str, Any], config: dict[str
     there = sorted(sweep.glob(f"*-{digest}"))
     if there:
         return there[0]
-    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parameters.items()]
+    words = [f"{last_word(key)}-{value}" for key, value in parameters.items()]
     readable = re.sub(r"[^\w.+]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
     return sweep / f"{readable or 'job'}-{digest}"
+
+
+def last_word(key: str) -> str:
+    """Of a dotted key; of an item of a list, with its number: `hidden.0`."""
+    return re.sub(r"^.*\.(?=[^.]*[^.\d])", "", key)
 
 
 def job_parameters(plan: Plan, overrides: Sequence[str]) -> dict[str, Any]:

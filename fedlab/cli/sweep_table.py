@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from fedlab.archive import read_run
 from fedlab.archive.folder import write_json
 from fedlab.archive.sweep import VERSION, JobFolder, JobRecord, SweepFolder
-from fedlab.cli.sweep_plan import Plan
+from fedlab.cli.sweep_plan import Plan, last_word
 from fedlab.errors import FedlabError
 
 
@@ -85,7 +85,7 @@ def print_table(console: Console, table: dict[str, Any]) -> None:
 
 def short_names(parameters: Iterable[str]) -> dict[str, str]:
     """Each dotted key's last word, or the key itself where others end alike."""
-    last = {name: name.rpartition(".")[2] for name in parameters}
+    last = {name: last_word(name) for name in parameters}
     return {name: word if list(last.values()).count(word) == 1 else name for name, word in last.items()}
 
 

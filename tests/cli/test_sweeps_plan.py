@@ -119,6 +119,14 @@ def test_names_are_short_where_that_is_clear():
     assert list(sweep_table.short_names(names).values()) == [*names[:2], "seed", "hidden"]
 
 
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("seed", "seed"), ("a.b.x2", "x2"), ("model.hidden.0", "hidden.0"), ("model.hidden.1.10", "hidden.1.10")],
+)
+def test_an_item_of_a_list_is_called_by_the_list_and_its_number(key, word):
+    assert sweep_plan.last_word(key) == word
+
+
 class TestObjective:
     def test_one_direction_for_each_metric(self):
         assert Objective(metric="a", direction="minimize").metric == ("a",)
