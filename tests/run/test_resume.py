@@ -36,6 +36,7 @@ GUARDED = {
     "dp_sgd": dict(client=DpSgd(batch_size=5)),
     "masked": dict(secure=Masked(dropout_rate=0.2, threshold=0.51)),
 }
+QUICK = ("gaussian_fixed", "dp_sgd")
 
 
 def comparable(run):
@@ -69,7 +70,9 @@ class CtrlC:
     def close(self): ...
 
 
-@pytest.mark.parametrize("family", [f if f != "tree" else pytest.param(f, marks=pytest.mark.slow) for f in GUARDED])
+@pytest.mark.parametrize(
+    "family", [f if f in ("gaussian_fixed", "dp_sgd") else pytest.param(f, marks=pytest.mark.slow) for f in GUARDED]
+)
 def test_a_guarded_run_goes_on_as_if_it_had_never_been_stopped(run_of, lab, tmp_path, family):
     """Noise, clip norms, trees, dropouts and what has been spent are as they would have been."""
     options = {**GUARDED[family], "model": Mlp(hidden=(8,)), "seed": 5}

@@ -1,0 +1,136 @@
+"""Runs with noise, and runs whose sums a protocol makes, as whole commands: what they print, keep and promise."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fedlab.archive.metrics import read_records
+from fedlab.cli.main import main
+from fedlab.secure import ServerView
+
+FAST = "train data.max_examples=200 model.hidden=[4] partition.num_clients=20 cohort=poisson hydra.run.dir=run"
+RARE = "cohort.sampling_rate=0.03 num_rounds=4 seed=0"  # under this seed, rounds 1 to 3 find nobody
+NOBODY, EVERYBODY = [0, 0, 0, 1], 20
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tensorflow):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def run(folder, capfd):
+    """Runs `fedlab train` with more options; what it printed."""
+
+    def run(options, where="run", code=0):
+        assert main(f"{FAST} {options} hydra.run.dir={where}".split()) == code
+        return capfd.readouterr().out
+
+    return run
+
+
+def column(folder, name):
+    return [record[name] for record in read_records(folder / "metrics.jsonl")]
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_a_target_is_spent_and_no_more(run, folder):
+    out = run("num_rounds=6 privacy=gaussian_fixed privacy.noise_multiplier=null privacy.target_epsilon=4 privacy.delta=0.02")
+    spent = column(folder, "epsilon")
+    assert all(a < b for a, b in zip(spent, spent[1:])) and 3.9 < spent[-1] <= 4
+    assert set(column(folder, "delta")) == {0.02}
+    assert all(e <= rdp and e <= pld for e, rdp, pld in zip(spent, column(folder, "epsilon_rdp"), column(folder, "epsilon_pld")))
+    for words in (
+        "user-level privacy after 6 rounds: ε = ",
+        " at δ = 0.02 ",
+        "neighbours: add or remove one user",
+        "sampling: Poisson: each of 20 by itself with probability 0.5 a round",
+        "noise and cohorts follow from the run's seed",
+    ):
+        assert words in out
+    described = manifest(folder)["privacy"]
+    assert described["mechanism"] == "GaussianFixed" and described["unit"] == "user" and described["rounds"] == 6
+    assert described["epsilon"] == spent[-1] == json.loads((folder / "summary.json").read_text())["epsilon"]
+    assert f"noise multiplier {described['noise_multiplier']:.6g}" in out and described["lines"][0] in out
+
+
+def test_a_budget_ends_the_run_early(run, folder):
+    out = run("num_rounds=30 privacy=gaussian_fixed privacy.noise_multiplier=0.8 privacy.stop_at_epsilon=5")
+    spent = column(folder, "epsilon")
+    assert 1 < len(spent) < 30 and spent[-1] <= 5
+    assert f"round {len(spent)}/{len(spent)}" in out and manifest(folder)["privacy"]["rounds"] == len(spent)
+    assert manifest(folder)["status"] == "finished"
+
+
+def test_noise_that_nobody_can_replay(run, folder, capfd):
+    options = "num_rounds=2 seed=3 privacy=gaussian_fixed privacy.noise_source=os"
+    assert "cannot be replayed, so neither can the run" in run(options)
+    run(options, "other")
+    assert column(folder, "weights_hash") != column(folder.parent / "other", "weights_hash")
+    assert manifest(folder)["reproducible"] is False
+    assert main(["verify", "run"]) == 1
+    assert "run cannot be reproduced: its random numbers did not come from its seed alone" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "privacy=gaussian_fixed",
+        pytest.param("privacy=gaussian_adaptive privacy.noise_multiplier=0.05", marks=pytest.mark.slow),
+        pytest.param("privacy=tree", marks=pytest.mark.slow),
+        pytest.param("privacy=gaussian_fixed secure=ckks", marks=pytest.mark.slow),
+        "privacy=gaussian_fixed engine=tff",
+    ],
+)
+def test_rounds_without_anybody_are_rounds_like_others(run, folder, options):
+    """They add noise, spend what a round costs, and measure nothing."""
+    run(f"{RARE} {options}")
+    assert column(folder, "num_clients") == NOBODY
+    assert len(set(column(folder, "weights_hash"))) == 4
+    assert all(a < b for a, b in zip(column(folder, "epsilon_rdp"), column(folder, "epsilon_rdp")[1:]))
+    assert ["train_loss" in record for record in read_records(folder / "metrics.jsonl")] == [n > 0 for n in NOBODY]
+
+
+def test_without_noise_nothing_happens_in_them(run, folder):
+    run(RARE)
+    assert len(set(column(folder, "weights_hash"))) == 2 and column(folder, "num_clients") == NOBODY
+
+
+def test_the_examples_of_clients(run, folder, capfd):
+    out = run("num_rounds=3 client=dp_sgd client.delta=0.01")
+    assert "example-level privacy of the worst client: ε = " in out and "at δ = 0.01" in out
+    spent = column(folder, "epsilon")
+    assert 0 < spent[0] < spent[-1] == manifest(folder)["privacy"]["epsilon"]
+    assert (manifest(folder)["privacy"]["mechanism"], manifest(folder)["privacy"]["unit"]) == ("DpSgd", "example")
+    assert main(["verify", "run", "-q"]) == 0
+
+
+def test_without_noise_the_manifest_promises_nothing(run, folder):
+    run("num_rounds=1")
+    assert manifest(folder)["privacy"] == {"mechanism": "none", "epsilon": "inf", "reason": "no noise is added"}
+    assert "epsilon" not in read_records(folder / "metrics.jsonl")[0]
+
+
+def test_masks_change_no_bit_of_the_model_and_hide_the_updates(run, folder):
+    options = "cohort=all num_rounds=2 secure.observe=all"
+    run(f"{options} secure=plain")
+    run(f"{options} secure=masked", "masked")
+    masked = folder.parent / "masked"
+    assert column(folder, "weights_hash") == column(masked, "weights_hash")
+    assert column(masked, "bytes_up")[0] > 1.9 * column(folder, "bytes_up")[0]
+    for round_num in (1, 2):
+        seen, hidden = (ServerView.load(f / "observed" / f"round_{round_num:06d}.npz") for f in (folder, masked))
+        assert (seen.protocol, hidden.protocol, hidden.round) == ("plain", "masked", round_num)
+        assert len(seen.received) == len(hidden.received) == EVERYBODY
+        update = max(seen.received[0].values(), key=np.size)
+        assert update.shape == (784, 4) and np.abs(update).max() > 0
+        assert hidden.received[0]["masked_input"].nbytes > 1.9 * seen.num_bytes(0)
+        assert not any(np.array_equal(update, array) for array in hidden.received[0].values())
+    assert sorted(p.name for p in (masked / "observed").iterdir()) == ["round_000001.npz", "round_000002.npz"]
