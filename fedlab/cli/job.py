@@ -162,7 +162,8 @@ def _run(
     finally:
         if learner is not None:
             learner.close()
-        _report(folder)
+        if not isinstance(sys.exc_info()[1], ConfigError):  # of a run that never began there is nothing to tell
+            _report(folder)
     return summary
 
 

@@ -100,5 +100,7 @@ def _remove_empty(folder: pathlib.Path) -> None:
     for path in (folder, *folder.parents):
         try:
             path.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return

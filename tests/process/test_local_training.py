@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab.aggregation import CoordinateMedian, Mean
+from fedlab.aggregation import CoordinateMedian
 from fedlab.errors import ConfigError
 from fedlab.models import Cnn, Mlp, Perceptron, functional
 from fedlab.process import FedAvg, FedProx, FedSgd, LocalTraining
@@ -191,21 +191,21 @@ class TestFedSgd:
     @pytest.mark.parametrize("client", [LocalTraining(local_epochs=2), LocalTraining(max_local_steps=1)])
     def test_refuses_what_it_would_ignore(self, client):
         with pytest.raises(ConfigError, match="one gradient over all"):
-            FedSgd().check(client, Sgd(learning_rate=0.1), True)
-        FedAvg().check(client, Sgd(learning_rate=0.1), True)
+            FedSgd().check(client, Sgd(learning_rate=0.1))
+        FedAvg().check(client, Sgd(learning_rate=0.1))
 
     @pytest.mark.parametrize("optimizer", [Adam(learning_rate=0.1), Sgd(learning_rate=0.1, momentum=0.9)], ids=repr)
     def test_refuses_a_client_optimizer_that_it_would_ignore(self, optimizer):
         with pytest.raises(ConfigError, match="choose a server_optimizer"):
-            FedSgd().check(LocalTraining(), optimizer, True)
-        FedAvg().check(LocalTraining(), optimizer, True)
+            FedSgd().check(LocalTraining(), optimizer)
+        FedAvg().check(LocalTraining(), optimizer)
 
 
 class TestWeighting:
-    def test_by_examples_is_refused_where_the_aggregator_ignores_it(self):
-        with pytest.raises(ConfigError, match="client_weighting=uniform"):
-            FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), CoordinateMedian.takes_weights)
-        FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), Mean.takes_weights)
+    def test_by_examples_is_refused_where_all_clients_have_to_count_alike(self):
+        with pytest.raises(ConfigError, match=r"but nobody may stand out: use process\.client_weighting=uniform"):
+            FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), "nobody may stand out")
+        FedAvg(client_weighting="examples").check(LocalTraining(), Sgd(learning_rate=0.1), None)
 
 
 class TestSchedules:
