@@ -1,4 +1,4 @@
-"""clients.csv and partition.csv: what is known of each client, a row per client in the order of the partition."""
+"""clients.csv, partition.csv and privacy.csv: what is known of each client, a row per client in the order of the partition."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def write_labels(path: pathlib.Path, client_ids: Sequence[str], counts: Iterable
     rows = [(client, *map(int, row)) for client, row in zip(client_ids, counts)]
     classes = len(rows[0]) - 1 if rows else 0
     _write(path, ("client", *(f"class_{c}" for c in range(classes))), rows)
+
+
+def write_ledger(path: pathlib.Path, rows: Iterable[tuple[str, int, int, float]], delta: float) -> None:
+    """Replaces `path`. Per client: its name, its examples, the rounds it took part in, ε for each of its examples (∞: "inf")."""
+    _write(path, ("client", "examples", "rounds", "epsilon", "delta"), [(*row, delta) for row in rows])
 
 
 def read_labels(path: pathlib.Path) -> list[ClientLabels]:

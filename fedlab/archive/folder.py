@@ -31,6 +31,7 @@ class RunFolder:
         self.images = path / "images"  # pictures that a run makes, a PNG each
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
+        self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
         self.lock = path / ".lock"  # held by the process that writes here
 
     @classmethod

@@ -5,6 +5,7 @@ The figure of a run is that of its worst client.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Optional, Sequence, Union
 
 import dp_accounting as dpa
@@ -84,6 +85,18 @@ class WorstClient:
             worst = spending if worst is None or spending.epsilon > worst.epsilon else worst
         assert worst is not None, "there is a client"
         return worst
+
+    def each(self, participations: Counts) -> list[float]:
+        """Per client, an upper bound of what an example of its has paid: ε by RDP, 0 for a client that never took part."""
+        pairs = list(zip(self._group.tolist(), np.asarray(participations).tolist()))
+        bounds = {(group, times): self._of(self._ledgers[group], times) for group, times in set(pairs)}
+        return [bounds[pair] for pair in pairs]
+
+    @staticmethod
+    def _of(ledger: Ledger, times: int) -> float:
+        if ledger.account.reason:
+            return math.inf
+        return ledger.by_rdp(times) if times else 0.0
 
     def _most(self, participations: Counts) -> np.ndarray:
         """int64 [sizes]: of clients of one size, the participations of who took part most."""

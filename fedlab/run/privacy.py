@@ -109,6 +109,15 @@ class PrivacyAccount:
             self._by_round[rounds] = self._worst_client.spent(self._participations[rounds])
         return self._by_round[rounds]
 
+    def per_client(self, num_rounds: int) -> list[tuple[str, int, int, float]]:
+        """(name, examples, rounds it took part in, ε of its examples) of each client that has any, at example level; else []."""
+        if not isinstance(self._experiment.client, DpSgd) or isinstance(self._experiment.privacy, Mechanism):
+            return []
+        times = self._participations[num_rounds]
+        names = [name for name, size in zip(self._partition.client_ids, self._partition.sizes) if size]
+        sizes = self._partition.sizes[self._partition.sizes > 0]
+        return list(zip(names, sizes.tolist(), times.tolist(), self._worst_client.each(times)))
+
     @functools.cached_property
     def _worst_client(self) -> WorstClient:
         from fedlab.privacy.examples import WorstClient

@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import write_labels, write_scores
+from fedlab.archive.clients import write_labels, write_ledger, write_scores
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
@@ -73,6 +73,9 @@ def train(
         final, client_scores = learner.final_figures()
         if client_scores:
             write_scores(folder.clients, client_scores)
+        ledger = learner.privacy.per_client(len(records))
+        if ledger:
+            write_ledger(folder.ledger, ledger, learner.privacy.figures(len(records))["delta"])
         learner.save(folder)
         with replacing(folder.curves) as partial:
             plot_curves(records, partial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -110,6 +111,11 @@ def test_the_examples_of_clients(run, folder, capfd):
     spent = column(folder, "epsilon")
     assert 0 < spent[0] < spent[-1] == manifest(folder)["privacy"]["epsilon"]
     assert (manifest(folder)["privacy"]["mechanism"], manifest(folder)["privacy"]["unit"]) == ("DpSgd", "example")
+    with open(folder / "privacy.csv", newline="") as file:
+        ledger = list(csv.DictReader(file))
+    assert [row["client"] for row in ledger] == [str(c) for c in range(len(ledger))] and len(ledger) > 1
+    assert max(float(row["epsilon"]) for row in ledger) == pytest.approx(column(folder, "epsilon_rdp")[-1], rel=0.3)
+    assert {row["delta"] for row in ledger} == {"0.01"}
     assert main(["verify", "run", "-q"]) == 0
 
 

@@ -248,8 +248,18 @@ class TestWorstClient:
             assert worst.spent(participations).epsilon == pytest.approx(max(each), rel=1e-3)
         assert worst.spent(0 * times).epsilon == 0
 
+    @pytest.mark.parametrize("batches", ["poisson", "shuffled"])
+    def test_each_pays_for_itself_and_none_more_than_the_worst(self, batches):
+        sizes, times = [500, 60, 60, 60], [4, 0, 2, 2]
+        worst = WorstClient(1.0, sizes, [5] * 4, DELTA, batch_size=20, batches=batches)
+        each = worst.each(times)
+        expected = [Ledger(local_dp_sgd(1.0, n, 20, 1, batches), DELTA, 5).spent(t).epsilon_rdp for n, t in zip(sizes, times)]
+        assert each == pytest.approx(expected, rel=1e-9) and each[1] == 0 and each[2] == each[3]
+        assert worst.spent(times).epsilon <= max(each)
+
     def test_without_noise_there_is_no_guarantee(self):
-        assert math.isinf(WorstClient(0.0, [5, 6], [1, 2], DELTA, batch_size=20).spent([0, 1]).epsilon)
+        without = WorstClient(0.0, [5, 6], [1, 2], DELTA, batch_size=20)
+        assert math.isinf(without.spent([0, 1]).epsilon) and without.each([0, 1]) == [math.inf] * 2
 
 
 def test_a_quick_bound_by_rdp_is_one():
