@@ -15,6 +15,7 @@ import sys
 from typing import Any, Mapping, Optional, Protocol, Sequence
 
 from fedlab.archive import RunFolder, replacing
+from fedlab.archive.differences import flat
 from fedlab.archive.metrics import Record, finite
 from fedlab.errors import one_line
 from fedlab.spec import Spec
@@ -126,7 +127,7 @@ class _Mlflow:
             self._run_id = self._client.create_run(experiment, run_name=name).info.run_id
             with replacing(noted) as partial:
                 partial.write_text(self._run_id + "\n")
-            params = [mlflow.entities.Param(k, str(v)[:500]) for k, v in _flat(config).items()]
+            params = [mlflow.entities.Param(k, str(v)[:500]) for k, v in flat(config).items()]
             for begin in range(0, len(params), 100):  # as many as MLflow takes at once
                 self._client.log_batch(self._run_id, params=params[begin : begin + 100])
         known = self._client.get_run(self._run_id).data.metrics
@@ -176,13 +177,3 @@ class Guarded:
 
 def _numbers(record: Record) -> dict[str, float]:
     return {k: v for k, v in record.items() if k != "round" and isinstance(v, (int, float))}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
