@@ -65,7 +65,8 @@ class SecureEngine:
         figures = self._figures(outcome)
         if not outcome.included and len(r.clients):
             return state, figures
-        kept = [tensors for client, tensors in zip(r.clients.tolist(), in_the_clear) if client in set(outcome.included)]
+        included = set(outcome.included)
+        kept = [tensors for client, tensors in zip(r.clients.tolist(), in_the_clear) if client in included]
         stacked = [np.stack(tensors) for tensors in zip(*kept)] if self._num_in_the_clear and kept else self._nothing()
         new_state, metrics = self._finish(state, stacked, self._sums(outcome), server_key)
         return new_state, {**{name: value.numpy() for name, value in zip(self._metric_names, metrics)}, **figures}

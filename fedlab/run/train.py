@@ -32,7 +32,7 @@ def train(
     """
     started = time.perf_counter()
     experiment, partition = learner.experiment, learner.partition
-    records = [_as_of_a_longer_run(r, experiment.eval_every) for r in beginning.records]
+    records = [r if r["round"] == learner.num_rounds else _not_the_last(r, experiment.eval_every) for r in beginning.records]
     if beginning.checkpoint:
         learner.restore(beginning.checkpoint.state)
     checkpoints = Checkpoints(experiment.checkpoint, folder, beginning.round, learner.seconds)
@@ -60,6 +60,8 @@ def train(
                     checkpoints.save(len(records), state)
                 if len(records) < learner.num_rounds:
                     interruption.check()
+            metrics.sync()
+            checkpoints.save(len(records), state)
         except (KeyboardInterrupt, SystemExit):
             if records:
                 metrics.sync()
@@ -69,7 +71,6 @@ def train(
             metrics.close()
             for logger in loggers:
                 logger.close()
-        checkpoints.save(len(records), state)
         final, client_scores = learner.final_figures()
         if client_scores:
             write_scores(folder.clients, client_scores)
@@ -96,7 +97,7 @@ def train(
     return summary
 
 
-def _as_of_a_longer_run(record: Record, eval_every: int) -> Record:
+def _not_the_last(record: Record, eval_every: int) -> Record:
     """The record without the evaluation that a last round always gets, and would not have had in the midst of a run."""
     if record["round"] % eval_every == 0:
         return record

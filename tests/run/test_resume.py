@@ -149,6 +149,14 @@ def test_records_beyond_the_checkpoint_are_computed_again(stopped, run_of, once)
     assert comparable(run_of(folder=stopped, goes_on=True)) == comparable(once)
 
 
+def test_a_run_that_was_killed_after_its_last_round_keeps_that_rounds_scores(run_of, tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    whole = run_of(folder=folder, eval_every=4)
+    folder.summary.unlink()
+    again = run_of(folder=folder, goes_on=True, eval_every=4)
+    assert again.records == whole.records and "test_loss" in again.records[-1]
+
+
 def test_a_checkpoint_of_another_model_is_refused(stopped, run_of):
     with pytest.raises(Exception, match="belongs to another model or process"):
         run_of(folder=stopped, goes_on=True, model=Mlp(hidden=(9,), dropout=0.3))
