@@ -30,7 +30,9 @@ class ClientOutputs:
 
     def __post_init__(self) -> None:
         if self.a.shape != self.b.shape:
-            raise FedlabError(f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: they cannot be compared.")
+            raise FedlabError(
+                f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: they cannot be compared."
+            )
         for name, scores in (("first", self.a), ("second", self.b)):
             if not np.isfinite(scores).all():
                 raise FedlabError(f"the {name} of the two models gives scores that are not numbers: it has diverged.")
@@ -165,9 +167,7 @@ def _judged(spec: Difftest, row: ClientDifference, p_mcnemar: float, p_ks: float
     )
 
 
-def sampled_scores(
-    outputs: Sequence[ClientOutputs], most: int, seed: int
-) -> tuple[list[str], np.ndarray, np.ndarray]:
+def sampled_scores(outputs: Sequence[ClientOutputs], most: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     """(client, probability of the true class under a, under b) of at most `most` examples, drawn evenly from all."""
     clients = np.concatenate([np.full(len(o.labels), i) for i, o in enumerate(outputs)])
     a, b = (np.concatenate([getattr(o, m)[np.arange(len(o.labels)), o.labels] for o in outputs]) for m in ("a", "b"))
