@@ -23,11 +23,11 @@ class NoDifftest(Spec):
 class Difftest(Spec):
     """Two arms of a run compared after every `every` rounds and after the last, on every client's own examples.
 
-    `arms`: the names of a, the reference, and of b; None is the first two. `score_tolerance`: class probabilities that differ by no
-    more are the same. `tolerance`: the share of a client's examples by which the models may differ, see
+    `arms`: the names of a, the reference, and of b; None is the first two. `score_tolerance`: class probabilities that differ
+    by no more are the same. `tolerance`: the share of a client's examples by which the models may differ, see
     `fedlab.difftest.comparison.compare`; with 0 only equal scores are equal. `alpha`: the chance, in one round, of calling
-    anything different where nothing is; intervals are at 1 − alpha. `bootstrap`: resamples for each interval. `scores`: how many
-    pairs of scores are kept for the report.
+    anything different where nothing is; intervals are at 1 − alpha. `bootstrap`: resamples for each interval. `scores`: how
+    many pairs of scores are kept for the report.
     """
 
     every: PositiveInt = 1

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 
 from fedlab import randomness
 from fedlab.archive.difftest import ALL, ClientDifference
+from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison
 from fedlab.difftest import statistics
 from fedlab.errors import FedlabError
 
 if TYPE_CHECKING:
     from fedlab.difftest import Difftest
 
-EQUAL, DIFFERENT, UNDECIDED = "equal", "different", "undecided"
 EFFECTS = ("accuracy", "scores", "classes")  # what McNemar's, Kolmogorov and Smirnov's and the χ² test are about
 
 
@@ -30,53 +30,10 @@ class ClientOutputs:
 
     def __post_init__(self) -> None:
         if self.a.shape != self.b.shape:
-            raise FedlabError(
-                f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: they cannot be compared."
-            )
+            raise FedlabError(f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: nothing to compare.")
         for name, scores in (("first", self.a), ("second", self.b)):
             if not np.isfinite(scores).all():
                 raise FedlabError(f"the {name} of the two models gives scores that are not numbers: it has diverged.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The rows of one round, a client each and then all of their examples together."""
-
-    rows: tuple[ClientDifference, ...]
-
-    @property
-    def clients(self) -> tuple[ClientDifference, ...]:
-        return self.rows[:-1]
-
-    @property
-    def all(self) -> ClientDifference:
-        return self.rows[-1]
-
-    @property
-    def verdict(self) -> str:
-        """`different` where any row is, `equal` where every row is, else `undecided`."""
-        verdicts = {row.verdict for row in self.rows}
-        return DIFFERENT if DIFFERENT in verdicts else UNDECIDED if UNDECIDED in verdicts else EQUAL
-
-    def named(self, verdict: str) -> list[str]:
-        """The clients of this verdict."""
-        return [row.client for row in self.clients if row.verdict == verdict]
-
-    @property
-    def worse(self) -> list[str]:
-        """The clients on which b is less accurate than a, significantly."""
-        return [row.client for row in self.clients if row.worse]
-
-    def figures(self) -> dict[str, float]:
-        """For the record of the round."""
-        return {
-            "difftest_delta_class": self.all.delta_class,
-            "difftest_delta_score": self.all.delta_score,
-            "difftest_largest_score_difference": self.all.largest_score_difference,
-            "difftest_accuracy_difference": self.all.accuracy_difference,
-            "difftest_clients_different": len(self.named(DIFFERENT)),
-            "difftest_clients_worse": len(self.worse),
-        }
 
 
 def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, seed: int) -> Comparison:
@@ -175,8 +132,3 @@ def sampled_scores(outputs: Sequence[ClientOutputs], most: int, seed: int) -> tu
     if len(chosen) > most:
         chosen = np.sort(randomness.generator(seed, "difftest scores").choice(len(clients), most, replace=False))
     return [outputs[i].client for i in clients[chosen]], a[chosen], b[chosen]
-
-
-def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
-    """The comparison of the newest round among `rows`; None without any."""
-    return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None

@@ -9,9 +9,9 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.archive.difftest import DifftestFile, read_differences, write_scores
+from fedlab.archive.verdict import DIFFERENT, UNDECIDED, Comparison, latest
 from fedlab.difftest import Difftest
-from fedlab.difftest.comparison import ClientOutputs, Comparison, compare, latest, sampled_scores
-from fedlab.difftest.words import verdict_line
+from fedlab.difftest.comparison import ClientOutputs, compare, sampled_scores
 from fedlab.errors import ConfigError
 from fedlab.run.learner import Learner
 
@@ -30,15 +30,13 @@ class ArmComparer:
         self._a, self._b = (arms[name] for name in self.names)
         for name in self.names:
             if type(arms[name]).client_probabilities is Learner.client_probabilities:
-                raise ConfigError(
-                    f"difftest compares classifiers, and arm {name} trains something else: choose other difftest.arms."
-                )
+                raise ConfigError(f"difftest compares classifiers, and arm {name} trains none: choose others in difftest.arms.")
         own, other = self._a.partition.evaluated, self._b.partition.evaluated
         same = len(own) == len(other) and all(map(np.array_equal, own.indices, other.indices))
         if not same or len(self._a.dataset.train) != len(self._b.dataset.train):
             raise ConfigError(
-                f"difftest: arms {self.names[0]} and {self.names[1]} divide their examples differently among clients: they need the "
-                "same data, partition and evaluation.holdout."
+                f"difftest: arms {self.names[0]} and {self.names[1]} divide their examples differently among clients: they need "
+                "the same data, partition and evaluation.holdout."
             )
         self._outputs: list[ClientOutputs] = []
         self._newest: Optional[Comparison] = None
@@ -79,9 +77,9 @@ class ArmComparer:
         return {
             **comparison.figures(),
             "difftest_verdict": comparison.verdict,
-            "difftest_told": verdict_line(comparison, *self.names),
-            "difftest_different": comparison.named("different"),
-            "difftest_undecided": comparison.named("undecided"),
+            "difftest_told": comparison.told(*self.names),
+            "difftest_different": comparison.named(DIFFERENT),
+            "difftest_undecided": comparison.named(UNDECIDED),
             "difftest_worse": comparison.worse,
         }
 
