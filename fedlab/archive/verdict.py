@@ -56,12 +56,12 @@ class Comparison:
         total, whole = len(self.clients), self.all
         if self.verdict == DIFFERENT:
             different = self.named(DIFFERENT)
-            told = f"{b} differs from {a} " + (f"on {listed(different, total)}" if different else "on all examples together")
+            effects = dict.fromkeys(effect for row in self.rows for effect in row.found.split())
+            told = f"{b} differs from {a} in {', '.join(effects)} on "
+            told += listed(different, total) if different else "all examples together"
             told += f", less accurate on {listed(self.worse, total)}" if self.worse else ""
         elif self.verdict == EQUAL:
-            told = f"{b} and {a}, " + (
-                "within the tolerance" if whole.delta_score else "every score the same within its tolerance"
-            )
+            told = f"{b} and {a}, " + ("within the tolerance" if whole.delta_score else "all scores within their tolerance")
         else:
             undecided = self.named(UNDECIDED)
             told = f"too few examples to tell {b} from {a}" + (f" on {listed(undecided, total)}" if undecided else "")

@@ -171,7 +171,9 @@ def _print(comparison: Comparison) -> None:
     clients = sorted(comparison.clients, key=_smallest_p)[:_MOST_ROWS]
     shown = [row for row in comparison.clients if row in clients]
     left_out = len(comparison.clients) - len(shown)
-    title = f"The {len(shown)} clients least alike of {len(comparison.clients):,}" if left_out else None
+    title = "Examples whose class and whose scores differ; accuracy of a, difference to b in points; smallest p (Holm)"
+    if left_out:
+        title += f"; the {len(shown)} clients least alike of {len(comparison.clients):,}"
     print_table(heads, [_cells(row) for row in [*shown, comparison.all]], heads[1:-1], title)
     print()
 
