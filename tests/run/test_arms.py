@@ -52,13 +52,10 @@ class TestEachArm:
         assert resident(arms["other"][0].train)[0] is x
 
     def test_may_have_a_partition_of_its_own(self, armed):
-        central = armed.experiment.model_copy(
-            update={
-                "arms": {"a": armed.experiment, "b": armed.experiment.model_copy(update={"partition": Single(), "cohort": All()})}
-            }
-        )
-        dataset, partition = armed.experiment.load()
-        arms = central.load_arms(dataset, partition)
+        base = armed.experiment
+        central = base.model_copy(update={"partition": Single(), "cohort": All()})
+        dataset, partition = base.load()
+        arms = base.model_copy(update={"arms": {"a": base, "b": central}}).load_arms(dataset, partition)
         assert arms["a"] == (dataset, partition)
         assert arms["b"][0] is dataset and len(arms["b"][1]) == 1
 
@@ -113,7 +110,7 @@ class TestTogether:
     ],
 )
 def test_what_cannot_be_an_arm_is_said_before_any_data_is_read(arms, message, armed):
-    base = armed.experiment.model_copy(update={"arms": {}, "partition": Quantity(num_clients=5)})
+    base = armed.experiment.model_copy(update={"arms": {}, "partition": Quantity(num_clients=5, sigma=1.0)})
     experiment = base.model_copy(update={"arms": {name: base.model_copy(update=changes) for name, changes in arms.items()}})
     with pytest.raises(ConfigError, match=message):
         experiment.check()
