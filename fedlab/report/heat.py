@@ -111,7 +111,8 @@ def difference_map(
     return HeatMap(
         title=f"Predictions of {b} that differ from those of {a}, on each client",
         alt=f"Heat map of {words.counted(len(names), 'client')} by {words.counted(len(shown), 'round')}: up to "
-        f"{words.percent(most)} of a client's predictions differ; the verdict is different in {words.counted(len(marks), 'cell')}.",
+        f"{words.percent(most)} of a client's predictions differ; the verdict is different in "
+        f"{words.counted(len(marks), 'cell')}.",
         num_columns=len(shown),
         num_rows=len(names),
         levels=tuple((_opacity(level), "".join(path)) for level, path in sorted(paths.items())),

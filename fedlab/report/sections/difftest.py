@@ -18,9 +18,9 @@ Scores = Sequence[tuple[str, float, float]]  # client, probability of the true c
 _MOST_CLIENTS = 40
 _BINS = 20
 _TESTS = (
-    ("p_mcnemar", "McNemar, right or wrong"),
-    ("p_ks", "Kolmogorov-Smirnov, scores"),
-    ("p_chi2", "χ², predicted classes"),
+    ("p_mcnemar", "p-values: McNemar, right or wrong"),
+    ("p_ks", "p-values: Kolmogorov-Smirnov, scores"),
+    ("p_chi2", "p-values: χ², predicted classes"),
 )
 
 
@@ -52,7 +52,7 @@ def difftest_section(
         options=options,
         figures=_figures(newest, a, b),
         map=_map(rows, rounds, shown, a, b) if len(rounds) > 1 else None,
-        plots=[*([_scatter(newest, scores, a, b)] if scores else [])],
+        scatter=_scatter(newest, scores, a, b) if scores else None,
         histograms=[_histogram(name, title, newest) for name, title in _TESTS] if len(newest.clients) > 1 else [],
         rows=[row for row in newest.clients if row.client in shown] + [newest.all],
         left_out=len(newest.clients) - len(shown),
@@ -109,5 +109,5 @@ def _scatter(comparison: Comparison, scores: Scores, a: str, b: str) -> Plot:
         ("other clients", "s1 many", [(x, y) for client, x, y in scores if client not in different]),
     ]
     alt = f"Probability of the true class of {words.counted(len(scores), 'example')} under {b} against that under {a}."
-    x, y = Axis(linear(0, 1), f"probability of the true class, {a}"), Axis(linear(0, 1), b)
+    x, y = Axis(linear(0, 1), f"the same, {a}"), Axis(linear(0, 1), f"probability of the true class, {b}")
     return scatter("Scores of the same examples", alt, x, y, groups)
