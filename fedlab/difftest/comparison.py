@@ -54,10 +54,11 @@ def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, se
     together = ClientOutputs(ALL, *(np.concatenate([getattr(o, name) for o in outputs]) for name in ("labels", "a", "b")))
     rows = [
         _row(spec, o, round_num, randomness.generator(seed, "difftest", round_num, position))
-        for position, o in enumerate([*outputs, together])
+        for position, o in enumerate([*outputs, together] if len(outputs) > 1 else outputs)
     ]
     p = np.array([(row.p_mcnemar, row.p_ks, row.p_chi2) for row in rows])
-    return Comparison(tuple(_judged(spec, row, *map(float, adjusted)) for row, adjusted in zip(rows, statistics.holm(p))))
+    judged = tuple(_judged(spec, row, *map(float, adjusted)) for row, adjusted in zip(rows, statistics.holm(p)))
+    return Comparison(judged if len(judged) > 1 else (*judged, dataclasses.replace(judged[0], client=ALL)))
 
 
 def _row(spec: Difftest, outputs: ClientOutputs, round_num: int, rng: np.random.Generator) -> ClientDifference:
