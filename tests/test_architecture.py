@@ -21,6 +21,7 @@ ALLOWED = {
     "process": {"models", "privacy"},
     "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
+    "difftest": {"archive", "models", "process"},
     "report": {"archive"},
     "secure": set(),
     "run": {
@@ -35,9 +36,10 @@ ALLOWED = {
         "process",
         "engine",
         "evaluation",
+        "difftest",
         "report",
     },
-    "cli": {"archive", "data", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "data", "difftest", "partition", "privacy", "run", "report", "secure"},
 }
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Annotated, Any, Callable, Iterator, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional, Union
 
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator, Mean
 from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.data import Source
+from fedlab.difftest import Difftest, NoDifftest
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError, FedlabError
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
@@ -26,7 +27,7 @@ from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
 # What a run has once, whatever its arms
-COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
+COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "difftest", "checkpoint", "logger", "objective")
 
 
 class Experiment(Spec):
@@ -49,6 +50,7 @@ class Experiment(Spec):
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
+    difftest: Union[Difftest, NoDifftest] = NoDifftest()
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
@@ -56,13 +58,29 @@ class Experiment(Spec):
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
+        self._check_difftest()
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """`check`, of a whole run or of an arm."""
         self._check_data()
         if not self.arms:
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
             with of_arm(name):
-                arm.check()
+                arm._check_own()
+
+    def _check_difftest(self) -> None:
+        """The part of `check` about the arms to be compared."""
+        if isinstance(self.difftest, NoDifftest):
+            return
+        if not self.arms:
+            raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+        for name in self.difftest.arms or ():
+            if name not in self.arms:
+                hint = did_you_mean(name, self.arms)
+                raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(self.arms)}.{hint}")
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
