@@ -98,8 +98,8 @@ def show(argv: Sequence[str]) -> int:
     config = compose(args.overrides, args.config_dir)
     source, partitioner = build(config, "data"), build(config, "partition")
     dataset = source.load(config.seed)
-    train = dataset.train
-    partition = partitioner(train, config.seed)
+    partition = partitioner(dataset.train, config.seed)
+    train = build(config, "corruption")(dataset, partition, config.seed).train
     figures = heterogeneity(train.y, partition, train.num_classes)
 
     heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {config.seed}"

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator, Mean
 from fedlab.cohort import CohortSampler, FixedSize
+from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
@@ -32,6 +33,7 @@ class Experiment(Spec):
     eval_every: PositiveInt = 1
     data: Source
     partition: Partitioner
+    corruption: Corruption = NoCorruption()
     cohort: CohortSampler
     model: Callable[..., Any]
     process: Process
@@ -113,11 +115,11 @@ class Experiment(Spec):
         return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
-        """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""
+        """Reads the data, divides it, puts the bug in. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
         partition = self.partition(dataset.train, self.seed)
         self.check_clients(len(partition))
-        return dataset, partition
+        return self.corruption(dataset, partition, self.seed), partition
 
     def check_clients(self, num_clients: Optional[int]) -> None:
         """The part of `check` that needs the number of clients; called again once the data has been divided."""
