@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # two are the same if they are one, so that engines can share what they hold
 class ExampleSet:
     """Labelled examples in memory.
 
@@ -50,9 +50,11 @@ class Partition:
 
     client_ids: tuple[str, ...]  # a name per client: the user id where there is one, else "0", "1", …
     indices: tuple[np.ndarray, ...]  # int64 [n_c] per client, positions in the training set
+    held_out: Optional[tuple[np.ndarray, ...]] = None  # the same for examples that a client keeps from training; None: for nobody
 
     def __post_init__(self) -> None:
         assert len(self.client_ids) == len(self.indices)
+        assert self.held_out is None or len(self.held_out) == len(self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -61,6 +63,11 @@ class Partition:
     def sizes(self) -> np.ndarray:
         """int64 [clients]: how many examples each client holds."""
         return np.array([len(i) for i in self.indices], np.int64)
+
+    @property
+    def evaluated(self) -> Partition:
+        """What each client judges a model by: the examples it has held out, which may be none, or else those it trains on."""
+        return self if self.held_out is None else Partition(self.client_ids, self.held_out)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,12 @@ class RunFolder:
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
         self.lock = path / ".lock"  # held by the process that writes here
 
+    def arm(self, name: str) -> RunFolder:
+        """Where one of a run's arms leaves what is its own, under the names that it has in a run of its own."""
+        folder = RunFolder(self.path / "arms" / name)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        return folder
+
     @classmethod
     def create(cls, path: pathlib.Path) -> RunFolder:
         """Claims `path`, or `path`-2, -3, … where another run of the same second has it. Raises `FedlabError`."""

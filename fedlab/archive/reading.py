@@ -9,9 +9,10 @@ import pathlib
 from typing import Any, Iterator, Union
 
 from fedlab.archive import lock
+from fedlab.archive.arms import arm_configs
 from fedlab.archive.folder import RunFolder
 from fedlab.archive.metrics import Record, read_records
-from fedlab.errors import FedlabError
+from fedlab.errors import FedlabError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,44 @@ class Run:
     def records(self) -> list[Record]:
         """A record per round, see `fedlab.archive.metrics`."""
         return read_records(self.folder.metrics)
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the run's arms; [] for an ordinary run."""
+        return [str(name) for name in self.config.get("arms") or {}]
+
+    def arm(self, name: str) -> Run:
+        """One of the run's arms, as if it had been a run of its own. Raises `FedlabError` where there is none of that name."""
+        if name not in self.arms:
+            there = f"Its arms: {', '.join(self.arms)}.{did_you_mean(name, self.arms)}" if self.arms else "It has no arms."
+            raise FedlabError(f"{self.path} has no arm '{name}'. {there}")
+        described = (self.manifest.get("arms") or {}).get(name, {})
+        manifest = {**self.manifest, "config": arm_configs(self.config)[name], **described}
+        return Arm(RunFolder(self.path / "arms" / name), manifest, _of_arm(self.summary, name), self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm(Run):
+    """An arm of `whole`: its part of the records and the summary, its own folder."""
+
+    whole: Run
+
+    def records(self) -> list[Record]:
+        return [_of_arm(record, str(self.folder.path.name)) for record in self.whole.records()]
+
+    @property
+    def status(self) -> str:
+        return self.whole.status
+
+    @property
+    def rounds_completed(self) -> int:
+        return self.whole.rounds_completed
+
+
+def _of_arm(figures: Record, name: str) -> Record:
+    """The figures of one arm under their own names, and those of the whole that it does not have itself."""
+    own = {metric[len(name) + 1 :]: value for metric, value in figures.items() if metric.startswith(f"{name}/")}
+    return {**{metric: value for metric, value in figures.items() if "/" not in metric}, **own}
 
 
 def read_run(path: Union[str, pathlib.Path]) -> Run:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import fedlab
+from fedlab.archive.arms import arm_configs
 from fedlab.cli import explain
 from fedlab.errors import ConfigError
 
@@ -75,15 +76,35 @@ def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
 
 
 def build_experiment(config: DictConfig) -> Experiment:
-    """Every stage of `config`, validated. Raises `ConfigError`."""
+    """Every stage of `config`, validated, and of each of its arms. Raises `ConfigError`."""
     from fedlab.run.experiment import Experiment
 
     try:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
+        arms = _arms(config)
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
-    stages = {str(k): build_all(config, str(k)) if k in SEVERAL else build(config, str(k)) for k in config if k not in plain}
-    return _construct(Experiment, {**plain, **stages}, "")
+    stages = [str(k) for k in config if k not in plain and k != "arms"]
+    built = {k: build_all(config, k) if k in SEVERAL else build(config, k) for k in stages}
+    return _construct(Experiment, {**plain, **built, "arms": {name: _build_arm(name, arm) for name, arm in arms.items()}}, "")
+
+
+def _build_arm(name: str, config: DictConfig) -> Experiment:
+    try:
+        return build_experiment(config)
+    except ConfigError as error:
+        raise ConfigError(f"arm {name}: {error}") from error
+
+
+def _arms(config: DictConfig) -> dict[str, DictConfig]:
+    """The configuration of each arm. Raises `OmegaConfBaseException`, and `ConfigError` for arms that are no overrides."""
+    if not config.get("arms"):
+        return {}
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for name, overrides in plain["arms"].items():
+        if not isinstance(overrides, dict):
+            raise ConfigError(f"arms.{name}={overrides}: an arm is what it has otherwise: +arms.{name}.client.batch_size=10.")
+    return {name: OmegaConf.create(arm) for name, arm in arm_configs(plain).items()}
 
 
 def build_all(config: DictConfig, stage: str) -> dict[str, Any]:

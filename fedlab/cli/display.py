@@ -55,10 +55,10 @@ class RoundDisplay:
 
     def _describe(self, record: dict[str, Any]) -> str:
         parts = []
-        if "train_loss" in self._known:
-            parts.append(f"loss {self._known['train_loss']:.4f}")
-        if "test_accuracy" in self._known:
-            parts.append(f"test accuracy {self._known['test_accuracy']:.2%}")
+        for name in [n for n in self._known if n.rpartition("/")[2] == "train_loss"]:
+            parts.append(f"{_arm(name)}loss {self._known[name]:.4f}")
+        for name in [n for n in self._known if n.rpartition("/")[2] == "test_accuracy"]:
+            parts.append(f"{_arm(name)}test accuracy {self._known[name]:.2%}")
         recent = sorted(self._seconds[1:][-9:] or self._seconds)  # the first round compiles
         median = recent[len(recent) // 2]
         parts.append(f"{median:.3f} s/round")
@@ -66,6 +66,11 @@ class RoundDisplay:
         if left >= 1:
             parts.append(f"{_duration(left)} left")
         return "  ".join(parts)
+
+
+def _arm(metric: str) -> str:
+    """The name of the arm whose metric it is, before that of the metric."""
+    return " ".join(metric.split("/")[:-1]) + " " * ("/" in metric)
 
 
 def _duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ from fedlab.errors import ConfigError, DataError, FedlabError, one_line
 from fedlab.run import environment
 from fedlab.run.checkpointing import Beginning, where_to_go_on
 from fedlab.run.experiment import Experiment
-from fedlab.run.fingerprint import data_fingerprint, partition_fingerprint
+from fedlab.run.fingerprint import combined, data_fingerprint, partition_fingerprint
 from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
 from fedlab.run.start import start_tensorflow
 from fedlab.types import Dataset, Partition
@@ -47,7 +47,15 @@ class Inputs:
 
     dataset: Dataset
     partition: Partition
+    arms: dict[str, tuple[Dataset, Partition]]  # of each arm, by its name: as a rule the same
     seconds: dict[str, float]
+
+    def fingerprints(self) -> tuple[str, str]:
+        """Of the data and of the partition, those of arms that have others included."""
+        datasets, partitions = {id(self.dataset): self.dataset}, {id(self.partition): self.partition}
+        for dataset, partition in self.arms.values():
+            datasets[id(dataset)], partitions[id(partition)] = dataset, partition
+        return combined(map(data_fingerprint, datasets.values())), combined(map(partition_fingerprint, partitions.values()))
 
 
 def start(
@@ -90,11 +98,12 @@ def read(experiment: Experiment, console: Console) -> Inputs:
         start_tensorflow("gpu", experiment.clients_at_once)
     started = time.perf_counter()
     dataset, partition = experiment.load()
+    arms = experiment.load_arms(dataset, partition)
     loaded = time.perf_counter()
     sizes = f"{len(dataset.train):,} training examples over {len(partition):,} clients, {len(dataset.test):,} test examples"
     say(console, f"{dataset.name}: {sizes}")
     start_tensorflow(experiment.engine.device, experiment.clients_at_once)
-    return Inputs(dataset, partition, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
+    return Inputs(dataset, partition, arms, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
 
 
 def require_whole(run: Run) -> None:
@@ -110,9 +119,10 @@ def require_whole(run: Run) -> None:
 
 def require_same_data(run: Run, inputs: Inputs) -> None:
     """Raises `DataError` unless the data and its partition are those that `run` had."""
+    data, partition = inputs.fingerprints()
     for what, then, now in (
-        ("data", run.manifest["data"]["fingerprint"], data_fingerprint(inputs.dataset)),
-        ("the partition", run.manifest["partition"]["fingerprint"], partition_fingerprint(inputs.partition)),
+        ("data", run.manifest["data"]["fingerprint"], data),
+        ("the partition", run.manifest["partition"]["fingerprint"], partition),
     ):
         if then != now:
             raise DataError(
@@ -125,7 +135,7 @@ def _run(
     job: Job, inputs: Inputs, folder: RunFolder, resumed: Optional[Run], console: Console, extra: Sequence[Logger]
 ) -> dict[str, Any]:
     """Trains in `folder`, whose lock is held, and keeps its manifest."""
-    from fedlab.run.learner import Learner  # imports TensorFlow
+    from fedlab.run.learners import build_learner
     from fedlab.run.train import train
 
     def open_loggers(records: Sequence[Record]) -> list[Logger]:
@@ -141,10 +151,9 @@ def _run(
     say(console, f"run folder: {relative(folder.path)}" + (f", from round {beginning.round + 1}" if resumed else ""))
     learner = None
     try:
-        learner = Learner(job.experiment, inputs.dataset, inputs.partition)
-        account.note(privacy=learner.privacy.described())
-        say(console, f"{learner.num_weights:,} weights")
-        for line in learner.privacy.lines():
+        learner = build_learner(job.experiment, inputs.dataset, inputs.partition, inputs.arms)
+        account.note(**learner.described())
+        for line in learner.lines():
             say(console, line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
         account.close("finished", learner.seconds)
@@ -205,7 +214,7 @@ class _Account:
 def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
     """The manifest of a run that begins."""
     dataset, partition = inputs.dataset, inputs.partition
-    sizes = partition.sizes
+    sizes, (data, divided) = partition.sizes, inputs.fingerprints()
     return {
         "manifest_version": manifest.VERSION,
         "name": job.name,
@@ -225,13 +234,13 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         **environment.describe(),
         "data": {
             "name": dataset.name,
-            "fingerprint": data_fingerprint(dataset),
+            "fingerprint": data,
             "train_examples": len(dataset.train),
             "test_examples": len(dataset.test),
             "num_classes": dataset.train.num_classes,
         },
         "partition": {
-            "fingerprint": partition_fingerprint(partition),
+            "fingerprint": divided,
             "num_clients": len(partition),
             "examples_min": int(sizes.min()),
             "examples_median": float(np.median(sizes)),

@@ -82,13 +82,17 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
 def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     from fedlab.cli.job import say
 
-    line = f"[bold]test accuracy {summary['test_accuracy']:.2%}[/bold], loss {summary['test_loss']:.4f}"
-    if "client_accuracy_mean" in summary:
-        line += (
-            f"; clients on their own examples: mean {summary['client_accuracy_mean']:.2%}, "
-            f"10th percentile {summary['client_accuracy_p10']:.2%}, worst {summary['client_accuracy_worst']:.2%}"
-        )
-    say(console, line)
+    for prefix in [name[: -len("test_accuracy")] for name in summary if name.rpartition("/")[2] == "test_accuracy"]:
+        own = {name[len(prefix) :]: value for name, value in summary.items() if name.startswith(prefix)}
+        line = f"[bold]test accuracy {own['test_accuracy']:.2%}[/bold]"
+        if "test_loss" in own:
+            line += f", loss {own['test_loss']:.4f}"
+        if "client_accuracy_mean" in own:
+            line += (
+                f"; clients on their own examples: mean {own['client_accuracy_mean']:.2%}, "
+                f"10th percentile {own['client_accuracy_p10']:.2%}, worst {own['client_accuracy_worst']:.2%}"
+            )
+        say(console, f"{prefix.rstrip('/')}: {line}" if prefix else line)
     if summary["non_finite_clients_total"]:
         left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
         say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")

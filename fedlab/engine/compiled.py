@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 
 from fedlab import cores, lowering
 from fedlab.engine import RoundInput, State
+from fedlab.engine.resident import resident
 from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
@@ -27,7 +28,7 @@ class CompiledEngine:
         self.seconds = {"lowering": time.perf_counter() - started}
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         self._parallel = parallel_clients or (1 if on_gpu else cores.available())
-        self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
+        self._x, self._y = resident(examples)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
         self.bytes_down = lowering.num_bytes(self._lowered.message_type)

@@ -13,6 +13,7 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.engine import RoundInput, SecureSumming, State
+from fedlab.engine.resident import resident
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.lowering import LoweredProcess
 from fedlab.secure import BelowThreshold, Layout, Outcome, ServerView, Tensor
@@ -36,7 +37,7 @@ class SecureEngine:
         self._lowered = lowering.lower(process)
         self.seconds = {"lowering": time.perf_counter() - started, "aggregation": 0.0}
         self._lanes = parallel_clients or len(os.sched_getaffinity(0))
-        self._x, self._y = tf.constant(examples.x), tf.constant(examples.y)
+        self._x, self._y = resident(examples)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
         self._num_in_the_clear = _tensors_in_the_clear(self._lowered, summing.spec.scope)

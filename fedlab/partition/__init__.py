@@ -4,6 +4,7 @@ from fedlab.partition.base import Partitioner
 from fedlab.partition.by_label import Dirichlet, Shards
 from fedlab.partition.by_size import Iid, Quantity, Single
 from fedlab.partition.by_user import ByUser
+from fedlab.partition.held_out import hold_out
 from fedlab.partition.heterogeneity import Heterogeneity, heterogeneity, label_counts
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Shards",
     "Single",
     "heterogeneity",
+    "hold_out",
     "label_counts",
 ]

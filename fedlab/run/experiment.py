@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Callable, Optional
 
 from pydantic import Field, PositiveInt
@@ -13,7 +14,7 @@ from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
-from fedlab.partition import Partitioner
+from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
@@ -23,6 +24,9 @@ from fedlab.run.objective import Objective
 from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
+
+COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
+_DATA_STAGES = ("data", "partition", "corruption")  # what decides which examples an arm's clients hold
 
 
 class Experiment(Spec):
@@ -49,9 +53,34 @@ class Experiment(Spec):
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
+    arms: dict[str, Experiment] = {}  # the same with some stages exchanged, trained side by side; {}: this one alone
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
+        self._check_data()
+        if not self.arms:
+            self._check_stages()
+        for name, arm in self.arms.items():
+            self._check_arm(name, arm)
+            try:
+                arm.check()
+            except ConfigError as error:
+                raise ConfigError(f"arm {name}: {error}") from error
+
+    def _check_arm(self, name: str, arm: Experiment) -> None:
+        """The part of `check` about what an arm may not have of its own."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise ConfigError(f"arms.{name}: the name of an arm is made of letters, digits, - and _.")
+        if len(self.arms) < 2:
+            raise ConfigError(f"arms has only {name}: name at least two, or none.")
+        for option in COMMON_TO_ARMS:
+            if getattr(arm, option) != getattr(self, option):
+                raise ConfigError(f"arms.{name}.{option}: all arms have the same {option}: set it outside of arms.")
+        if arm.engine.device != self.engine.device:
+            raise ConfigError(f"arms.{name}.engine.device: all arms compute on the same device: set it outside of arms.")
+
+    def _check_data(self) -> None:
+        """The part of `check` about the data and how they are divided."""
         if self.partition.needs_user_ids and not self.data.has_user_ids:
             raise ConfigError(
                 f"this partition divides by user, but data {self.data.name} does not say who produced an example: "
@@ -63,13 +92,15 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
+
+    def _check_stages(self) -> None:
         self._check_sums()
         if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
             )
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
-        self.check_clients(num_clients)
+        self.check_clients(self.partition.known_num_clients)
 
     @property
     def why_uniform(self) -> Optional[str]:
@@ -100,6 +131,8 @@ class Experiment(Spec):
     @property
     def reproducible(self) -> bool:
         """Whether the same seed gives the same bits."""
+        if self.arms:
+            return all(arm.reproducible for arm in self.arms.values())
         return self.engine.reproducible and self.secure.exact and getattr(self.privacy, "noise_source", "seed") == "seed"
 
     @property
@@ -118,8 +151,27 @@ class Experiment(Spec):
         """Reads the data, divides it, puts the bug in. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
         partition = self.partition(dataset.train, self.seed)
-        self.check_clients(len(partition))
-        return self.corruption(dataset, partition, self.seed), partition
+        return self.corruption(dataset, partition, self.seed), self._kept(partition)
+
+    def load_arms(self, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:
+        """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
+        found = {}
+        for name, arm in self.arms.items():
+            found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
+            if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
+                found[name] = (dataset, found[name][1])
+            arm.check_clients(len(found[name][1]))
+        return found
+
+    def _same(self, other: Experiment, *stages: str) -> bool:
+        return all(getattr(self, stage) == getattr(other, stage) for stage in stages)
+
+    def _kept(self, partition: Partition) -> Partition:
+        """What of a partition is trained on."""
+        partition = hold_out(partition, self.evaluation.holdout, self.seed)
+        if not self.arms:
+            self.check_clients(len(partition))
+        return partition
 
     def check_clients(self, num_clients: Optional[int]) -> None:
         """The part of `check` that needs the number of clients; called again once the data has been divided."""
@@ -141,7 +193,8 @@ class Experiment(Spec):
     @property
     def clients_at_once(self) -> int:
         """Roughly how many clients there are to compute side by side, for sharing out the cores."""
-        num_clients = self.partition.known_num_clients
+        if self.arms:
+            return max(arm.clients_at_once for arm in self.arms.values())
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
-        return num_clients or 1_000
+        return self.partition.known_num_clients or 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Iterable
 
 import numpy as np
 
@@ -24,7 +25,15 @@ def partition_fingerprint(partition: Partition) -> str:
     for name, indices in zip(partition.client_ids, partition.indices):
         digest.update(f"{name}\n".encode())
         _add(digest, np.sort(indices))
+    for indices in partition.held_out or ():
+        _add(digest, np.sort(indices))
     return digest.hexdigest()
+
+
+def combined(fingerprints: Iterable[str]) -> str:
+    """One for several; that itself where there is one."""
+    first, *others = fingerprints
+    return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first
 
 
 def _add(digest: hashlib._Hash, array: object) -> None:

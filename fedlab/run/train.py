@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import write_corruption, write_labels, write_ledger, write_scores
+from fedlab.archive.clients import write_corruption, write_labels
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
@@ -32,7 +32,7 @@ def train(
     """
     started = time.perf_counter()
     experiment, partition = learner.experiment, learner.partition
-    records = [r if r["round"] == learner.num_rounds else _not_the_last(r, experiment.eval_every) for r in beginning.records]
+    records = [r if r["round"] == learner.num_rounds else _not_the_last(r, learner) for r in beginning.records]
     if beginning.checkpoint:
         learner.restore(beginning.checkpoint.state)
     checkpoints = Checkpoints(experiment.checkpoint, folder, beginning.round, learner.seconds)
@@ -49,10 +49,7 @@ def train(
         state = learner.state  # that of the last round which has its line in metrics.jsonl
         try:
             for record in learner.rounds(beginning.round + 1):
-                if learner.observed:
-                    folder.observed.mkdir(exist_ok=True)
-                    with replacing(folder.observed / f"round_{record['round']:06d}.npz") as partial:
-                        learner.observed.save(partial)
+                learner.keep(folder, record["round"])
                 metrics.append(record)
                 records.append(record)
                 state = learner.state
@@ -74,13 +71,7 @@ def train(
             metrics.close()
             for logger in loggers:
                 logger.close()
-        final, client_scores = learner.final_figures()
-        if client_scores:
-            write_scores(folder.clients, client_scores)
-        ledger = learner.privacy.per_client(len(records))
-        if ledger:
-            write_ledger(folder.ledger, ledger, learner.privacy.figures(len(records))["delta"])
-        learner.save(folder)
+        final = learner.finish(folder)
         with replacing(folder.curves) as partial:
             plot_curves(records, partial)
         summary = {
@@ -91,20 +82,24 @@ def train(
             "seconds_per_round": _seconds_per_round(records),
             "bytes_down_total": sum(r["bytes_down"] for r in records),
             "bytes_up_total": sum(r["bytes_up"] for r in records),
-            "non_finite_clients_total": int(sum(r.get("non_finite_clients") or 0 for r in records)),
+            "non_finite_clients_total": sum(map(_non_finite_clients, records)),
             "weights_hash": records[-1]["weights_hash"],
-            **learner.privacy.figures(len(records)),
             **final,
         }
         folder.write_summary(summary)
     return summary
 
 
-def _not_the_last(record: Record, eval_every: int) -> Record:
+def _not_the_last(record: Record, learner: Learner) -> Record:
     """The record without the evaluation that a last round always gets, and would not have had in the midst of a run."""
-    if record["round"] % eval_every == 0:
+    if record["round"] % learner.experiment.eval_every == 0:
         return record
-    return {name: value for name, value in record.items() if not name.startswith("test_")}
+    return {name: value for name, value in record.items() if not learner.is_measured(name)}
+
+
+def _non_finite_clients(record: Record) -> int:
+    """Of all arms together."""
+    return int(sum(value or 0 for name, value in record.items() if name.endswith("non_finite_clients")))
 
 
 def _seconds_per_round(records: Sequence[Record]) -> float:

@@ -82,9 +82,9 @@ def run(workload_name: str, contender: str, data: str, num_rounds: int, out: str
     task = work.load(contest.workload, data, num_rounds)
     experiment = experiment_of(contest.workload, contest.protocols[contender], data, task.num_rounds)
     start_tensorflow("cpu", contest.workload.clients_per_round)
-    from fedlab.run.learner import Learner
+    from fedlab.run.learners import build_learner
 
-    learner = Learner(experiment, task.dataset, task.partition)
+    learner = build_learner(experiment, task.dataset, task.partition, {})
     try:
         rounds = learner.rounds(1)
         records = [next(rounds)]

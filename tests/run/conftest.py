@@ -73,7 +73,7 @@ def npz(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_of(npz, tmp_path_factory, tensorflow):
     """Trains to the end with the given options in place of the usual ones."""
-    from fedlab.run.learner import Learner
+    from fedlab.run.learners import build_learner
     from fedlab.run.train import train
 
     def run(logger=None, folder=None, goes_on=False, **options) -> Run:
@@ -99,7 +99,7 @@ def run_of(npz, tmp_path_factory, tensorflow):
         folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run")
         beginning = where_to_go_on(folder)
         assert bool(beginning.round) == goes_on
-        learner = Learner(experiment, dataset, partition)
+        learner = build_learner(experiment, dataset, partition, experiment.load_arms(dataset, partition))
         try:
             summary = train(learner, dataset, folder, beginning, lambda _: [logger] if logger else [])
         finally:

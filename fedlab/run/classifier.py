@@ -1,0 +1,94 @@
+"""The ordinary learner: a classifier, trained by a federated process and judged by its loss and accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import randomness
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.archive.metrics import Record
+from fedlab.errors import ConfigError, FedlabError, one_line
+from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_losses, client_summary
+from fedlab.models import functional
+from fedlab.process import Ingredients
+from fedlab.process.client_work import ExampleSpec
+from fedlab.run.federated import FederatedLearner
+
+
+class Classifier(FederatedLearner):
+    """One global model, tested on the test set and on each client's own examples."""
+
+    def _process(self) -> tff.templates.IterativeProcess:
+        experiment, examples = self.experiment, self.dataset.train
+        shape = examples.x.shape[1:]
+
+        def build() -> tf.keras.Model:
+            return experiment.model(shape, examples.num_classes)
+
+        self._keras = build_model(build, int(randomness.key(experiment.seed, "initial weights")[0] % 2**32))
+        weights = functional.keras_weights(self._keras)
+        self.num_weights = sum(w.size for ws in weights for w in ws)
+        model = functional.functional_classifier(build, weights, shape, examples.num_classes)
+        self._evaluator = ClassifierEvaluator(model, examples.x.dtype, experiment.evaluation.batch_size)
+        parts = Ingredients(
+            model=model,
+            examples=ExampleSpec(shape, examples.x.dtype),
+            client=experiment.client,
+            client_optimizer=experiment.client_optimizer,
+            client_schedule=experiment.client_schedule,
+            server_optimizer=experiment.server_optimizer,
+            aggregator=self.privacy.aggregator(experiment) or experiment.aggregator.build(),
+            takes_weights=experiment.why_uniform is None,
+        )
+        return experiment.process.build(parts)
+
+    def _measured(self, round_num: int) -> dict[str, Any]:
+        scores = self._evaluator.scores(self.weights, self.dataset.test).summary()
+        return {f"test_{name}": value for name, value in scores.items()}
+
+    def _check(self, record: Record) -> None:
+        if not np.isfinite(record.get("test_loss", 0.0)):
+            raise FedlabError(
+                f"round {record['round']}: the test loss is {record['test_loss']}, the model has diverged: "
+                "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
+            )
+
+    def finish(self, folder: RunFolder) -> dict[str, Any]:
+        """Test loss and accuracy of the final model, the spread of its accuracy over clients; model.keras and clients.csv."""
+        figures = {**super().finish(folder), **self._timed(self._measured, self.num_rounds)}
+        if self.experiment.evaluation.per_client:
+            scores = self._timed(self._client_scores)
+            write_scores(folder.clients, scores)
+            figures.update(client_summary(np.array([score.accuracy for score in scores])))
+        self._save(folder)
+        return figures
+
+    def _client_scores(self) -> list[ClientScore]:
+        """How the final model does on each client's own examples: those held out, where there are any."""
+        scores = self._evaluator.scores(self.weights, self.dataset.train)
+        own = self.partition.evaluated
+        columns = (own.client_ids, own.sizes.tolist(), client_accuracies(scores, own), client_losses(scores, own))
+        return [ClientScore(name, size, float(accuracy), float(loss)) for name, size, accuracy, loss in zip(*columns) if size]
+
+    def _save(self, folder: RunFolder) -> None:
+        """The final model as a Keras file: inputs are floats, [0, 1] for images; outputs are logits."""
+        count = len(self._keras.trainable_variables)
+        weights = [np.asarray(w) for w in self.weights]
+        functional.set_keras_weights(self._keras, (tuple(weights[:count]), tuple(weights[count:])))
+        with replacing(folder.model) as partial:
+            self._keras.save(partial)
+
+
+def build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
+    """The model, with whatever a user's own function raises worded as a mistake in the configuration."""
+    try:
+        return functional.initial_keras_model(build, seed)
+    except FedlabError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"model: {type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where).") from error
