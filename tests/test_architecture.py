@@ -15,6 +15,7 @@ ALLOWED = {
     "data": set(),
     "partition": set(),
     "corruption": set(),
+    "filter": set(),
     "cohort": set(),
     "models": set(),
     "aggregation": set(),
@@ -29,6 +30,7 @@ ALLOWED = {
         "data",
         "partition",
         "corruption",
+        "filter",
         "cohort",
         "models",
         "aggregation",
@@ -39,7 +41,7 @@ ALLOWED = {
         "evaluation",
         "report",
     },
-    "cli": {"archive", "data", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "data", "evaluation", "filter", "partition", "privacy", "run", "report", "secure"},
 }
 
 

@@ -14,11 +14,13 @@ from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
+from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule
 from fedlab.run.checkpointing import Checkpointing
+from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
 from fedlab.run.objective import Objective
 from fedlab.secure import Plain, SecureSum
@@ -26,7 +28,7 @@ from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
 COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
-_DATA_STAGES = ("data", "partition", "corruption")  # what decides which examples an arm's clients hold
+_DATA_STAGES = ("data", "partition", "corruption", "filter")  # what decides which examples an arm's clients hold
 
 
 class Experiment(Spec):
@@ -38,6 +40,7 @@ class Experiment(Spec):
     data: Source
     partition: Partitioner
     corruption: Corruption = NoCorruption()
+    filter: Filter = NoFilter()
     cohort: CohortSampler
     model: Callable[..., Any]
     process: Process
@@ -92,6 +95,7 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
+        self.filter.check()
 
     def _check_stages(self) -> None:
         self._check_sums()
@@ -148,10 +152,11 @@ class Experiment(Spec):
         return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
-        """Reads the data, divides it, puts the bug in. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
+        """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
         partition = self.partition(dataset.train, self.seed)
-        return self.corruption(dataset, partition, self.seed), self._kept(partition)
+        dataset = self.corruption(dataset, partition, self.seed)
+        return dataset, self._kept(self.filter(dataset, partition, fingerprints))
 
     def load_arms(self, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
@@ -167,7 +172,7 @@ class Experiment(Spec):
         return all(getattr(self, stage) == getattr(other, stage) for stage in stages)
 
     def _kept(self, partition: Partition) -> Partition:
-        """What of a partition is trained on."""
+        """What of a filtered partition is trained on."""
         partition = hold_out(partition, self.evaluation.holdout, self.seed)
         if not self.arms:
             self.check_clients(len(partition))
