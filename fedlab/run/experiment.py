@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Annotated, Any, Callable, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional
 
 from pydantic import Field, PositiveInt
 
@@ -12,7 +13,7 @@ from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.evaluation import Evaluation
 from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
@@ -27,6 +28,7 @@ from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
+# What a run has once, whatever its arms
 COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
 _DATA_STAGES = ("data", "partition", "corruption", "filter")  # what decides which examples an arm's clients hold
 
@@ -65,10 +67,8 @@ class Experiment(Spec):
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
-            try:
+            with of_arm(name):
                 arm.check()
-            except ConfigError as error:
-                raise ConfigError(f"arm {name}: {error}") from error
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
@@ -162,10 +162,11 @@ class Experiment(Spec):
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
         found = {}
         for name, arm in self.arms.items():
-            found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
-            if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
-                found[name] = (dataset, found[name][1])
-            arm.check_clients(len(found[name][1]))
+            with of_arm(name):
+                found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
+                if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
+                    found[name] = (dataset, found[name][1])
+                arm.check_clients(len(found[name][1]))
         return found
 
     def _same(self, other: Experiment, *stages: str) -> bool:
@@ -203,3 +204,12 @@ class Experiment(Spec):
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return self.partition.known_num_clients or 1_000
+
+
+@contextlib.contextmanager
+def of_arm(name: str) -> Iterator[None]:
+    """Says of an error which arm it is about."""
+    try:
+        yield
+    except FedlabError as error:
+        raise type(error)(f"arm {name}: {error}") from error
