@@ -28,7 +28,8 @@ class RunFolder:
         self.partition = path / "partition.png"
         self.labels = path / "partition.csv"  # how many examples of each class each client holds
         self.clients = path / "clients.csv"  # how the final model does on each client's own examples
-        self.images = path / "images"  # pictures that a run makes, a PNG each
+        self.images = path / "images"  # pictures that a run makes: PNGs, and GIFs of what moves
+        self.samples = path / "samples.npz"  # images that a generator has made
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
