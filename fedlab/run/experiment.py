@@ -103,6 +103,8 @@ class Experiment(Spec):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
             )
+        self.process.check_model(self.model)
+        self.evaluation.check()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
 
