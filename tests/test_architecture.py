@@ -41,7 +41,7 @@ ALLOWED = {
         "evaluation",
         "report",
     },
-    "cli": {"archive", "data", "evaluation", "filter", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "data", "evaluation", "filter", "process", "partition", "privacy", "run", "report", "secure"},
 }
 
 
@@ -122,7 +122,7 @@ def test_every_experiment_opens_with_its_command_its_minutes_and_its_figure(path
     name = path.relative_to(ROOT / "conf" / "experiment").with_suffix("")
     header = re.match(r"(#.*\n)+", path.read_text()).group(0)
     assert header.startswith("# @package _global_\n")
-    assert f"#   fedlab train +experiment={name}\n" in header
+    assert re.search(rf"^#   fedlab (train|investigate) \+experiment={name}$", header, re.MULTILINE)
     assert re.search(r"^# On two cores: .*(second|minute|hour)", header, re.MULTILINE)
     assert re.search(r"^# Expect .*\d", header, re.MULTILINE)
     assert f"`{name}`" in (ROOT / "README.md").read_text()
