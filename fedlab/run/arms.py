@@ -10,7 +10,7 @@ import numpy as np
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
 from fedlab.errors import ConfigError, FedlabError
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, of_arm
 from fedlab.run.learner import Learner, weights_hash
 from fedlab.types import Dataset, Partition
 
@@ -29,7 +29,7 @@ class Arms(Learner):
         self.arms: dict[str, Learner] = {}
         with contextlib.ExitStack() as stack:
             for name, build in builders.items():
-                with _named(name):
+                with of_arm(name):
                     self.arms[name] = build()
                 stack.callback(self.arms[name].close)
             self.num_rounds = _agreed({name: arm.num_rounds for name, arm in self.arms.items()})
@@ -104,17 +104,8 @@ def _together(records: Mapping[str, Record]) -> Record:
 
 
 def _named_rounds(name: str, arm: Learner, first: int) -> Iterator[Record]:
-    with _named(name):
+    with of_arm(name):
         yield from arm.rounds(first)
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Says of an error which arm it came from."""
-    try:
-        yield
-    except FedlabError as error:
-        raise type(error)(f"arm {name}: {error}") from error
 
 
 def _agreed(num_rounds: Mapping[str, int]) -> int:

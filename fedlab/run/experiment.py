@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Annotated, Any, Callable, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional
 
 from pydantic import Field, PositiveInt
 
@@ -11,7 +12,7 @@ from fedlab.aggregation import Aggregator, Mean
 from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
@@ -24,6 +25,7 @@ from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
+# What a run has once, whatever its arms
 COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
 
 
@@ -59,10 +61,8 @@ class Experiment(Spec):
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
-            try:
+            with of_arm(name):
                 arm.check()
-            except ConfigError as error:
-                raise ConfigError(f"arm {name}: {error}") from error
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
@@ -155,9 +155,11 @@ class Experiment(Spec):
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
         found = {}
         for name, arm in self.arms.items():
-            own = dataset if arm.data == self.data else arm.data.load(self.seed)
-            found[name] = (own, partition if own is dataset and arm.partition == self.partition else arm._divided(own))
-            arm.check_clients(len(found[name][1]))
+            with of_arm(name):
+                own = dataset if arm.data == self.data else arm.data.load(self.seed)
+                same = own is dataset and arm.partition == self.partition
+                found[name] = (own, partition if same else arm._divided(own))
+                arm.check_clients(len(found[name][1]))
         return found
 
     def _divided(self, dataset: Dataset) -> Partition:
@@ -191,3 +193,12 @@ class Experiment(Spec):
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return self.partition.known_num_clients or 1_000
+
+
+@contextlib.contextmanager
+def of_arm(name: str) -> Iterator[None]:
+    """Says of an error which arm it is about."""
+    try:
+        yield
+    except FedlabError as error:
+        raise type(error)(f"arm {name}: {error}") from error
