@@ -89,6 +89,7 @@ def test_dependencies_point_one_way(path):
         ("dp_accounting", {"privacy"}),
         ("tensorflow_privacy", {"privacy"}),
         ("matplotlib", {"report"}),
+        ("PIL", {"report"}),
         ("jinja2", {"report"}),
         ("markupsafe", {"report"}),
     ],

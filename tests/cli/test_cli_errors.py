@@ -45,7 +45,11 @@ MISTAKES = [
     ("train +arms.a.modell.x=1", "no option 'arms.a.modell'. Did you mean 'model'?", 2),
     ("train +arms.a.model=cnn", "choose one for an arm with +model@arms.a.model=cnn", 2),
     ("train +arms.a.client.batch_sze=9", "arm a: no option 'client.batch_sze'. Did you mean 'batch_size'?", 2),
-    ("train +model@arms.a.model=cnn +arms.a.model.filters=[0]", "is there already: set it without the plus", 2),
+    (
+        "train +model@arms.a.model=cnn +arms.a.model.padding=odd",
+        "arms.a.model.padding is there already: set it without the plus",
+        2,
+    ),
     # types and ranges
     ("train num_rounds=abc", "num_rounds=abc: must be a valid integer", 2),
     ("train num_rounds=0", "num_rounds=0: must be greater than 0", 2),
