@@ -1,7 +1,7 @@
 """The folder of an investigation: its two filter files, its GANs' run, what it found. A stage whose last file is there is done.
 
 trial.json      stage filter: how the classifier does on the users with the bug in their data, whom the filters keep, how often
-                each symptom is seen in real images without the bug and with it, and whom the bug befell: the truth, for the verdict
+                each symptom is seen in real images without the bug and with it, and whom the bug befell: the truth
 verdict.json    the symptoms in generated images and what follows; verdict.txt the same in three lines
 """
 

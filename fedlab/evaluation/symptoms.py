@@ -1,4 +1,4 @@
-"""What may be wrong with images, each told by a test that needs no labels and no model; and what follows for two groups of them."""
+"""What may be wrong with images, each told by a test that needs no labels and no model; and what follows for two groups."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ class Verdict:
     def lines(self) -> list[str]:
         """The verdict, the truth, the rule."""
         found = self.found
-        truth = f"In truth {self.truth['low']:.0%} of the low-accuracy users have it ({self.bug}), {self.truth['high']:.0%} of the others."
+        low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
+        truth = (
+            f"In truth {low} of the low-accuracy users have a bug in their data ({self.bug}), {high} of the high-accuracy ones."
+        )
         if found:
             return [f"Found: {found.sentence}.", truth, rule()]
         shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
@@ -99,8 +102,8 @@ class Verdict:
 def rule() -> str:
     """In words."""
     return (
-        f"A symptom counts as found where it is in {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples of low-accuracy users than of "
-        "the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
+        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users than "
+        "for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
     )
 
 

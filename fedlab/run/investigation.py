@@ -32,7 +32,7 @@ AccuracyText = Annotated[str, BeforeValidator(_threshold)]
 class Investigation(Spec):
     """Who is compared with whom, and by which classifier.
 
-    `classifier`: the folder of a finished run, or a .keras file; or a list of overrides of `fedlab train`, which is then run once.
+    `classifier`: the folder of a finished run, or a .keras file; or a list of overrides of `fedlab train`, which is run once.
     `by` user: those of an accuracy below `low` against those of `high` or above, each an accuracy in [0, 1] or a percentile of
     the users', such as p25. `by` example: what the classifier gets wrong against what it gets right, of users who have
     `min_examples` such.
