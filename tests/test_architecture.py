@@ -14,6 +14,8 @@ ALLOWED = {
     "archive": set(),
     "data": set(),
     "partition": set(),
+    "corruption": set(),
+    "filter": set(),
     "cohort": set(),
     "models": set(),
     "aggregation": set(),
@@ -28,6 +30,8 @@ ALLOWED = {
         "archive",
         "data",
         "partition",
+        "corruption",
+        "filter",
         "cohort",
         "models",
         "aggregation",
@@ -39,7 +43,7 @@ ALLOWED = {
         "difftest",
         "report",
     },
-    "cli": {"archive", "data", "difftest", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "data", "difftest", "evaluation", "filter", "process", "partition", "privacy", "run", "report", "secure"},
 }
 
 
@@ -87,6 +91,7 @@ def test_dependencies_point_one_way(path):
         ("dp_accounting", {"privacy"}),
         ("tensorflow_privacy", {"privacy"}),
         ("matplotlib", {"report"}),
+        ("PIL", {"report"}),
         ("jinja2", {"report"}),
         ("markupsafe", {"report"}),
     ],
@@ -120,7 +125,7 @@ def test_every_experiment_opens_with_its_command_its_minutes_and_its_figure(path
     name = path.relative_to(ROOT / "conf" / "experiment").with_suffix("")
     header = re.match(r"(#.*\n)+", path.read_text()).group(0)
     assert header.startswith("# @package _global_\n")
-    assert f"#   fedlab train +experiment={name}\n" in header
+    assert re.search(rf"^#   fedlab (train|investigate) \+experiment={name}$", header, re.MULTILINE)
     assert re.search(r"^# On two cores: .*(second|minute|hour)", header, re.MULTILINE)
     assert re.search(r"^# Expect .*\d", header, re.MULTILINE)
     assert f"`{name}`" in (ROOT / "README.md").read_text()

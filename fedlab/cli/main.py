@@ -23,6 +23,7 @@ VERBS = {
     "difftest": ("fedlab.cli.difftest", "do two runs' models differ, client by client: fedlab difftest A B"),
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
+    "investigate": ("fedlab.cli.investigate", "what is wrong with data nobody may look at: +experiment=gan/debug"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),
     "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),
     "completion": ("fedlab.cli.completion", 'tab completion: eval "$(fedlab completion bash)"'),
