@@ -81,6 +81,11 @@ def _part(model: tf.keras.Model, begin: Any, end: Any, last_layer: str) -> Part:
         stretch = tf.keras.Model(begin, end)
     except ValueError as error:
         raise ConfigError(f"process.cut: more than one tensor crosses the cut at {last_layer}: cut elsewhere.") from error
+    if not stretch.trainable_variables:
+        raise ConfigError(
+            f"process.cut: the layers up to {last_layer} have no weights to train, and would hand on what they are given: cut "
+            f"elsewhere, or use a deeper model. Layers: {', '.join(layer.name for layer in model.layers)}."
+        )
     place = {v.ref(): i for i, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
     positions = tuple(place[v.ref()] for v in [*stretch.trainable_variables, *stretch.non_trainable_variables])
     weights, config = keras_weights(stretch), stretch.get_config()
