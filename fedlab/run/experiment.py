@@ -20,7 +20,7 @@ from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
-from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
@@ -123,8 +123,25 @@ class Experiment(Spec):
             )
         self.process.check_model(self.model)
         self.evaluation.check()
+        if not self.process.composed:
+            self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
+
+    def _check_unused(self) -> None:
+        """The part of `check` for a process that no engine runs: what goes into one must be left as it is."""
+        plain = {
+            "aggregator=mean": isinstance(self.aggregator, Mean),
+            "privacy=none": isinstance(self.privacy, NoPrivacy),
+            "secure=plain": not self.needs_protocol,
+            "engine=compiled": self.engine.reproducible,
+            "server_optimizer=sgd at learning rate 1": self.server_optimizer == Sgd(learning_rate=1.0),
+        }
+        for needed, is_so in plain.items():
+            if not is_so:
+                raise ConfigError(
+                    f"process={self.process.name} sends no updates to aggregate and is no TFF process: it needs {needed}."
+                )
 
     @property
     def why_uniform(self) -> Optional[str]:
