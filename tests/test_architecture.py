@@ -21,6 +21,7 @@ ALLOWED = {
     "process": {"models", "privacy"},
     "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
+    "attacks": {"models", "secure"},
     "report": {"archive"},
     "secure": set(),
     "run": {
@@ -35,9 +36,10 @@ ALLOWED = {
         "process",
         "engine",
         "evaluation",
+        "attacks",
         "report",
     },
-    "cli": {"archive", "data", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "attacks", "data", "partition", "privacy", "run", "report", "secure"},
 }
 
 

@@ -29,6 +29,7 @@ class RunFolder:
         self.labels = path / "partition.csv"  # how many examples of each class each client holds
         self.clients = path / "clients.csv"  # how the final model does on each client's own examples
         self.images = path / "images"  # pictures that a run makes, a PNG each
+        self.attacks = path / "attacks"  # what came of attacks on it
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid

@@ -21,6 +21,7 @@ VERBS = {
     "report": ("fedlab.cli.report", "write the page of a run or of a sweep, one file that needs no network"),
     "compare": ("fedlab.cli.compare", "where runs differ, and what came of it: fedlab compare A B --html FILE"),
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
+    "attack": ("fedlab.cli.attack", "attack a finished run: fedlab attack RUN attack=model_inversion"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),
     "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),
