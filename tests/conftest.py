@@ -14,7 +14,7 @@ import pytest
 CLIENT_SIZES = (7, 1, 20, 13)  # unequal, none a multiple of the batch size 5 but one, one with a single example
 
 
-NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run")  # folders whose modules import it
+NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run", "attacks")  # folders whose modules import it
 
 
 def _start_tensorflow() -> None:

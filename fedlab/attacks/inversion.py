@@ -17,7 +17,7 @@ _DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # Adam's
 
 @dataclasses.dataclass(frozen=True)
 class Inverted:
-    """An image for each class: `images` float32 [classes, height, width, channels], the best of its starts by `objective`.
+    """An image for each class: `images` float32 [classes, height, width, channels], the best of its starts by the objective.
 
     `objectives`: float32 [classes, starts], what each start came to; `before`: what each began with.
     """
@@ -61,11 +61,13 @@ class Inverter:
             ],
         ).get_concrete_function()
 
-    def __call__(self, num_classes: int, num_starts: int, descent: Descent, seed: int) -> Inverted:
+    def __call__(self, classes: np.ndarray, num_starts: int, descent: Descent, seed: int) -> Inverted:
+        """`classes`: int [classes], those to find an image of. Equal seeds begin with equal images, whatever the model."""
+        num_classes = len(classes)
         starts = start_images(num_classes * num_starts, self._shape, self._low, self._high, seed)
-        classes = np.repeat(np.arange(num_classes, dtype=np.int32), num_starts)
+        targets = np.repeat(classes, num_starts).astype(np.int32)
         rates = (tf.constant(float(v)) for v in (descent.learning_rate, descent.tv_weight, descent.l2_weight))
-        found = self._descend(tf.constant(starts), tf.constant(classes), tf.constant(descent.iterations), *rates)
+        found = self._descend(tf.constant(starts), tf.constant(targets), tf.constant(descent.iterations), *rates)
         images, before, after = (t.numpy() for t in found)
         before, after = (o.reshape(num_classes, num_starts) for o in (before, after))
         best = np.argmin(after, axis=1)

@@ -12,7 +12,7 @@ from fedlab.attacks.judge import model_input
 from fedlab.randomness import generator
 from fedlab.types import ExampleSet
 
-NEAREST_OF = 200  # training images of a class among which the nearest is looked for
+NEAREST_OF = 1_000  # training images of a class among which the nearest is looked for
 _PER_CLASS = 5  # test images, and images of noise, that a baseline is the mean of
 _WINDOW = 11  # pixels, of SSIM
 
@@ -22,8 +22,8 @@ class Measures:
     """One number per image, float64 [n], or their means.
 
     `confidence` [0, 1]: the probability of the class under the evaluation model. `ssim` [−1, 1]: structural similarity (Wang et
-    al. 2004) with the most similar of 200 training images of the class. `correlation` [−1, 1]: Pearson's, over pixels, with the
-    mean training image of the class.
+    al. 2004) with the nearest training image of the class, the one of 1,000 that it correlates with most. `correlation` [−1, 1]:
+    Pearson's, over pixels, with the mean training image of the class.
     """
 
     confidence: np.ndarray
@@ -43,31 +43,38 @@ class Scorer:
 
     def __init__(self, evaluation: Model, train: ExampleSet, test: ExampleSet, seed: int):
         self.low, self.high = pixel_range(train)
-        self._evaluation, self.num_classes = evaluation, train.num_classes
+        self._evaluation = evaluation
+        self.classes = np.intersect1d(train.y, test.y)  # that there are images of
         rng = generator(seed, "attack scoring")
-        self._near = [self._scaled(_drawn(train, c, NEAREST_OF, rng)) for c in range(train.num_classes)]
-        self.class_means = np.stack([self._scaled(train.x[train.y == c]).mean(0) for c in range(train.num_classes)])
+        self._near = {c: self._scaled(_drawn(train, c, NEAREST_OF, rng)) for c in self.classes}
+        self._means = {c: self._scaled(train.x[train.y == c]).mean(0, keepdims=True) for c in self.classes}
         shape = train.x.shape[1:]
         window = min(_WINDOW, *shape[:2])
         image = tf.TensorSpec([None, *shape], tf.float32)
         self._ssim = tf.function(
             lambda a, b: tf.image.ssim(a, b, 1.0, filter_size=window), autograph=False, input_signature=[image, image]
         )
-        classes = np.repeat(np.arange(train.num_classes), _PER_CLASS)
+        classes = np.repeat(self.classes, _PER_CLASS)
         noise = rng.uniform(self.low, self.high, (len(classes), *shape)).astype(np.float32)
-        real = [model_input(_drawn(test, c, _PER_CLASS, rng)) for c in range(train.num_classes)]
+        real = [model_input(_drawn(test, c, _PER_CLASS, rng)) for c in self.classes]
         self.noise = self.measure(noise, classes).mean()
-        self.real = self.measure(np.concatenate(real), np.repeat(np.arange(len(real)), [len(r) for r in real])).mean()
-        self.class_mean = self.measure(self.low + self.class_means * (self.high - self.low), np.arange(train.num_classes)).mean()
+        self.real = self.measure(np.concatenate(real), np.repeat(self.classes, [len(r) for r in real])).mean()
+        self.class_mean = self.measure(self.low + self.class_means * (self.high - self.low), self.classes).mean()
+
+    @property
+    def class_means(self) -> np.ndarray:
+        """The mean training image of each class, in [0, 1]: float32 [classes, height, width, channels]."""
+        return np.concatenate([self._means[c] for c in self.classes])
 
     def measure(self, images: np.ndarray, classes: np.ndarray) -> Measures:
         """`images` float32 [n, height, width, channels] in the range of a pixel, `classes` int [n]."""
         probabilities = tf.nn.softmax(self._evaluation(tf.constant(images))).numpy()
         scaled = (images - self.low) / (self.high - self.low)
-        nearest = [self._nearest(image, self._near[c]) for image, c in zip(scaled.astype(np.float32), classes)]
-        correlation = [_correlation(image, self.class_means[c]) for image, c in zip(scaled, classes)]
+        nearest = np.stack([_nearest(image, self._near[c]) for image, c in zip(scaled, classes)])
+        correlation = [_correlations(image, self._means[c])[0] for image, c in zip(scaled, classes)]
         confidence = probabilities[np.arange(len(classes)), classes].astype(np.float64)
-        return Measures(confidence, np.array(nearest), np.array(correlation))
+        ssim = self._ssim(tf.constant(scaled, tf.float32), tf.constant(nearest)).numpy().astype(np.float64)
+        return Measures(confidence, ssim, np.array(correlation))
 
     def score(self, measures: Measures) -> np.ndarray:
         """The mean of the three measures, each on a scale from 0, what noise has on average, to 1, what test images have."""
@@ -76,11 +83,6 @@ class Scorer:
             found, noise, real = (getattr(m, name) for m in (measures, self.noise, self.real))
             scales.append((found - noise) / max(real - noise, 1e-6))
         return np.mean(scales, axis=0)
-
-    def _nearest(self, image: np.ndarray, others: np.ndarray) -> float:
-        if not len(others):
-            return 0.0
-        return float(tf.reduce_max(self._ssim(np.broadcast_to(image, others.shape), others)))
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         """Raw examples in [0, 1]."""
@@ -100,8 +102,14 @@ def _drawn(examples: ExampleSet, label: int, most: int, rng: np.random.Generator
     return examples.x[rng.permutation(there)[:most]]
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    a, b = a - a.mean(), b - b.mean()
-    norms = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / norms) if norms > 1e-12 else 0.0
+def _nearest(image: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The one of `others` that correlates most with `image`."""
+    return others[np.argmax(_correlations(image, others))]
+
+
+def _correlations(image: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """float64 [n]: Pearson's with each of `others` [n, …]; 0 where either is one flat colour."""
+    a, b = image.reshape(-1).astype(np.float64), others.reshape(len(others), -1)
+    a, b = a - a.mean(), b - b.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
+    return np.divide(b @ a, norms, out=np.zeros(len(b)), where=norms > 1e-9)

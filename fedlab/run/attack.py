@@ -85,8 +85,8 @@ def invert(
     rows, images = [], []
     for victim in victims:
         set_keras_weights(model, (victim.weights[:num_trainable], victim.weights[num_trainable:]))
-        found = inverter(train.num_classes, spec.num_starts, spec.descent, seed)
-        measures = scorer.measure(found.images, np.arange(train.num_classes))
+        found = inverter(scorer.classes, spec.num_starts, spec.descent, seed)
+        measures = scorer.measure(found.images, scorer.classes)
         test = few if victim.name.startswith("client ") else dataset.test
         rows.append(
             {
@@ -128,12 +128,12 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
     names = [row["name"] + (f", noise {row['noise']:g}" if row["noise"] else "") for row in result["victims"]]
     write_result(folder, result)
     with replacing(folder.attacks / f"{result['name']}.npz") as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, names=np.array(names), images=images)
+        np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
     folder.images.mkdir(exist_ok=True)
     shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
     labels = ["mean of the class", *(f"{name}\n{row['score']:.2f}" for name, row in zip(names, result["victims"]))]
     with replacing(folder.images / f"{result['name']}.png") as partial:
-        plot_grid(shown, labels, partial)
+        plot_grid(shown, labels, scorer.classes, partial)
 
 
 def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
