@@ -25,6 +25,7 @@ ALLOWED = {
     "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
     "difftest": {"archive", "models", "process"},
+    "attacks": {"models", "secure"},
     "report": {"archive"},
     "secure": set(),
     "run": {
@@ -43,9 +44,23 @@ ALLOWED = {
         "engine",
         "evaluation",
         "difftest",
+        "attacks",
         "report",
     },
-    "cli": {"archive", "data", "difftest", "evaluation", "filter", "process", "partition", "privacy", "run", "report", "secure"},
+    "cli": {
+        "archive",
+        "attacks",
+        "data",
+        "difftest",
+        "evaluation",
+        "filter",
+        "process",
+        "partition",
+        "privacy",
+        "run",
+        "report",
+        "secure",
+    },
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Callable, Iterator, Optional, Union
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator, Mean
+from fedlab.attacks import Attack, NoAttack
 from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
@@ -60,6 +61,7 @@ class Experiment(Spec):
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
+    attack: Attack = NoAttack()  # on what the finished run has left
     arms: dict[str, Experiment] = {}  # the same with some stages exchanged, trained side by side; {}: this one alone
 
     def check(self) -> None:
@@ -117,6 +119,7 @@ class Experiment(Spec):
 
     def _check_stages(self) -> None:
         self._check_sums()
+        self.attack.check(self.secure.observe)
         if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
