@@ -17,6 +17,7 @@ from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
 from fedlab.report.sections import (
+    attacks,
     clients,
     configuration,
     cost,
@@ -36,6 +37,7 @@ SECTIONS: Sequence[Builder] = (
     privacy.build,
     clients.build,
     difftest.build,
+    attacks.build,
     images.build,
     partition.build,
     cost.build,
