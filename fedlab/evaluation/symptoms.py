@@ -85,9 +85,7 @@ class Verdict:
         """The verdict, the truth, the rule."""
         found = self.found
         low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
-        truth = (
-            f"In truth {low} of the low-accuracy users have a bug in their data ({self.bug}), {high} of the high-accuracy ones."
-        )
+        truth = f"In truth {low} of the low-accuracy users have the bug in their data ({self.bug}), {high} of the others."
         if found:
             return [f"Found: {found.sentence}.", truth, rule()]
         shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
@@ -102,8 +100,8 @@ class Verdict:
 def rule() -> str:
     """In words."""
     return (
-        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users than "
-        "for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
+        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users "
+        "than for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
     )
 
 
