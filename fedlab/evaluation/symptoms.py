@@ -118,7 +118,7 @@ def verdict(
     findings = []
     for name in SYMPTOMS:
         bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
-        found = in_low[name] - in_high[name] >= LEAST_DIFFERENCE and bounds[0] > 0
+        found = round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
         findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
     return Verdict(tuple(findings), truth, bug, len(low))
 
