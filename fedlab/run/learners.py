@@ -12,7 +12,9 @@ from fedlab.run.learner import Learner
 from fedlab.types import Dataset, Partition
 
 Inputs = tuple[Dataset, Partition]
-LEARNERS: dict[type[Process], tuple[str, str]] = {Gan: ("fedlab.run.gan", "GanLearner")}  # (module, class), imported when it is needed
+LEARNERS: dict[type[Process], tuple[str, str]] = {
+    Gan: ("fedlab.run.gan", "GanLearner")
+}  # (module, class), imported when it is needed
 _ORDINARY = ("fedlab.run.classifier", "Classifier")
 
 

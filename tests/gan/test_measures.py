@@ -76,7 +76,7 @@ class TestPolarity:
         assert error_on(images) == (0.0, 0.0)
         assert error_on(images.astype(np.float32) / 255) == (0.0, 0.0)
 
-    @pytest.mark.parametrize("part", ["train", "test"])
+    @pytest.mark.parametrize("part", [pytest.param("train", marks=pytest.mark.slow), "test"])
     def test_of_mnist_is_never_wrong(self, part):
         try:
             data = Mnist().load(0)
