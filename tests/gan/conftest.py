@@ -18,6 +18,7 @@ SMALL = dict(
 )
 NETWORKS = Networks(**SMALL, discriminator_normalization="none")
 SHAPE = (4, 4, 1)
+USUAL = Gan()
 
 
 class GanLab:
@@ -33,7 +34,7 @@ class GanLab:
 
         return gan_model(networks, SHAPE, 3)
 
-    def process(self, options: Gan = Gan(), networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
+    def process(self, options: Gan = USUAL, networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
         from fedlab.process.client_work import ExampleSpec
 
         aggregator = parts.pop("aggregator", None) or Mean().build()
@@ -50,7 +51,7 @@ class GanLab:
         )
         return options.build(Ingredients(**{**usual, **parts}))
 
-    def engine(self, options: Gan = Gan(), spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
+    def engine(self, options: Gan = USUAL, spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
         examples = self.examples if examples is None else examples
         return (spec or Compiled()).build(self.process(options, examples=examples, **parts), examples, summing)
 

@@ -39,27 +39,24 @@ def by_hand(model, weights, images, options, steps):
     def decay(network):
         return options.weight_decay * sum(tf.reduce_sum(w**2) for w in network.weights if len(w.shape) > 1)
 
-    def step(network, rate, loss):
-        with tf.GradientTape() as tape:
-            value = loss()
-        for variable, gradient in zip(network.trainable_variables, tape.gradient(value, network.trainable_variables)):
+    def score(images):
+        return tf.reduce_mean(discriminator(images, training=True))
+
+    def step(network, rate, tape, loss):
+        for variable, gradient in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables)):
             variable.assign_sub(rate * gradient)
 
     for batch in steps:
         real = tf.constant(images[batch].astype(np.float32) / 127.5 - 1)
         fake = generator(model.noise(len(batch)), training=True)
-        step(
-            discriminator,
-            RATE,
-            lambda: tf.reduce_mean(discriminator(fake)) - tf.reduce_mean(discriminator(real)) + decay(discriminator),
-        )
+        with tf.GradientTape() as tape:
+            loss = score(fake) - score(real) + decay(discriminator)
+        step(discriminator, RATE, tape, loss)
     for _ in range(options.generator_steps):
-        noise = model.noise(options.generator_batch_size)
-        step(
-            generator,
-            GENERATOR_RATE,
-            lambda: decay(generator) - tf.reduce_mean(discriminator(generator(noise, training=True))),
-        )
+        with tf.GradientTape() as tape:
+            fake = generator(model.noise(options.generator_batch_size), training=True)
+            loss = decay(generator) - score(fake)
+        step(generator, GENERATOR_RATE, tape, loss)
     return [w.numpy() for network in (discriminator, generator) for w in network.weights]
 
 
@@ -82,7 +79,7 @@ def test_without_a_penalty_one_clients_round_is_training_by_hand(gans, lab, same
 
 
 def test_the_gradient_penalty_is_that_of_finite_differences(gans):
-    """The gradient of the score by each pixel, one at a time, in float32: pixels by ±1e-2, where the network is all but linear."""
+    """The gradient of the score by each pixel, one at a time, in float32: by ±1e-2, where the network is all but linear."""
     model, rng = gans.model(), np.random.default_rng(1)
     weights = [tf.constant(w) for w in model.initial_weights[0]]
     real, fake = (rng.uniform(-1, 1, (3, 4, 4, 1)).astype(np.float32) for _ in range(2))
