@@ -180,5 +180,5 @@ def test_without_a_classifier_it_says_what_it_leaves_out(npz, run_of, monkeypatc
     told = []
     monkeypatch.setattr("fedlab.run.gan.GanLearner.close", lambda self: told.extend(self.lines()))
     folder = run_of(num_rounds=2, evaluation=GanEvaluation(num_images=20))
-    assert any("without evaluation.classifier=RUN" in line for line in told)
+    assert any("need evaluation.classifier=RUN" in line for line in told)
     assert "polarity" in records(folder)[-1] and "frechet_logits" not in records(folder)[-1]
