@@ -99,6 +99,8 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
         parts.append(f"{summary[f'{prefix}polarity']:.1%} have a light background")
         line = f"generated images: {', '.join(parts)}"
         say(console, f"{prefix.rstrip('/')}: {line}" if prefix else line)
+    if "difftest_told" in summary:
+        say(console, f"difftest: {summary['difftest_told']}")
     if summary["non_finite_clients_total"]:
         left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
         say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")

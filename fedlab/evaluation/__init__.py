@@ -30,7 +30,9 @@ class GanEvaluation(Evaluation):
 
     num_images: Annotated[int, Field(ge=2)] = 500  # generated, and as many real ones of the test set
     grid_size: PositiveInt = 6  # pictures of the generator's progress have so many images in either direction
-    classifier: Optional[str] = None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does
+    classifier: Optional[str] = (
+        None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does
+    )
 
     @property
     def classifier_path(self) -> Optional[pathlib.Path]:
@@ -44,5 +46,6 @@ class GanEvaluation(Evaluation):
         path = self.classifier_path
         if path is not None and not path.is_file():
             raise ConfigError(
-                f"evaluation.classifier={self.classifier}: there is no {path}: give the folder of a finished run, or a Keras file."
+                f"evaluation.classifier={self.classifier}, but there is no {path}: "
+                "give the folder of a finished run, or a Keras file."
             )

@@ -69,6 +69,7 @@ class Process(Spec):
 
     # `auto`: by examples where weights are taken, uniform where they are not
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
+    composed: ClassVar[bool] = True  # of TFF's slots, for an engine to run. False: a learner of its own runs it, and aggregates
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:

@@ -107,9 +107,7 @@ def finalizer_process(
         discriminator, generator = tuple(weights.trainable), tuple(weights.non_trainable)
         moved_state, moved = optimizer.next(state["discriminator"], discriminator, tuple(update))
         fits = _finite(update)
-        discriminator_state, discriminator = _chosen(
-            fits, (moved_state, tuple(moved)), (state["discriminator"], discriminator)
-        )
+        discriminator_state, discriminator = _chosen(fits, (moved_state, tuple(moved)), (state["discriminator"], discriminator))
         carried, apply = steps_of(generator_optimizer, state["generator"])
 
         def step(i, trained, carried, total):

@@ -16,7 +16,19 @@ from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
-from fedlab.report.sections import clients, configuration, cost, environment, images, learning, partition, privacy, result
+from fedlab.report.sections import (
+    attacks,
+    clients,
+    configuration,
+    cost,
+    difftest,
+    environment,
+    images,
+    learning,
+    partition,
+    privacy,
+    result,
+)
 
 # In the order of the page; each `build(run)` gives its section, or None where the run has nothing of the kind
 SECTIONS: Sequence[Builder] = (
@@ -24,6 +36,8 @@ SECTIONS: Sequence[Builder] = (
     learning.build,
     privacy.build,
     clients.build,
+    difftest.build,
+    attacks.build,
     images.build,
     partition.build,
     cost.build,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Annotated, Any, Callable, Iterator, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional, Union
 
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator, Mean
+from fedlab.attacks import Attack, NoAttack
 from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
+from fedlab.difftest import Difftest, NoDifftest
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError, FedlabError
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.evaluation import Evaluation
 from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
-from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
@@ -29,7 +31,7 @@ from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
 # What a run has once, whatever its arms
-COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
+COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "difftest", "checkpoint", "logger", "objective")
 _DATA_STAGES = ("data", "partition", "corruption", "filter")  # what decides which examples an arm's clients hold
 
 
@@ -55,20 +57,38 @@ class Experiment(Spec):
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
+    difftest: Union[Difftest, NoDifftest] = NoDifftest()
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
+    attack: Attack = NoAttack()  # on what the finished run has left
     arms: dict[str, Experiment] = {}  # the same with some stages exchanged, trained side by side; {}: this one alone
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
+        self._check_difftest()
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """`check`, of a whole run or of an arm."""
         self._check_data()
         if not self.arms:
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
             with of_arm(name):
-                arm.check()
+                arm._check_own()
+
+    def _check_difftest(self) -> None:
+        """The part of `check` about the arms to be compared."""
+        if isinstance(self.difftest, NoDifftest):
+            return
+        if not self.arms:
+            raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+        for name in self.difftest.arms or ():
+            if name not in self.arms:
+                hint = did_you_mean(name, self.arms)
+                raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(self.arms)}.{hint}")
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
@@ -99,14 +119,32 @@ class Experiment(Spec):
 
     def _check_stages(self) -> None:
         self._check_sums()
+        self.attack.check(self.secure.observe)
         if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
             )
         self.process.check_model(self.model)
         self.evaluation.check()
+        if not self.process.composed:
+            self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
+
+    def _check_unused(self) -> None:
+        """The part of `check` for a process that no engine runs: what goes into one must be left as it is."""
+        plain = {
+            "aggregator=mean": isinstance(self.aggregator, Mean),
+            "privacy=none": isinstance(self.privacy, NoPrivacy),
+            "secure=plain": not self.needs_protocol,
+            "engine=compiled": self.engine.reproducible,
+            "server_optimizer=sgd at learning rate 1": self.server_optimizer == Sgd(learning_rate=1.0),
+        }
+        for needed, is_so in plain.items():
+            if not is_so:
+                raise ConfigError(
+                    f"process={self.process.name} sends no updates to aggregate and is no TFF process: it needs {needed}."
+                )
 
     @property
     def why_uniform(self) -> Optional[str]:

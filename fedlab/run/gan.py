@@ -116,5 +116,7 @@ class GanLearner(FederatedLearner):
         discriminator, generator = (sum(w.size for w in ws) for ws in self._model.initial_weights)
         lines = [f"{discriminator:,} weights of the discriminator, {generator:,} of the generator", *self.privacy.lines()]
         if self._options.classifier is None:
-            lines.append("no classifier score and no Fréchet distances: they need evaluation.classifier=RUN, a run of a classifier")
+            lines.append(
+                "no classifier score and no Fréchet distances: they need evaluation.classifier=RUN, a run of a classifier"
+            )
         return lines

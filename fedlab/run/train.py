@@ -90,9 +90,7 @@ def train(
 
 def _not_the_last(record: Record, learner: Learner) -> Record:
     """The record without the evaluation that a last round always gets, and would not have had in the midst of a run."""
-    if record["round"] % learner.experiment.eval_every == 0:
-        return record
-    return {name: value for name, value in record.items() if not learner.is_measured(name)}
+    return {name: value for name, value in record.items() if learner.is_due(name, record["round"])}
 
 
 def _non_finite_clients(record: Record) -> int:

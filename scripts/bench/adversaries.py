@@ -93,7 +93,7 @@ def fedlab_tff(task: work.Task) -> Rounds:
 
 
 def plain_tensorflow(task: work.Task) -> Rounds:
-    """The same arithmetic with Keras models, variables and tapes: a `tf.function` per client, TensorFlow's own thread settings."""
+    """The same arithmetic with Keras models, variables and tapes: a `tf.function` per client, TensorFlow's own threads."""
     import tensorflow as tf
 
     networks, shape = task.workload.model, task.dataset.train.x.shape[1:]

@@ -81,7 +81,11 @@ def _measure_workload(name: str, data: str, num_rounds: int, repeats: int, conso
             out = f"{folder}/out.npz"
             measurement = measure([sys.executable, SCRIPT, contender, name, data, str(num_rounds), out])
             with np.load(out) as saved:
-                record = {"seconds": saved["seconds"].tolist(), "moved": float(saved["moved"]), "num_weights": int(saved["num_weights"])}
+                record = {
+                    "seconds": saved["seconds"].tolist(),
+                    "moved": float(saved["moved"]),
+                    "num_weights": int(saved["num_weights"]),
+                }
             record["peak_memory_bytes"] = measurement.peak_memory_bytes
             record["busy_elsewhere"] = round(measurement.busy_elsewhere, 3)
             runs[contender].append(record)

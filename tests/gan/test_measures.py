@@ -51,7 +51,7 @@ class TestFrechetDistance:
         x = np.random.default_rng(0).normal(size=(200, 5))
         x[:, 2] = 0
         assert frechet_distance(x, x) == pytest.approx(0, abs=1e-3)
-        assert frechet_distance(x, x + [1, 0, 0, 0, 0]) == pytest.approx(1, abs=1e-3)
+        assert frechet_distance(x, x + np.eye(5)[0]) == pytest.approx(1, abs=1e-3)
 
     def test_of_what_is_no_number_is_none(self):
         x = np.ones((10, 2))
@@ -67,7 +67,7 @@ class TestClassifierScore:
         shares = np.array([[0.9, 0.1], [0.2, 0.8]])
         marginal = shares.mean(0)
         expected = np.exp(np.mean([(p * np.log(p / marginal)).sum() for p in shares]))
-        assert classifier_score(np.log(shares) + [[5], [-300]]) == pytest.approx(expected)
+        assert classifier_score(np.log(shares) + np.array([[5], [-300]])) == pytest.approx(expected)
 
 
 class TestPolarity:
@@ -76,7 +76,7 @@ class TestPolarity:
         assert error_on(images) == (0.0, 0.0)
         assert error_on(images.astype(np.float32) / 255) == (0.0, 0.0)
 
-    @pytest.mark.parametrize("part", ["train", "test"])
+    @pytest.mark.parametrize("part", [pytest.param("train", marks=pytest.mark.slow), "test"])
     def test_of_mnist_is_never_wrong(self, part):
         try:
             data = Mnist().load(0)
