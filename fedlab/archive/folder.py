@@ -28,6 +28,7 @@ class RunFolder:
         self.partition = path / "partition.png"
         self.labels = path / "partition.csv"  # how many examples of each class each client holds
         self.clients = path / "clients.csv"  # how the final model does on each client's own examples
+        self.local_models = path / "local_models.csv"  # without federation: how each client's own model does on the test set
         self.images = path / "images"  # pictures that a run makes, a PNG each
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"

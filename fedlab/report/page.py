@@ -16,13 +16,27 @@ from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
-from fedlab.report.sections import clients, configuration, cost, environment, images, learning, partition, privacy, result
+from fedlab.report.sections import (
+    clients,
+    configuration,
+    cost,
+    environment,
+    images,
+    learning,
+    local_models,
+    partition,
+    privacy,
+    result,
+    split,
+)
 
 # In the order of the page; each `build(run)` gives its section, or None where the run has nothing of the kind
 SECTIONS: Sequence[Builder] = (
     result.build,
     learning.build,
     privacy.build,
+    split.build,
+    local_models.build,
     clients.build,
     images.build,
     partition.build,
@@ -31,7 +45,7 @@ SECTIONS: Sequence[Builder] = (
     environment.build,
 )
 # Of these, a run with arms has one for each arm
-OF_EACH_ARM: Sequence[Builder] = (privacy.build, clients.build, images.build)
+OF_EACH_ARM: Sequence[Builder] = (privacy.build, local_models.build, clients.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import functools
 import importlib
 from typing import Mapping
 
-from fedlab.process import Process
+from fedlab.process import LocalOnly, Process
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner
 from fedlab.split import Split
@@ -14,6 +14,7 @@ from fedlab.types import Dataset, Partition
 
 Inputs = tuple[Dataset, Partition]
 LEARNERS: dict[type[Process], tuple[str, str]] = {  # (module, class), imported when it is needed
+    LocalOnly: ("fedlab.run.local_only", "LocalOnlyLearner"),
     Split: ("fedlab.run.split", "SplitLearner"),
 }
 _ORDINARY = ("fedlab.run.classifier", "Classifier")

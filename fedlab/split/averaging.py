@@ -12,4 +12,6 @@ def mean_of(copies: Sequence[tuple[int, Sequence[Any]]]) -> list[np.ndarray]:
     shares = np.array([count for count, _ in copies], np.float64)
     shares /= shares.sum()
     tensors = zip(*(weights for _, weights in copies))
-    return [sum(s * np.asarray(t, np.float64) for s, t in zip(shares, same)).astype(np.asarray(same[0]).dtype) for same in tensors]
+    return [
+        sum(s * np.asarray(t, np.float64) for s, t in zip(shares, same)).astype(np.asarray(same[0]).dtype) for same in tensors
+    ]
