@@ -17,9 +17,11 @@ from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
 from fedlab.report.sections import (
+    attacks,
     clients,
     configuration,
     cost,
+    difftest,
     environment,
     images,
     learning,
@@ -38,6 +40,8 @@ SECTIONS: Sequence[Builder] = (
     split.build,
     local_models.build,
     clients.build,
+    difftest.build,
+    attacks.build,
     images.build,
     partition.build,
     cost.build,

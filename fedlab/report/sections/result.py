@@ -42,7 +42,7 @@ def _beside(run: Run) -> list[tuple[str, list[str]]]:
     for name, figure in (("bytes_up", sum), ("bytes_down", sum), ("seconds", statistics.median)):
         each = [[value for r in run.arm(arm).records() if (value := finite(r.get(name))) is not None] for arm in run.arms]
         label = "seconds_per_round" if name == "seconds" else f"{name}_total"
-        if all(each):
+        if each and all(each):
             rows.append((words.metric_label(label), [words.metric_value(label, figure(found)) for found in each]))
     return rows
 
