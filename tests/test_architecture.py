@@ -22,6 +22,7 @@ ALLOWED = {
     "engine": {"lowering", "secure"},
     "evaluation": {"lowering", "models"},
     "attacks": {"models", "secure"},
+    "difftest": {"archive", "models", "process"},
     "report": {"archive"},
     "secure": set(),
     "run": {
@@ -37,9 +38,10 @@ ALLOWED = {
         "engine",
         "evaluation",
         "attacks",
+        "difftest",
         "report",
     },
-    "cli": {"archive", "attacks", "data", "partition", "privacy", "run", "report", "secure"},
+    "cli": {"archive", "attacks", "data", "difftest", "partition", "privacy", "run", "report", "secure"},
 }
 
 

@@ -16,7 +16,7 @@ _SCORES = ("client", "examples", "accuracy", "loss")
 
 @dataclasses.dataclass(frozen=True)
 class ClientScore:
-    """How the final model does on one client's own training examples. `loss` in nats; None where it is not a number."""
+    """How the final model does on one client's own examples. `loss` in nats; None where it is not a number."""
 
     client: str
     examples: int

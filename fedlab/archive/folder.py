@@ -32,6 +32,8 @@ class RunFolder:
         self.attacks = path / "attacks"  # what came of attacks on it
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
+        self.difftest = path / "difftest.csv"  # how two arms differ on each client, round by round
+        self.difftest_scores = path / "difftest_scores.csv"  # a sample of their scores in the last round
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
         self.lock = path / ".lock"  # held by the process that writes here
 

@@ -93,6 +93,8 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
                 f"10th percentile {own['client_accuracy_p10']:.2%}, worst {own['client_accuracy_worst']:.2%}"
             )
         say(console, f"{prefix.rstrip('/')}: {line}" if prefix else line)
+    if "difftest_told" in summary:
+        say(console, f"difftest: {summary['difftest_told']}")
     if summary["non_finite_clients_total"]:
         left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
         say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shlex
-from typing import Any, Iterable, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from markupsafe import Markup
 
@@ -21,6 +21,7 @@ from fedlab.report.sections import (
     clients,
     configuration,
     cost,
+    difftest,
     environment,
     images,
     learning,
@@ -35,6 +36,7 @@ SECTIONS: Sequence[Builder] = (
     learning.build,
     privacy.build,
     clients.build,
+    difftest.build,
     attacks.build,
     images.build,
     partition.build,
@@ -42,6 +44,8 @@ SECTIONS: Sequence[Builder] = (
     configuration.build,
     environment.build,
 )
+# Of these, a run with arms has one for each arm
+OF_EACH_ARM: Sequence[Builder] = (privacy.build, clients.build, attacks.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,19 @@ def write_report(run_path: Union[str, pathlib.Path], output: Optional[pathlib.Pa
 
 def built(run: Run, builders: Iterable[Builder]) -> tuple[Section, ...]:
     """The sections that have something to say."""
-    return tuple(section for build in builders if (section := build(run)))
+    return tuple(found for build in builders for found in _each(run, build))
+
+
+def _each(run: Run, build: Builder) -> Iterator[Section]:
+    if not run.arms or build not in OF_EACH_ARM:
+        found = build(run)
+        if found:
+            yield found
+        return
+    for name in run.arms:
+        found = build(run.arm(name))
+        if found:
+            yield dataclasses.replace(found, anchor=f"{found.anchor}-{name}", title=f"{found.title}: {name}")
 
 
 def lead(run: Run) -> Markup:

@@ -58,6 +58,11 @@ class Classifier(FederatedLearner):
                 "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
             )
 
+    def client_probabilities(self) -> list[np.ndarray]:
+        own = self.partition.evaluated
+        found = self._evaluator.probabilities(self.weights, self.dataset.train, np.concatenate(own.indices))
+        return np.split(found, np.cumsum(own.sizes)[:-1])
+
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Test loss and accuracy of the final model, the spread of its accuracy over clients; model.keras and clients.csv."""
         figures = {**super().finish(folder), **self._timed(self._measured, self.num_rounds)}

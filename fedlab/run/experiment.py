@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Annotated, Any, Callable, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional, Union
 
 from pydantic import Field, PositiveInt
 
@@ -11,8 +12,9 @@ from fedlab.aggregation import Aggregator, Mean
 from fedlab.attacks import Attack, NoAttack
 from fedlab.cohort import CohortSampler, FixedSize
 from fedlab.data import Source
+from fedlab.difftest import Difftest, NoDifftest
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.evaluation import Evaluation
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
@@ -25,7 +27,8 @@ from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
-COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
+# What a run has once, whatever its arms
+COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "difftest", "checkpoint", "logger", "objective")
 
 
 class Experiment(Spec):
@@ -48,6 +51,7 @@ class Experiment(Spec):
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
+    difftest: Union[Difftest, NoDifftest] = NoDifftest()
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
@@ -56,15 +60,29 @@ class Experiment(Spec):
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
+        self._check_difftest()
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """`check`, of a whole run or of an arm."""
         self._check_data()
         if not self.arms:
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
-            try:
-                arm.check()
-            except ConfigError as error:
-                raise ConfigError(f"arm {name}: {error}") from error
+            with of_arm(name):
+                arm._check_own()
+
+    def _check_difftest(self) -> None:
+        """The part of `check` about the arms to be compared."""
+        if isinstance(self.difftest, NoDifftest):
+            return
+        if not self.arms:
+            raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+        for name in self.difftest.arms or ():
+            if name not in self.arms:
+                hint = did_you_mean(name, self.arms)
+                raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(self.arms)}.{hint}")
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
@@ -156,9 +174,11 @@ class Experiment(Spec):
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
         found = {}
         for name, arm in self.arms.items():
-            own = dataset if arm.data == self.data else arm.data.load(self.seed)
-            found[name] = (own, partition if own is dataset and arm.partition == self.partition else arm._divided(own))
-            arm.check_clients(len(found[name][1]))
+            with of_arm(name):
+                own = dataset if arm.data == self.data else arm.data.load(self.seed)
+                same = own is dataset and arm.partition == self.partition
+                found[name] = (own, partition if same else arm._divided(own))
+                arm.check_clients(len(found[name][1]))
         return found
 
     def _divided(self, dataset: Dataset) -> Partition:
@@ -192,3 +212,12 @@ class Experiment(Spec):
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return self.partition.known_num_clients or 1_000
+
+
+@contextlib.contextmanager
+def of_arm(name: str) -> Iterator[None]:
+    """Says of an error which arm it is about."""
+    try:
+        yield
+    except FedlabError as error:
+        raise type(error)(f"arm {name}: {error}") from error

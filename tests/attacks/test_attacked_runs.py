@@ -22,7 +22,7 @@ def test_in_the_clear_the_images_are_far_from_noise(attacked):
     assert (found["protocol"], found["round"]) == ("plain", 3)
     assert [v["name"] for v in found["victims"]] == ["global", "client 0", "client 3"]
     assert found["baselines"]["noise"]["score"] == 0 and found["baselines"]["test images"]["score"] == 1
-    assert found["baselines"]["class mean"]["correlation"] == 1 and found["evaluation"]["accuracy_on_training_set"] > 0.9
+    assert found["baselines"]["class mean"]["correlation"] == 1 and found["evaluation"]["accuracy_on_training_set"] > 0.85
     for victim in found["victims"]:
         assert victim["test_accuracy"] > 0.85 and victim["score"] > 0.35 and victim["correlation"] > 0.2
 
@@ -71,7 +71,8 @@ def test_the_arms_of_a_run_are_attacked_each_by_itself(attacked):
     assert attack(f"{folder}:b", "attack.iterations=5") == 0 and attack(folder, "--arm", "b", "attack.iterations=5") == 0
     again = {name: result(folder / "arms" / name, "model_inversion_global")["options"]["iterations"] for name in names}
     assert again == {"a": 20, "b": 5}
-    assert "a: model inversion global" in read_page(folder / "report.html").text
+    page = read_page(folder / "report.html")
+    assert page.text.count("model inversion global") >= 2
 
 
 def told(capsys, *args):
