@@ -15,7 +15,7 @@ CLIENT_SIZES = (7, 1, 20, 13)  # unequal, none a multiple of the batch size 5 bu
 
 
 # Folders whose modules import it
-NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run", "attacks")
+NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run", "gan", "split", "attacks")
 
 
 def _start_tensorflow() -> None:

@@ -79,6 +79,8 @@ def build_experiment(config: DictConfig) -> Experiment:
     """Every stage of `config`, validated, and of each of its arms. Raises `ConfigError`."""
     from fedlab.run.experiment import Experiment
 
+    if "investigation" in config:
+        raise ConfigError("this is an investigation, not a single run: fedlab investigate +experiment=… does it.")
     try:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
         arms = _arms(config)

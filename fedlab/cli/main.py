@@ -24,6 +24,7 @@ VERBS = {
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
     "attack": ("fedlab.cli.attack", "attack a finished run: fedlab attack RUN attack=model_inversion"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
+    "investigate": ("fedlab.cli.investigate", "what is wrong with data nobody may look at: +experiment=gan/debug"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),
     "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),
     "completion": ("fedlab.cli.completion", 'tab completion: eval "$(fedlab completion bash)"'),

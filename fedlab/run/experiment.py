@@ -11,16 +11,19 @@ from pydantic import Field, PositiveInt
 from fedlab.aggregation import Aggregator, Mean
 from fedlab.attacks import Attack, NoAttack
 from fedlab.cohort import CohortSampler, FixedSize
+from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.difftest import Difftest, NoDifftest
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.evaluation import Evaluation
+from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
-from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.run.checkpointing import Checkpointing
+from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
 from fedlab.run.objective import Objective
 from fedlab.secure import Plain, SecureSum
@@ -29,6 +32,7 @@ from fedlab.types import Dataset, Partition
 
 # What a run has once, whatever its arms
 COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "difftest", "checkpoint", "logger", "objective")
+_DATA_STAGES = ("data", "partition", "corruption", "filter")  # what decides which examples an arm's clients hold
 
 
 class Experiment(Spec):
@@ -39,6 +43,8 @@ class Experiment(Spec):
     eval_every: PositiveInt = 1
     data: Source
     partition: Partitioner
+    corruption: Corruption = NoCorruption()
+    filter: Filter = NoFilter()
     cohort: CohortSampler
     model: Callable[..., Any]
     process: Process
@@ -109,6 +115,7 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
+        self.filter.check()
 
     def _check_stages(self) -> None:
         self._check_sums()
@@ -117,8 +124,27 @@ class Experiment(Spec):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
             )
+        self.process.check_model(self.model)
+        self.evaluation.check()
+        if not self.process.composed:
+            self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
+
+    def _check_unused(self) -> None:
+        """The part of `check` for a process that no engine runs: what goes into one must be left as it is."""
+        plain = {
+            "aggregator=mean": isinstance(self.aggregator, Mean),
+            "privacy=none": isinstance(self.privacy, NoPrivacy),
+            "secure=plain": not self.needs_protocol,
+            "engine=compiled": self.engine.reproducible,
+            "server_optimizer=sgd at learning rate 1": self.server_optimizer == Sgd(learning_rate=1.0),
+        }
+        for needed, is_so in plain.items():
+            if not is_so:
+                raise ConfigError(
+                    f"process={self.process.name} sends no updates to aggregate and is no TFF process: it needs {needed}."
+                )
 
     @property
     def why_uniform(self) -> Optional[str]:
@@ -166,23 +192,29 @@ class Experiment(Spec):
         return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
-        """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""
+        """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
-        return dataset, self._divided(dataset)
+        partition = self.partition(dataset.train, self.seed)
+        dataset = self.corruption(dataset, partition, self.seed)
+        return dataset, self._kept(self.filter(dataset, partition, fingerprints))
 
     def load_arms(self, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
         found = {}
         for name, arm in self.arms.items():
             with of_arm(name):
-                own = dataset if arm.data == self.data else arm.data.load(self.seed)
-                same = own is dataset and arm.partition == self.partition
-                found[name] = (own, partition if same else arm._divided(own))
+                found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
+                if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
+                    found[name] = (dataset, found[name][1])
                 arm.check_clients(len(found[name][1]))
         return found
 
-    def _divided(self, dataset: Dataset) -> Partition:
-        partition = hold_out(self.partition(dataset.train, self.seed), self.evaluation.holdout, self.seed)
+    def _same(self, other: Experiment, *stages: str) -> bool:
+        return all(getattr(self, stage) == getattr(other, stage) for stage in stages)
+
+    def _kept(self, partition: Partition) -> Partition:
+        """What of a filtered partition is trained on."""
+        partition = hold_out(partition, self.evaluation.holdout, self.seed)
         if not self.arms:
             self.check_clients(len(partition))
         return partition

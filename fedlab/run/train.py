@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import write_labels
+from fedlab.archive.clients import write_corruption, write_labels
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
@@ -41,6 +41,9 @@ def train(
             counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
             plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
         write_labels(folder.labels, partition.client_ids, counts)
+        affected = experiment.corruption.affected(dataset, partition, experiment.seed)
+        if affected:
+            write_corruption(folder.corruption, affected)
         metrics = MetricsFile(folder.metrics, records)
         loggers = open_loggers(records)
         state = learner.state  # that of the last round which has its line in metrics.jsonl

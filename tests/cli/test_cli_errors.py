@@ -123,6 +123,12 @@ MISTAKES = [
     ("train client=dp_sgd client.batches=odd", "client.batches=odd: must be 'poisson' or 'shuffled'", 2),
     ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than 0", 2),
     ("train client.noise_multiplier=1", "It belongs to client=dp_sgd", 2),
+    # corruption
+    ("train corruption=inversoin", "no corruption 'inversoin'. Did you mean 'inversion'?", 2),
+    ("train corruption=inversion corruption.fraction=1.5", "corruption.fraction=1.5: must be less than or equal to 1", 2),
+    ("train corruption=blur corruption.sigma=0", "corruption.sigma=0: must be greater than 0", 2),
+    ("train corruption=function corruption.function=nowhere.f", "corruption.function=nowhere.f: No module named 'nowhere'", 2),
+    ("train corruption=inversion corruption.users=[99]", "there is no user '99'", 3),
     # data
     ("train data=npz", "data.path must be given", 2),
     ("train data=npz data.path=nothing.npz", "nothing.npz", 3),
