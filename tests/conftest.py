@@ -14,7 +14,8 @@ import pytest
 CLIENT_SIZES = (7, 1, 20, 13)  # unequal, none a multiple of the batch size 5 but one, one with a single example
 
 
-NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run")  # folders whose modules import it
+# Folders whose modules import it
+NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run", "gan", "split", "attacks")
 
 
 def _start_tensorflow() -> None:

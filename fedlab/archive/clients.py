@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import math
 import pathlib
-from typing import Any, Iterable, Optional, Sequence
+from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from fedlab.archive.folder import replacing
 from fedlab.errors import FedlabError
@@ -16,7 +16,7 @@ _SCORES = ("client", "examples", "accuracy", "loss")
 
 @dataclasses.dataclass(frozen=True)
 class ClientScore:
-    """How the final model does on one client's own training examples. `loss` in nats; None where it is not a number."""
+    """How the final model does on one client's own examples. `loss` in nats; None where it is not a number."""
 
     client: str
     examples: int
@@ -56,6 +56,19 @@ def write_labels(path: pathlib.Path, client_ids: Sequence[str], counts: Iterable
 def write_ledger(path: pathlib.Path, rows: Iterable[tuple[str, int, int, float]], delta: float) -> None:
     """Replaces `path`. Per client: its name, its examples, the rounds it took part in, ε for each of its examples (∞: "inf")."""
     _write(path, ("client", "examples", "rounds", "epsilon", "delta"), [(*row, delta) for row in rows])
+
+
+def write_corruption(path: pathlib.Path, affected: Mapping[str, bool]) -> None:
+    """Replaces `path`. Per user: the id, and whether their data has the bug."""
+    _write(path, ("user", "affected"), [(user, int(has_it)) for user, has_it in affected.items()])
+
+
+def read_corruption(path: pathlib.Path) -> dict[str, bool]:
+    """What `write_corruption` wrote; {} without a file. Raises `FedlabError` where it is damaged."""
+    try:
+        return {row[0]: bool(int(row[1])) for row in _read(path)}
+    except (ValueError, IndexError) as error:
+        raise FedlabError(f"{path} is damaged: {error}.") from error
 
 
 def read_labels(path: pathlib.Path) -> list[ClientLabels]:

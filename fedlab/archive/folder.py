@@ -27,10 +27,15 @@ class RunFolder:
         self.curves = path / "curves.png"
         self.partition = path / "partition.png"
         self.labels = path / "partition.csv"  # how many examples of each class each client holds
+        self.corruption = path / "corruption.csv"  # whose data has the bug: the truth, read by what scores and by nothing else
         self.clients = path / "clients.csv"  # how the final model does on each client's own examples
-        self.images = path / "images"  # pictures that a run makes, a PNG each
+        self.images = path / "images"  # pictures that a run makes: PNGs, and GIFs of what moves
+        self.samples = path / "samples.npz"  # images that a generator has made
+        self.attacks = path / "attacks"  # what came of attacks on it
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
+        self.difftest = path / "difftest.csv"  # how two arms differ on each client, round by round
+        self.difftest_scores = path / "difftest_scores.csv"  # a sample of their scores in the last round
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
         self.lock = path / ".lock"  # held by the process that writes here
 

@@ -30,7 +30,7 @@ from fedlab.archive.folder import write_json
 
 VERSION = 1
 # What changes neither a weight nor a metric of a round that has been computed
-WITHOUT_EFFECT = ("num_rounds", "checkpoint", "logger", "objective")
+WITHOUT_EFFECT = ("num_rounds", "checkpoint", "logger", "objective", "attack")
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ from fedlab.archive.folder import RunFolder
 from fedlab.archive.metrics import Record, read_records
 from fedlab.errors import FedlabError, did_you_mean
 
+_OF_ALL_ARMS = ("round", "num_rounds", "num_clients")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -62,6 +64,10 @@ class Run:
         manifest = {**self.manifest, "config": arm_configs(self.config)[name], **described}
         return Arm(RunFolder(self.path / "arms" / name), manifest, _of_arm(self.summary, name), self)
 
+    def each_arm(self) -> list[Run]:
+        """The run's arms; the run itself where it has none."""
+        return [self.arm(name) for name in self.arms] or [self]
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm(Run):
@@ -82,9 +88,9 @@ class Arm(Run):
 
 
 def _of_arm(figures: Record, name: str) -> Record:
-    """The figures of one arm under their own names, and those of the whole that it does not have itself."""
+    """The figures of one arm under their own names, and those that are the same for all arms."""
     own = {metric[len(name) + 1 :]: value for metric, value in figures.items() if metric.startswith(f"{name}/")}
-    return {**{metric: value for metric, value in figures.items() if "/" not in metric}, **own}
+    return {**{metric: figures[metric] for metric in _OF_ALL_ARMS if metric in figures}, **own}
 
 
 def read_run(path: Union[str, pathlib.Path]) -> Run:

@@ -42,6 +42,9 @@ OPTIONS = {
         *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
     ),
     "privacy he-cost": ("--help", "--values", "--model", "--clients", "--json"),
+    "difftest": (
+        *("--help", "--data", "--tolerance", "--score-tolerance", "--alpha", "--bootstrap", "--seed", "--csv", "--html"),
+    ),
     "verify": ("--help", "--rounds", "--quiet"),
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
@@ -54,10 +57,21 @@ OPTIONS = {
 WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
 VALUES = {
     "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
+    "--data": ("clients", "test"),
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
 }
-PATHS = ("--config-dir", "-cd", "--config-path", "-cp", "--png", "--output", "-o", "--html")  # completed by the shell itself
+PATHS = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--png",
+    "--output",
+    "-o",
+    "--html",
+    "--csv",
+)  # completed by the shell itself
 
 
 def candidates(line: str) -> list[str]:

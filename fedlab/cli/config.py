@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 import fedlab
 from fedlab.archive.arms import arm_configs
 from fedlab.cli import explain
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import pydantic
@@ -79,6 +79,8 @@ def build_experiment(config: DictConfig) -> Experiment:
     """Every stage of `config`, validated, and of each of its arms. Raises `ConfigError`."""
     from fedlab.run.experiment import Experiment
 
+    if "investigation" in config:
+        raise ConfigError("this is an investigation, not a single run: fedlab investigate +experiment=… does it.")
     try:
         plain = {str(k): config[k] for k in config if not isinstance(config[k], DictConfig)}
         arms = _arms(config)
@@ -104,6 +106,13 @@ def _arms(config: DictConfig) -> dict[str, DictConfig]:
     for name, overrides in plain["arms"].items():
         if not isinstance(overrides, dict):
             raise ConfigError(f"arms.{name}={overrides}: an arm is what it has otherwise: +arms.{name}.client.batch_size=10.")
+        for stage, value in overrides.items():
+            if stage not in plain:
+                raise ConfigError(f"no option 'arms.{name}.{stage}'.{did_you_mean(stage, plain)} An arm has what a run has.")
+            if isinstance(plain[stage], dict) and isinstance(value, str):
+                raise ConfigError(
+                    f"arms.{name}.{stage}={value}: choose one for an arm with +{stage}@arms.{name}.{stage}={value}."
+                )
     return {name: OmegaConf.create(arm) for name, arm in arm_configs(plain).items()}
 
 

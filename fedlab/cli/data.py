@@ -1,4 +1,4 @@
-"""`fedlab data`: lists data sets, fetches them, and shows how one is divided among clients before anything is trained."""
+"""`fedlab data`: lists data sets, fetches them, shows how one is divided among clients, and by whom a classifier does badly."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fedlab.errors import ConfigError, DataError, did_you_mean
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one of list, fetch, show. Returns the exit code; raises `FedlabError`."""
-    actions = {"list": list_sources, "fetch": fetch, "show": show}
+    """Runs one of its actions. Returns the exit code; raises `FedlabError`."""
+    actions = {"list": list_sources, "fetch": fetch, "show": show, "misclassification": _misclassification, "filter": _filter}
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__)
-        print("\nusage: fedlab data list | fetch NAME | show [OVERRIDE …] [--png FILE]\n\nEach takes --help.")
+        print("\nusage: fedlab data list | fetch NAME | show | misclassification RUN | filter RUN\n\nEach takes --help.")
         return 0 if argv else ConfigError.exit_code
     if argv[0] not in actions:
         raise ConfigError(f"no action '{argv[0]}'.{did_you_mean(argv[0], actions)} Actions: {', '.join(actions)}.")
@@ -94,12 +94,14 @@ def show(argv: Sequence[str]) -> int:
         raise ConfigError(f"--png {args.png}: there is no folder {args.png.parent}.")
 
     from fedlab.partition import heterogeneity, label_counts
+    from fedlab.run.fingerprint import fingerprints
 
     config = compose(args.overrides, args.config_dir)
     source, partitioner = build(config, "data"), build(config, "partition")
     dataset = source.load(config.seed)
-    train = dataset.train
-    partition = partitioner(train, config.seed)
+    partition = partitioner(dataset.train, config.seed)
+    dataset = build(config, "corruption")(dataset, partition, config.seed)
+    partition, train = build(config, "filter")(dataset, partition, fingerprints), dataset.train
     figures = heterogeneity(train.y, partition, train.num_classes)
 
     heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {config.seed}"
@@ -117,6 +119,18 @@ def show(argv: Sequence[str]) -> int:
         plot_partition(label_counts(train.y, partition, train.num_classes), args.png, heading, partition.client_ids)
         print(f"heat map in {args.png}")
     return 0
+
+
+def _misclassification(argv: Sequence[str]) -> int:
+    from fedlab.cli.misclassification import misclassification
+
+    return misclassification(argv)
+
+
+def _filter(argv: Sequence[str]) -> int:
+    from fedlab.cli.filter import filter_data
+
+    return filter_data(argv)
 
 
 def _names() -> list[str]:

@@ -25,7 +25,7 @@ def composition_error(error: BaseException, overrides: Sequence[str], catalogue:
     if ambiguous:
         key, value = ambiguous.groups()
         return f"{key}={value} has a comma: add -m for a sweep over these values, or write {key}=[{value}] for a list."
-    given = re.search(r"Could not (?:override|delete|append) '([^'=]+)", text)
+    given = re.search(r"Could not (?:override|delete|append)(?: to config. An item is already at)? '([^'=]+)", text)
     if given:
         return _cannot_override(given.group(1), "append" in given.group(0), overrides, catalogue)
     missing = re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text)
@@ -63,6 +63,8 @@ def _cannot_override(key: str, appending: bool, overrides: Sequence[str], catalo
     if appending:
         return f"{key} is there already: set it without the plus."
     stage, _, option = key.partition(".")
+    if (stage == "arms" and option) or "@arms." in key:
+        return f"what an arm has otherwise is added with a plus: +{key}=VALUE."
     known = catalogue.options()
     if option and stage in known:
         return unknown_option(stage, option, known[stage], catalogue)

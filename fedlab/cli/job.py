@@ -20,6 +20,7 @@ from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
 from fedlab.archive.metrics import Record, read_records
+from fedlab.attacks import NoAttack
 from fedlab.cli.display import RoundDisplay
 from fedlab.errors import ConfigError, DataError, FedlabError, one_line
 from fedlab.run import environment
@@ -156,6 +157,7 @@ def _run(
         for line in learner.lines():
             say(console, line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
+        summary = {**summary, **_attacked(job.experiment, inputs, folder, console)}
         account.close("finished", learner.seconds)
     except (KeyboardInterrupt, SystemExit):
         account.close("interrupted", learner.seconds if learner else {})
@@ -174,6 +176,16 @@ def _run(
         if not isinstance(sys.exc_info()[1], ConfigError):  # of a run that never began there is nothing to tell
             _report(folder)
     return summary
+
+
+def _attacked(experiment: Experiment, inputs: Inputs, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """What the attacks that the run asks for add to its summary."""
+    if all(isinstance(one.attack, NoAttack) for one in (experiment, *experiment.arms.values())):
+        return {}
+    from fedlab.run.attack import attack_run
+
+    say(console, "trained; now it is attacked")
+    return attack_run(experiment, (inputs.dataset, inputs.partition), inputs.arms, folder)
 
 
 def _report(folder: RunFolder) -> None:

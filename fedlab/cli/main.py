@@ -20,8 +20,11 @@ VERBS = {
     "runs": ("fedlab.cli.runs", "list runs: fedlab runs outputs status=finished --sort accuracy"),
     "report": ("fedlab.cli.report", "write the page of a run or of a sweep, one file that needs no network"),
     "compare": ("fedlab.cli.compare", "where runs differ, and what came of it: fedlab compare A B --html FILE"),
+    "difftest": ("fedlab.cli.difftest", "do two runs' models differ, client by client: fedlab difftest A B"),
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
+    "attack": ("fedlab.cli.attack", "attack a finished run: fedlab attack RUN attack=model_inversion"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
+    "investigate": ("fedlab.cli.investigate", "what is wrong with data nobody may look at: +experiment=gan/debug"),
     "privacy": ("fedlab.cli.privacy", "what noise earns, and how much a target takes: fedlab privacy --help"),
     "doctor": ("fedlab.cli.doctor", "check that this machine can train, and say how to mend what cannot"),
     "completion": ("fedlab.cli.completion", 'tab completion: eval "$(fedlab completion bash)"'),
@@ -42,7 +45,7 @@ def usage() -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the verb named by `argv[0]`; returns the exit code.
 
-    0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM.
+    0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM; of difftest, 4 different, 5 undecided.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):

@@ -31,12 +31,13 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     filters = [w for w in args.words if "=" in w and not pathlib.Path(w).is_dir()]
     roots = _roots([w for w in args.words if w not in filters])
-    rows, broken = [], []
+    rows: list[Listed] = []
+    broken: list[FedlabError] = []
     for found in (f for root in roots for f in scan(root)):
         if isinstance(found, FedlabError):
             broken.append(found)
         else:
-            rows.append(listed(found))
+            rows += map(listed, found.each_arm())
     kept = ordered(filtered(rows, [_pair(f) for f in filters]), args.sort, args.reverse) if rows else []
     if args.json:
         print(json.dumps([row.as_json() for row in kept], indent=1))

@@ -134,7 +134,7 @@ def job_folder(sweep: pathlib.Path, parameters: dict[str, Any], config: dict[str
 
     The name ends with a hash of all that decides the result.
     """
-    digest = _digest({k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k == "num_rounds"})
+    digest = _digest({k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k in ("num_rounds", "attack")})
     there = sorted(sweep.glob(f"*-{digest}"))
     if there:
         return there[0]

@@ -93,6 +93,14 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
                 f"10th percentile {own['client_accuracy_p10']:.2%}, worst {own['client_accuracy_worst']:.2%}"
             )
         say(console, f"{prefix.rstrip('/')}: {line}" if prefix else line)
+    for prefix in [name[: -len("polarity")] for name in summary if name.rpartition("/")[2] == "polarity"]:
+        measures = {"frechet_features": "Fréchet distance", "classifier_score": "classifier score"}
+        parts = [f"{words} {summary[prefix + name]:.2f}" for name, words in measures.items() if prefix + name in summary]
+        parts.append(f"{summary[f'{prefix}polarity']:.1%} have a light background")
+        line = f"generated images: {', '.join(parts)}"
+        say(console, f"{prefix.rstrip('/')}: {line}" if prefix else line)
+    if "difftest_told" in summary:
+        say(console, f"difftest: {summary['difftest_told']}")
     if summary["non_finite_clients_total"]:
         left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
         say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")

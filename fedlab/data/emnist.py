@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import lzma
 import os
 import pathlib
@@ -10,6 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, ClassVar, Optional
 
 import numpy as np
+from pydantic import model_validator
 
 from fedlab.data.files import Progress
 from fedlab.data.source import Published, Source
@@ -27,19 +29,27 @@ class Emnist(Source):
     """Handwritten characters by writer (Cohen et al. 2017, Caldas et al. 2018), through TFF's loader.
 
     `only_digits`: 10 classes and 3,383 writers, else 62 classes (digits, upper case, lower case) and 3,400 writers.
+    `merge_case`: upper and lower case are one class: labels from 36 up lose 26, which leaves 36 classes.
     x uint8 [N, 28, 28, 1], white on black like MNIST. Every writer has examples in train and in test. The first `load`
     downloads the database; it imports TensorFlow, every time.
     """
 
     only_digits: bool = True
+    merge_case: bool = False
 
     name: ClassVar[str] = "emnist"
+
+    @model_validator(mode="after")
+    def _case_needs_letters(self) -> Emnist:
+        if self.merge_case and self.only_digits:
+            raise ValueError("merge_case needs letters: set only_digits=false too")
+        return self
 
     @property
     def published(self) -> Published:
         if self.only_digits:
             return Published(train=341_873, test=40_832, classes=10)
-        return Published(train=671_585, test=77_483, classes=62)
+        return Published(train=671_585, test=77_483, classes=36 if self.merge_case else 62)
 
     @property
     def has_user_ids(self) -> bool:
@@ -81,7 +91,7 @@ class Emnist(Source):
 
         try:
             clients = tff.simulation.datasets.emnist.load_data(self.only_digits, cache_dir=str(self._database.parent))
-            train, test = (example_set(c, self.published.classes) for c in clients)
+            train, test = (example_set(c, 10 if self.only_digits else 62) for c in clients)
         except (sqlite3.Error, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             remedy = "Delete it and run `fedlab data fetch emnist`."
@@ -91,7 +101,13 @@ class Emnist(Source):
                 f"emnist: {self._database} holds {len(train)} training and {len(test)} test examples, published are"
                 f" {self.published.train} and {self.published.test}. Delete it and run `fedlab data fetch emnist`."
             )
-        return train, test
+        return (case_merged(train), case_merged(test)) if self.merge_case else (train, test)
+
+
+def case_merged(examples: ExampleSet) -> ExampleSet:
+    """Of the 62 classes (digits, upper case, lower case) the last 26 become the 26 before them."""
+    y = np.where(examples.y >= 36, examples.y - 26, examples.y).astype(np.int32)
+    return dataclasses.replace(examples, y=y, num_classes=36)
 
 
 def example_set(clients: tff.simulation.datasets.ClientData, num_classes: int) -> ExampleSet:

@@ -44,6 +44,10 @@ class Npz(Source):
     def verify(self) -> None:
         self._read()
 
+    def examples(self) -> ExampleSet:
+        """All of `x`, `y` and `user_ids`, undivided and with no option applied. Raises `DataError`."""
+        return self._read()[0]
+
     def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
         try:
             with open(self._file, "rb") as file:  # numpy leaves a file that it opened itself open when it is damaged

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import pathlib
+from typing import Annotated, Optional
 
 from pydantic import Field, PositiveInt
 
+from fedlab.errors import ConfigError
 from fedlab.spec import Spec
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "GanEvaluation"]
 
 
 class Evaluation(Spec):
@@ -18,3 +20,31 @@ class Evaluation(Spec):
     per_client: bool = True  # at the end of a run, accuracy on each client's own examples
     # Share of its examples that each client keeps from training, to be evaluated on; 0: on those that it trains on
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def check(self) -> None:
+        """Raises `ConfigError` for what is not there."""
+
+
+class GanEvaluation(Evaluation):
+    """What is measured of generated images, for process=gan."""
+
+    num_images: Annotated[int, Field(ge=2)] = 500  # generated, and as many real ones of the test set
+    grid_size: PositiveInt = 6  # pictures of the generator's progress have so many images in either direction
+    classifier: Optional[str] = (
+        None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does
+    )
+
+    @property
+    def classifier_path(self) -> Optional[pathlib.Path]:
+        """The Keras file."""
+        if self.classifier is None:
+            return None
+        path = pathlib.Path(self.classifier).expanduser()
+        return path / "model.keras" if path.is_dir() else path
+
+    def check(self) -> None:
+        path = self.classifier_path
+        if path is not None and not path.is_file():
+            raise ConfigError(
+                f"evaluation.classifier={self.classifier}: there is no {path}: give the folder of a finished run, or a Keras file."
+            )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -31,23 +33,35 @@ class ClassifierEvaluator:
     """Scores examples under any weights of one model. Traced once, also where the last batch is short."""
 
     def __init__(self, model: tff.learning.models.FunctionalModel, dtype: np.dtype, batch_size: int):
-        x_spec, y_spec = model.input_spec
-        weight_specs = [tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
-        raw = tf.TensorSpec(x_spec.shape, tf.as_dtype(dtype))
+        self._model, self._dtype, self._batch_size = model, dtype, batch_size
 
-        @tff.tensorflow.computation(*(tff.types.tensorflow_to_type(s) for s in (*weight_specs, raw, y_spec)))
-        def score(trainable, non_trainable, x, y):
-            logits = model.predict_on_batch((trainable, non_trainable), as_model_input(x), training=False)
+        def score(logits, y):
             return example_losses(logits, y), tf.equal(tf.argmax(logits, 1, tf.int32), y)
 
-        loaded = lowering.load(score)
-        self._score = tf.function(
+        self._score = self._of_logits(score)
+
+    def _of_logits(self, function: Callable) -> Callable:
+        """`function(logits, y)` as a graph function of (weights, x, y), which returns a tuple of tensors."""
+        model, (x_spec, y_spec) = self._model, self._model.input_spec
+        weight_specs = [tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
+        raw = tf.TensorSpec(x_spec.shape, tf.as_dtype(self._dtype))
+
+        @tff.tensorflow.computation(*(tff.types.tensorflow_to_type(s) for s in (*weight_specs, raw, y_spec)))
+        def computation(trainable, non_trainable, x, y):
+            return function(model.predict_on_batch((trainable, non_trainable), as_model_input(x), training=False), y)
+
+        loaded = lowering.load(computation)
+        traced = tf.function(
             # The key decides nothing: with training=False no dropout is left but in branches of the graph that lead nowhere
             lambda weights, x, y: tuple(loaded(*weights, x, y, key=tf.zeros([2], tf.int64))),
             autograph=False,
             input_signature=[[s for specs in weight_specs for s in specs], raw, y_spec],
         )
-        self._batch_size = batch_size
+        return traced.get_concrete_function()  # now, where no two threads can trace it at once
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable:
+        return self._of_logits(lambda logits, y: (tf.nn.softmax(logits),))
 
     def scores(self, weights: list, examples: ExampleSet) -> ExampleScores:
         """`weights`: the model's tensors, trainable first. Raises nothing on NaN: a NaN loss is returned as it is."""
@@ -57,10 +71,23 @@ class ClassifierEvaluator:
             loss, correct = self._score(weights, examples.x[batch], examples.y[batch])
             return loss.numpy(), correct.numpy()
 
-        # A round keeps the cores busy with clients, one thread each; here it is batches
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = list(pool.map(score_from, range(0, len(examples), self._batch_size)))
+        parts = self._for_each_batch(score_from, len(examples))
         return ExampleScores(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+    def probabilities(self, weights: list, examples: ExampleSet, indices: np.ndarray) -> np.ndarray:
+        """float32 [M, classes]: what the model thinks of the `examples` at `indices` [M], M ≥ 1. `weights` as in `scores`."""
+        compute = self._probabilities
+
+        def predict_from(begin: int) -> np.ndarray:
+            batch = indices[begin : begin + self._batch_size]
+            return compute(weights, examples.x[batch], examples.y[batch])[0].numpy()
+
+        return np.concatenate(self._for_each_batch(predict_from, len(indices)))
+
+    def _for_each_batch(self, function: Callable[[int], Any], num_examples: int) -> list:
+        """`function(begin)` of every batch. A round keeps the cores busy with clients, one thread each; here it is batches."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(function, range(0, num_examples, self._batch_size)))
 
 
 def client_accuracies(scores: ExampleScores, partition: Partition) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.spec import Spec
@@ -35,6 +35,8 @@ class Mlp(Spec):
 class Cnn(Spec):
     """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
+    `num_poolings`: only so many convolutions are followed by pooling, the first ones; None is all.
+
     With filters (32, 64), kernel 3, `valid` and dense 128: 225,034 weights on 28×28×1. With kernel 5, `same` and dense
     512: 1,663,370 weights, the network of McMahan et al. 2017, section 3.
     """
@@ -42,6 +44,7 @@ class Cnn(Spec):
     filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64)
     kernel_size: PositiveInt = 3
     padding: Literal["valid", "same"] = "valid"
+    num_poolings: Optional[NonNegativeInt] = None
     hidden: tuple[PositiveInt, ...] = (128,)
     dropout: Rate = 0.0
 
@@ -55,15 +58,21 @@ class Cnn(Spec):
             )
         self._check_size(min(input_shape[:2]))
         layers: list[tf.keras.layers.Layer] = []
-        for filters in self.filters:
+        for filters, pools in zip(self.filters, self._pools):
             layers.append(tf.keras.layers.Conv2D(filters, self.kernel_size, padding=self.padding, activation="relu"))
-            layers.append(tf.keras.layers.MaxPool2D())
+            if pools:
+                layers.append(tf.keras.layers.MaxPool2D())
         return _sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
+
+    @property
+    def _pools(self) -> list[bool]:
+        """Whether pooling follows, for each convolution."""
+        return [self.num_poolings is None or i < self.num_poolings for i in range(len(self.filters))]
 
     def _check_size(self, side: int) -> None:
         left = side
-        for _ in self.filters:
-            left = (left - (self.kernel_size - 1 if self.padding == "valid" else 0)) // 2
+        for pools in self._pools:
+            left = (left - (self.kernel_size - 1 if self.padding == "valid" else 0)) // (2 if pools else 1)
             if left < 1:
                 raise ConfigError(
                     f"model.filters has {len(self.filters)} convolutions, too many for images of {side} pixels: use fewer, "

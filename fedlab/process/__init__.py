@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from fedlab.errors import ConfigError
-from fedlab.process.optimizers import Optimizer, Schedule, Sgd
+from fedlab.models import Adversaries
+from fedlab.process.optimizers import Adam, Optimizer, Schedule, Sgd
 from fedlab.spec import Spec
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
 
+    from fedlab.models.adversarial import GanModel
     from fedlab.process.client_work import ExampleSpec
 
-__all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Ingredients", "LocalTraining", "Process"]
+__all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Gan", "Ingredients", "LocalTraining", "Process"]
 
 
 class LocalTraining(Spec):
@@ -52,7 +54,7 @@ class DpSgd(LocalTraining):
 class Ingredients:
     """What a process is made of."""
 
-    model: tff.learning.models.FunctionalModel
+    model: Union[tff.learning.models.FunctionalModel, GanModel]
     examples: ExampleSpec  # shape and dtype of one client's raw data
     client: LocalTraining
     client_optimizer: Optimizer
@@ -67,6 +69,7 @@ class Process(Spec):
 
     # `auto`: by examples where weights are taken, uniform where they are not
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
+    composed: ClassVar[bool] = True  # of TFF's slots, for an engine to run. False: a learner of its own runs it, and aggregates
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
@@ -88,6 +91,13 @@ class Process(Spec):
             raise ConfigError(
                 "process=fed_sgd takes its step on the server and has no use for a client optimizer: "
                 "leave client_optimizer=sgd, and choose a server_optimizer."
+            )
+
+    def check_model(self, model: Any) -> None:
+        """Raises `ConfigError` for a model that this process cannot train."""
+        if isinstance(model, Adversaries):
+            raise ConfigError(
+                "this model is a pair of networks, a generator and a discriminator: use process=gan, or a classifier (model=mlp)."
             )
 
     def weigh_by_examples(self, takes_weights: bool) -> bool:
@@ -132,6 +142,52 @@ class FedSgd(Process):
 
         update = client_work.full_gradient(parts.model, parts.client.batch_size)
         return compose.learning_process(parts, update, self.weigh_by_examples(parts.takes_weights))
+
+
+class Gan(Process):
+    """A federated GAN (Augenstein et al. 2020): clients train the discriminator, the server the generator, on noise alone.
+
+    Wasserstein loss with gradient penalty (Gulrajani et al. 2017). `client` and `client_optimizer` are about the discriminator's
+    local training, `server_optimizer` applies its update; then the generator takes `generator_steps` steps, of an optimizer
+    whose state lasts from round to round.
+    """
+
+    gradient_penalty: NonNegativeFloat = 10.0  # λ
+    weight_decay: NonNegativeFloat = 1.25e-5  # times the sum of the squared kernels of the network in training
+    generator_steps: PositiveInt = 6  # a round
+    generator_batch_size: PositiveInt = 32
+    generator_optimizer: Literal["sgd", "adam"] = "sgd"
+    generator_learning_rate: PositiveFloat = 0.005
+    generator_beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of Adam
+    generator_beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+    @property
+    def generator_steps_by(self) -> Optimizer:
+        """The generator's optimizer."""
+        if self.generator_optimizer == "sgd":
+            return Sgd(learning_rate=self.generator_learning_rate)
+        return Adam(learning_rate=self.generator_learning_rate, beta_1=self.generator_beta_1, beta_2=self.generator_beta_2)
+
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
+        super().check(client, client_optimizer, why_uniform)
+        if isinstance(client, DpSgd) or client.weight_noise:
+            raise ConfigError(
+                "process=gan protects users, not examples: use client=standard without weight_noise, and privacy=gaussian_fixed."
+            )
+
+    def check_model(self, model: Any) -> None:
+        if not isinstance(model, Adversaries):
+            raise ConfigError(
+                "process=gan trains a generator against a discriminator: use model=gan_small, model=gan_published, or a class of "
+                "your own that derives from fedlab.models.Adversaries."
+            )
+
+    def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
+        from fedlab.process import adversarial, compose
+
+        update = adversarial.discriminator_training(parts.model, parts.client_optimizer.build(), parts.client, self)
+        finalizer = adversarial.finalizer_process(parts.model, parts.server_optimizer.build(), self)
+        return compose.learning_process(parts, update, self.weigh_by_examples(parts.takes_weights), finalizer)
 
 
 def _compose_local_training(

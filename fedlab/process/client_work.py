@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Callable
+from typing import Callable, Union
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedlab.models.adversarial import GanModel
 from fedlab.models.functional import as_model_input
 from fedlab.process import DpSgd, LocalTraining
 from fedlab.process.optimizers import Schedule
+from fedlab.process.steps import steps_of
 
 Tensors = tuple[tf.Tensor, ...]
 
@@ -54,15 +56,11 @@ def local_training(
 ) -> LocalUpdate:
     """Mini-batch training from the global weights, with the proximal gradient μ(w − w_global) where μ > 0."""
     private = client if isinstance(client, DpSgd) else None
-    batches = _sampled_batches if private and private.batches == "poisson" else _for_each_batch
+    batches = _sampled_batches if private and private.batches == "poisson" else for_each_batch
 
     def update(trainable, non_trainable, data, factor):
-        optimizer_state = optimizer.initialize(tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable))
-        # Tensors, because TFF's Adam raises a float beta to the power of its int step only if it is one
-        hparams = tf.nest.map_structure(tf.convert_to_tensor, optimizer.get_hparams(optimizer_state))
-        hparams[tff.learning.optimizers.LEARNING_RATE_KEY] *= factor
-        # Every variable that a loop carries costs five ops a step; the hyperparameters do not change
-        carried = collections.OrderedDict((k, v) for k, v in optimizer_state.items() if k not in hparams)
+        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
+        carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
 
         def step(x, y, weights, carried, metrics):
             if private:
@@ -71,9 +69,7 @@ def local_training(
                 gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
             if proximal_strength:
                 gradient = tuple(g + proximal_strength * (w - w0) for g, w, w0 in zip(gradient, weights, trainable))
-            state = collections.OrderedDict((k, carried[k] if k in carried else hparams[k]) for k in optimizer_state)
-            state, weights = optimizer.next(state, weights, gradient)
-            return tuple(weights), collections.OrderedDict((k, state[k]) for k in carried), metrics
+            return (*apply(weights, gradient, carried), metrics)
 
         start = (trainable, carried, model.initialize_metrics_state())
         trained, _, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
@@ -96,7 +92,7 @@ def full_gradient(model: tff.learning.models.FunctionalModel, batch_size: int) -
             return tuple(t + share * g for t, g in zip(total, gradient)), metrics
 
         start = (tuple(tf.zeros_like(w) for w in trainable), model.initialize_metrics_state())
-        total, metrics = _for_each_batch(step, start, data, batch_size, None)
+        total, metrics = for_each_batch(step, start, data, batch_size, None)
         return tuple(factor * t for t in total), metrics
 
     return update
@@ -133,7 +129,7 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
 
 
 def _sampled_batches(step, start, data, batch_size, max_local_steps):
-    """As `_for_each_batch`, but in each step every example takes part by itself with probability min(batch_size / n, 1)."""
+    """As `for_each_batch`, but in each step every example takes part by itself with probability min(batch_size / n, 1)."""
     x, y = data["x"], data["y"]
     num_examples = tf.shape(y)[0]
     steps = tf.shape(data["order"])[0] * ((num_examples + batch_size - 1) // batch_size)
@@ -148,7 +144,7 @@ def _sampled_batches(step, start, data, batch_size, max_local_steps):
     return tf.while_loop(lambda i, *_: i < steps, body, (tf.constant(0), *start), parallel_iterations=1)[1:]
 
 
-def _for_each_batch(step, start, data, batch_size, max_local_steps):
+def for_each_batch(step, start, data, batch_size, max_local_steps):
     """Folds `step(x, y, *carry)` over the batches of every epoch. A batch never spans two epochs; the last may be short."""
     x, y, order = data["x"], data["y"], data["order"]
     num_examples = tf.shape(y)[0]
@@ -166,7 +162,7 @@ def _for_each_batch(step, start, data, batch_size, max_local_steps):
 
 
 def client_work_process(
-    model: tff.learning.models.FunctionalModel,
+    model: Union[tff.learning.models.FunctionalModel, GanModel],
     examples: ExampleSpec,
     update: LocalUpdate,
     schedule: Schedule,

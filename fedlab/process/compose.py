@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -10,8 +12,16 @@ from fedlab.process import Ingredients
 from fedlab.process.client_work import LocalUpdate, client_work_process
 
 
-def learning_process(parts: Ingredients, update: LocalUpdate, weigh_by_examples: bool) -> tff.learning.templates.LearningProcess:
-    """The TFF process: weights are broadcast, `update` runs on every client, the aggregate is the server's gradient."""
+def learning_process(
+    parts: Ingredients,
+    update: LocalUpdate,
+    weigh_by_examples: bool,
+    finalizer: Optional[tff.learning.templates.FinalizerProcess] = None,
+) -> tff.learning.templates.LearningProcess:
+    """The TFF process: weights are broadcast, `update` runs on every client, the aggregate is the server's gradient.
+
+    `finalizer`: what the server does with it; None is a step of the server optimizer.
+    """
 
     @tff.tensorflow.computation
     def initial_weights():
@@ -27,5 +37,5 @@ def learning_process(parts: Ingredients, update: LocalUpdate, weigh_by_examples:
         tff.learning.templates.build_broadcast_process(weights_type),
         client_work_process(parts.model, parts.examples, update, parts.client_schedule, weigh_by_examples),
         aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
-        tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type),
+        finalizer or tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type),
     )

@@ -75,7 +75,7 @@ class Comparison:
 
 
 def gather(paths: Sequence[Union[str, pathlib.Path]]) -> tuple[list[Run], list[FedlabError]]:
-    """The runs that `paths` name, each a run or a folder of runs, and what is broken among them.
+    """The runs that `paths` name, each a run or a folder of runs, and what is broken among them. Each arm of a run counts as one.
 
     Raises `FedlabError` where a path is neither, `ConfigError` where there are fewer than two runs in all.
     """
@@ -92,7 +92,8 @@ def gather(paths: Sequence[Union[str, pathlib.Path]]) -> tuple[list[Run], list[F
             if isinstance(run, FedlabError):
                 broken.append(run)
             else:
-                runs.setdefault(run.path.resolve(), run)
+                for one in run.each_arm():
+                    runs.setdefault(one.path.resolve(), one)
     if len(runs) < 2:
         raise ConfigError(f"{words.counted(len(runs), 'run')} given: name two or more, or a folder that holds several.")
     return list(runs.values()), broken

@@ -16,11 +16,10 @@ def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, metric in ((left, "accuracy"), (right, "loss")):
-        for kind, color in (("train", TRAIN), ("test", TEST)):
-            points = [(r["round"], r[f"{kind}_{metric}"]) for r in records if r.get(f"{kind}_{metric}") is not None]
+        for name, label, color in _curves(records, metric):
+            points = [(r["round"], r[name]) for r in records if r.get(name) is not None]
             if points:
                 marker = "o" if len(points) <= 30 else None
-                label = "clients, while training" if kind == "train" else "test set"
                 axes.plot(*zip(*points), color=color, marker=marker, markersize=3, linewidth=1.5, label=label)
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
@@ -33,3 +32,11 @@ def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     if left.get_legend_handles_labels()[0]:
         left.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150, format="png")
+
+
+def _curves(records: Sequence[dict[str, Any]], metric: str) -> list[tuple[str, str, str]]:
+    """(metric, label, colour): training and test of a run, the test of each of several arms."""
+    arms = [name.rpartition("/")[0] for name in dict.fromkeys(n for r in records for n in r if n.endswith(f"/test_{metric}"))]
+    if arms:
+        return [(f"{arm}/test_{metric}", f"{arm}, test set", f"C{i}") for i, arm in enumerate(arms)]
+    return [(f"train_{metric}", "clients, while training", TRAIN), (f"test_{metric}", "test set", TEST)]

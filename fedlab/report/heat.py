@@ -1,10 +1,10 @@
-"""The heat map of a partition: who holds how much of which class."""
+"""Heat maps: of a partition, who holds how much of which class; of two arms, where and when they differ."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Sequence
+from typing import Optional, Sequence
 
 from fedlab.archive.clients import ClientLabels
 from fedlab.report import words
@@ -16,27 +16,30 @@ _LEVELS = 24
 
 @dataclasses.dataclass(frozen=True)
 class HeatMap:
-    """Classes × clients as one path per level of darkness, below a bar per client for its size."""
+    """Rows × columns as one path per level of darkness; of a partition, below a bar per client for its size."""
 
     title: str
     alt: str
-    sizes_alt: str
     num_columns: int
     num_rows: int
-    bars: str
-    sizes: Sizes
     levels: tuple[tuple[float, str], ...]  # (opacity, path)
     legend: tuple[tuple[float, str], ...]  # (opacity, number of examples)
     row_ticks: tuple[tuple[float, str], ...]  # (percent from below, class)
     column_ticks: tuple[tuple[float, str], ...]
     x_label: str
     gutter: float
+    legend_title: str
+    sizes: Optional[Sizes] = None
+    marks: str = ""  # path of a dot in each cell that is set apart
+    marks_label: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The axis of the bars."""
+    """The bars, and their axis."""
 
+    alt: str
+    bars: str
     ticks: tuple[tuple[float, str], ...]
 
 
@@ -72,17 +75,55 @@ def heat_map(clients: Sequence[ClientLabels]) -> HeatMap:
         title="Examples of each class on each client",
         alt=f"Heat map of {classes} classes by {words.counted(len(shown), 'client')}{part}: a client holds up to {most:,} "
         "examples of one class.",
-        sizes_alt=f"Examples per client: from {min(totals):,} to {max(totals):,}.",
         num_columns=len(shown),
         num_rows=classes,
-        bars=bars,
-        sizes=Sizes(size_ticks),
+        sizes=Sizes(f"Examples per client: from {min(totals):,} to {max(totals):,}.", bars, size_ticks),
+        legend_title="examples of a class:",
         levels=tuple((_opacity(level), "".join(path)) for level, path in sorted(cells.items())),
         legend=tuple((_opacity(math.ceil(_LEVELS * math.sqrt(step / most))), f"{step:,}") for step in steps),
         row_ticks=row_ticks,
         column_ticks=tuple((100 * (c + 0.5) / len(shown), _short(names[c])) for c in columns),
         x_label=f"client{part}",
         gutter=round(0.64 * max(len(text) for _, text in (*row_ticks, *size_ticks)) + 0.7, 1),
+    )
+
+
+def difference_map(
+    names: Sequence[str], rounds: Sequence[int], cells: Sequence[Sequence[tuple[float, bool]]], a: str, b: str
+) -> HeatMap:
+    """Clients × rounds: `cells[i][j]` is the share of client i's predictions that differ in round `rounds[j]`, and whether the
+    verdict is `different`. Darkness follows the square root of the share. Of many rounds, 100 evenly spaced ones are drawn.
+    """
+    shown = evenly_spaced(len(rounds), MAX_CLIENTS)
+    values = [[row[j] for j in shown] for row in cells]
+    most = max((share for row in values for share, _ in row), default=0.0) or 1.0
+    paths: dict[int, list[str]] = {}
+    marks = []
+    for i, row in enumerate(values):
+        for j, (share, different) in enumerate(row):
+            if share:
+                paths.setdefault(max(1, math.ceil(_LEVELS * math.sqrt(share / most))), []).append(f"M{j} {i}h1v1h-1Z")
+            if different:
+                marks.append(f"M{j + 0.5} {i + 0.5}h0")
+    every, steps = -(-len(names) // 40), (1 / 16, 1 / 4, 9 / 16, 1)
+    row_ticks = tuple((100 * (1 - (i + 0.5) / len(names)), _short(names[i])) for i in range(0, len(names), every))
+    columns = range(0, len(shown), -(-len(shown) // 10))
+    return HeatMap(
+        title=f"Predictions of {b} that differ from those of {a}, on each client",
+        alt=f"Heat map of {words.counted(len(names), 'client')} by {words.counted(len(shown), 'round')}: up to "
+        f"{words.percent(most)} of a client's predictions differ; the verdict is different in "
+        f"{words.counted(len(marks), 'cell')}.",
+        num_columns=len(shown),
+        num_rows=len(names),
+        levels=tuple((_opacity(level), "".join(path)) for level, path in sorted(paths.items())),
+        legend=tuple((_opacity(math.ceil(_LEVELS * math.sqrt(s))), words.percent(most * s)) for s in steps) if paths else (),
+        row_ticks=row_ticks,
+        column_ticks=tuple((100 * (j + 0.5) / len(shown), f"{rounds[shown[j]]:,}") for j in columns),
+        x_label="round",
+        gutter=round(0.64 * max(len(text) for _, text in row_ticks) + 0.7, 1),
+        legend_title="predictions that differ:" if paths else "no prediction differs",
+        marks="".join(marks),
+        marks_label="verdict: different",
     )
 
 

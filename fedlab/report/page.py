@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shlex
-from typing import Any, Iterable, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 from markupsafe import Markup
 
@@ -16,7 +16,19 @@ from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
-from fedlab.report.sections import clients, configuration, cost, environment, images, learning, partition, privacy, result
+from fedlab.report.sections import (
+    attacks,
+    clients,
+    configuration,
+    cost,
+    difftest,
+    environment,
+    images,
+    learning,
+    partition,
+    privacy,
+    result,
+)
 
 # In the order of the page; each `build(run)` gives its section, or None where the run has nothing of the kind
 SECTIONS: Sequence[Builder] = (
@@ -24,12 +36,16 @@ SECTIONS: Sequence[Builder] = (
     learning.build,
     privacy.build,
     clients.build,
+    difftest.build,
+    attacks.build,
     images.build,
     partition.build,
     cost.build,
     configuration.build,
     environment.build,
 )
+# Of these, a run with arms has one for each arm
+OF_EACH_ARM: Sequence[Builder] = (privacy.build, clients.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +92,19 @@ def write_report(run_path: Union[str, pathlib.Path], output: Optional[pathlib.Pa
 
 def built(run: Run, builders: Iterable[Builder]) -> tuple[Section, ...]:
     """The sections that have something to say."""
-    return tuple(section for build in builders if (section := build(run)))
+    return tuple(found for build in builders for found in _each(run, build))
+
+
+def _each(run: Run, build: Builder) -> Iterator[Section]:
+    if not run.arms or build not in OF_EACH_ARM:
+        found = build(run)
+        if found:
+            yield found
+        return
+    for name in run.arms:
+        found = build(run.arm(name))
+        if found:
+            yield dataclasses.replace(found, anchor=f"{found.anchor}-{name}", title=f"{found.title}: {name}")
 
 
 def lead(run: Run) -> Markup:

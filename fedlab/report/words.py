@@ -15,6 +15,15 @@ _LABELS = {
     "client_accuracy_mean": "clients, mean accuracy",
     "client_accuracy_p10": "clients, 10th percentile",
     "client_accuracy_worst": "worst client",
+    "train_real_score": "score of real images, while training",
+    "train_generated_score": "score of generated images, while training",
+    "real_score": "score of real images",
+    "generated_score": "score of generated images",
+    "polarity": "light backgrounds",
+    "real_polarity": "light backgrounds of real images",
+    "real_classifier_score": "classifier score of real images",
+    "frechet_logits": "Fréchet distance, logits",
+    "frechet_features": "Fréchet distance, features",
     "epsilon": "ε",
     "delta": "δ",
     "bytes_up": "sent up",
@@ -45,7 +54,7 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
         return NONE if value is None else "∞" if value == "inf" else str(value)
     if name.startswith("epsilon"):
         return epsilon(value, digits)
-    if "accuracy" in name or name.endswith(("_rate", "_fraction")):
+    if "accuracy" in name or name.endswith(("_rate", "_fraction", "polarity")):
         return percent(value)
     if name.startswith("bytes_") or name.endswith("_bytes"):
         return num_bytes(value)

@@ -9,8 +9,10 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
+from fedlab.difftest import Difftest
 from fedlab.errors import ConfigError, FedlabError
-from fedlab.run.experiment import Experiment
+from fedlab.run.difftest import ArmComparer
+from fedlab.run.experiment import Experiment, of_arm
 from fedlab.run.learner import Learner, weights_hash
 from fedlab.types import Dataset, Partition
 
@@ -29,7 +31,7 @@ class Arms(Learner):
         self.arms: dict[str, Learner] = {}
         with contextlib.ExitStack() as stack:
             for name, build in builders.items():
-                with _named(name):
+                with of_arm(name):
                     self.arms[name] = build()
                 stack.callback(self.arms[name].close)
             self.num_rounds = _agreed({name: arm.num_rounds for name, arm in self.arms.items()})
@@ -37,6 +39,9 @@ class Arms(Learner):
         self.num_weights = sum(arm.num_weights for arm in self.arms.values())
         self.seconds = {}
         self._add_up_seconds()
+        self._comparer = None
+        if isinstance(experiment.difftest, Difftest):
+            self._comparer = ArmComparer(experiment.difftest, self.arms, experiment.seed, self.num_rounds, self.seconds)
 
     @property
     def state(self) -> list:
@@ -54,13 +59,23 @@ class Arms(Learner):
     def rounds(self, first: int) -> Iterator[Record]:
         for records in zip(*(_named_rounds(name, arm, first) for name, arm in self.arms.items())):
             self._add_up_seconds()
-            yield _together(dict(zip(self.arms, records)))
+            record = _together(dict(zip(self.arms, records)))
+            if self._comparer:
+                record.update(self._comparer.after_round(record["round"]))
+            yield record
 
     def is_measured(self, metric: str) -> bool:
         name, _, own = metric.partition("/")
         return name in self.arms and self.arms[name].is_measured(own)
 
+    def is_due(self, metric: str, round_num: int) -> bool:
+        if self._comparer and metric.startswith("difftest_"):
+            return self._comparer.is_due(round_num)
+        return super().is_due(metric, round_num)
+
     def keep(self, folder: RunFolder, round_num: int) -> None:
+        if self._comparer:
+            self._comparer.keep(folder, round_num)
         for name, arm in self.arms.items():
             arm.keep(folder.arm(name), round_num)
 
@@ -70,15 +85,18 @@ class Arms(Learner):
             found = {"num_weights": arm.num_weights, **arm.finish(folder.arm(name))}
             figures.update({f"{name}/{metric}": value for metric, value in found.items()})
         self._add_up_seconds()
-        return figures
+        return {**figures, **self._comparer.finish(folder)} if self._comparer else figures
 
     def lines(self) -> list[str]:
-        return [f"{name}: {line}" for name, arm in self.arms.items() for line in arm.lines()]
+        compared = self._comparer.lines() if self._comparer else []
+        return [*(f"{name}: {line}" for name, arm in self.arms.items() for line in arm.lines()), *compared]
 
     def described(self) -> dict[str, Any]:
         return {"arms": {name: arm.described() for name, arm in self.arms.items()}}
 
     def close(self) -> None:
+        if self._comparer:
+            self._comparer.close()
         for arm in self.arms.values():
             arm.close()
 
@@ -104,17 +122,8 @@ def _together(records: Mapping[str, Record]) -> Record:
 
 
 def _named_rounds(name: str, arm: Learner, first: int) -> Iterator[Record]:
-    with _named(name):
+    with of_arm(name):
         yield from arm.rounds(first)
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Says of an error which arm it came from."""
-    try:
-        yield
-    except FedlabError as error:
-        raise type(error)(f"arm {name}: {error}") from error
 
 
 def _agreed(num_rounds: Mapping[str, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +13,12 @@ from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import ClientScore, write_scores
 from fedlab.archive.metrics import Record
 from fedlab.errors import ConfigError, FedlabError, one_line
-from fedlab.evaluation.classifier import ClassifierEvaluator, client_accuracies, client_losses, client_summary
+from fedlab.evaluation.classifier import ClassifierEvaluator, ExampleScores, client_accuracies, client_losses, client_summary
 from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.federated import FederatedLearner
+from fedlab.types import Partition
 
 
 class Classifier(FederatedLearner):
@@ -52,11 +53,12 @@ class Classifier(FederatedLearner):
         return {f"test_{name}": value for name, value in scores.items()}
 
     def _check(self, record: Record) -> None:
-        if not np.isfinite(record.get("test_loss", 0.0)):
-            raise FedlabError(
-                f"round {record['round']}: the test loss is {record['test_loss']}, the model has diverged: "
-                "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
-            )
+        require_finite(record)
+
+    def client_probabilities(self) -> list[np.ndarray]:
+        own = self.partition.evaluated
+        found = self._evaluator.probabilities(self.weights, self.dataset.train, np.concatenate(own.indices))
+        return np.split(found, np.cumsum(own.sizes)[:-1])
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Test loss and accuracy of the final model, the spread of its accuracy over clients; model.keras and clients.csv."""
@@ -69,19 +71,34 @@ class Classifier(FederatedLearner):
         return figures
 
     def _client_scores(self) -> list[ClientScore]:
-        """How the final model does on each client's own examples: those held out, where there are any."""
-        scores = self._evaluator.scores(self.weights, self.dataset.train)
-        own = self.partition.evaluated
-        columns = (own.client_ids, own.sizes.tolist(), client_accuracies(scores, own), client_losses(scores, own))
-        return [ClientScore(name, size, float(accuracy), float(loss)) for name, size, accuracy, loss in zip(*columns) if size]
+        return client_scores(self._evaluator.scores(self.weights, self.dataset.train), self.partition)
 
     def _save(self, folder: RunFolder) -> None:
-        """The final model as a Keras file: inputs are floats, [0, 1] for images; outputs are logits."""
-        count = len(self._keras.trainable_variables)
-        weights = [np.asarray(w) for w in self.weights]
-        functional.set_keras_weights(self._keras, (tuple(weights[:count]), tuple(weights[count:])))
-        with replacing(folder.model) as partial:
-            self._keras.save(partial)
+        save_model(self._keras, self.weights, folder)
+
+
+def client_scores(scores: ExampleScores, partition: Partition) -> list[ClientScore]:
+    """How a model with these `scores` on the training set does on each client's own examples: those held out, if there are any."""
+    own = partition.evaluated
+    columns = (own.client_ids, own.sizes.tolist(), client_accuracies(scores, own), client_losses(scores, own))
+    return [ClientScore(name, size, float(accuracy), float(loss)) for name, size, accuracy, loss in zip(*columns) if size]
+
+
+def save_model(keras: tf.keras.Model, weights: Sequence[Any], folder: RunFolder) -> None:
+    """model.keras with `weights`, trainable first: inputs are floats, [0, 1] for images; outputs are logits."""
+    count, arrays = len(keras.trainable_variables), [np.asarray(w) for w in weights]
+    functional.set_keras_weights(keras, (tuple(arrays[:count]), tuple(arrays[count:])))
+    with replacing(folder.model) as partial:
+        keras.save(partial)
+
+
+def require_finite(record: Record) -> None:
+    """Raises `FedlabError` where the test loss is no number any more."""
+    if not np.isfinite(record.get("test_loss", 0.0)):
+        raise FedlabError(
+            f"round {record['round']}: the test loss is {record['test_loss']}, the model has diverged: "
+            "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
+        )
 
 
 def build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Annotated, Any, Callable, Optional
+from typing import Annotated, Any, Callable, Iterator, Optional, Union
 
 from pydantic import Field, PositiveInt
 
 from fedlab.aggregation import Aggregator, Mean
+from fedlab.attacks import Attack, NoAttack
 from fedlab.cohort import CohortSampler, FixedSize
+from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
+from fedlab.difftest import Difftest, NoDifftest
 from fedlab.engine import EngineSpec, SecureSumming
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError, did_you_mean
 from fedlab.evaluation import Evaluation
+from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.process import DpSgd, LocalTraining, Process
-from fedlab.process.optimizers import Optimizer, Schedule
+from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.run.checkpointing import Checkpointing
+from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
 from fedlab.run.objective import Objective
 from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
-COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "checkpoint", "logger", "objective")
+# What a run has once, whatever its arms
+COMMON_TO_ARMS = ("seed", "num_rounds", "eval_every", "evaluation", "difftest", "checkpoint", "logger", "objective")
+_DATA_STAGES = ("data", "partition", "corruption", "filter")  # what decides which examples an arm's clients hold
 
 
 class Experiment(Spec):
@@ -35,6 +43,8 @@ class Experiment(Spec):
     eval_every: PositiveInt = 1
     data: Source
     partition: Partitioner
+    corruption: Corruption = NoCorruption()
+    filter: Filter = NoFilter()
     cohort: CohortSampler
     model: Callable[..., Any]
     process: Process
@@ -47,22 +57,38 @@ class Experiment(Spec):
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
+    difftest: Union[Difftest, NoDifftest] = NoDifftest()
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
+    attack: Attack = NoAttack()  # on what the finished run has left
     arms: dict[str, Experiment] = {}  # the same with some stages exchanged, trained side by side; {}: this one alone
 
     def check(self) -> None:
         """Raises `ConfigError` for stages that cannot work together."""
+        self._check_difftest()
+        self._check_own()
+
+    def _check_own(self) -> None:
+        """`check`, of a whole run or of an arm."""
         self._check_data()
         if not self.arms:
             self._check_stages()
         for name, arm in self.arms.items():
             self._check_arm(name, arm)
-            try:
-                arm.check()
-            except ConfigError as error:
-                raise ConfigError(f"arm {name}: {error}") from error
+            with of_arm(name):
+                arm._check_own()
+
+    def _check_difftest(self) -> None:
+        """The part of `check` about the arms to be compared."""
+        if isinstance(self.difftest, NoDifftest):
+            return
+        if not self.arms:
+            raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+        for name in self.difftest.arms or ():
+            if name not in self.arms:
+                hint = did_you_mean(name, self.arms)
+                raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(self.arms)}.{hint}")
 
     def _check_arm(self, name: str, arm: Experiment) -> None:
         """The part of `check` about what an arm may not have of its own."""
@@ -89,15 +115,36 @@ class Experiment(Spec):
                 f"partition.num_clients is {num_clients:,}, but data {self.data.name} has {num_examples:,} training examples: "
                 "lower partition.num_clients."
             )
+        self.filter.check()
 
     def _check_stages(self) -> None:
         self._check_sums()
+        self.attack.check(self.secure.observe)
         if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
             )
+        self.process.check_model(self.model)
+        self.evaluation.check()
+        if not self.process.composed:
+            self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
+
+    def _check_unused(self) -> None:
+        """The part of `check` for a process that no engine runs: what goes into one must be left as it is."""
+        plain = {
+            "aggregator=mean": isinstance(self.aggregator, Mean),
+            "privacy=none": isinstance(self.privacy, NoPrivacy),
+            "secure=plain": not self.needs_protocol,
+            "engine=compiled": self.engine.reproducible,
+            "server_optimizer=sgd at learning rate 1": self.server_optimizer == Sgd(learning_rate=1.0),
+        }
+        for needed, is_so in plain.items():
+            if not is_so:
+                raise ConfigError(
+                    f"process={self.process.name} sends no updates to aggregate and is no TFF process: it needs {needed}."
+                )
 
     @property
     def why_uniform(self) -> Optional[str]:
@@ -145,21 +192,29 @@ class Experiment(Spec):
         return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
 
     def load(self) -> tuple[Dataset, Partition]:
-        """Reads the data and divides it. Needs no TensorFlow (but for data=emnist). Raises `DataError` or `ConfigError`."""
+        """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
-        return dataset, self._divided(dataset)
+        partition = self.partition(dataset.train, self.seed)
+        dataset = self.corruption(dataset, partition, self.seed)
+        return dataset, self._kept(self.filter(dataset, partition, fingerprints))
 
     def load_arms(self, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:
         """The data of each arm: `dataset` and `partition` themselves, which are the experiment's, where the arm has no others."""
         found = {}
         for name, arm in self.arms.items():
-            own = dataset if arm.data == self.data else arm.data.load(self.seed)
-            found[name] = (own, partition if own is dataset and arm.partition == self.partition else arm._divided(own))
-            arm.check_clients(len(found[name][1]))
+            with of_arm(name):
+                found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
+                if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
+                    found[name] = (dataset, found[name][1])
+                arm.check_clients(len(found[name][1]))
         return found
 
-    def _divided(self, dataset: Dataset) -> Partition:
-        partition = hold_out(self.partition(dataset.train, self.seed), self.evaluation.holdout, self.seed)
+    def _same(self, other: Experiment, *stages: str) -> bool:
+        return all(getattr(self, stage) == getattr(other, stage) for stage in stages)
+
+    def _kept(self, partition: Partition) -> Partition:
+        """What of a filtered partition is trained on."""
+        partition = hold_out(partition, self.evaluation.holdout, self.seed)
         if not self.arms:
             self.check_clients(len(partition))
         return partition
@@ -189,3 +244,12 @@ class Experiment(Spec):
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return self.partition.known_num_clients or 1_000
+
+
+@contextlib.contextmanager
+def of_arm(name: str) -> Iterator[None]:
+    """Says of an error which arm it is about."""
+    try:
+        yield
+    except FedlabError as error:
+        raise type(error)(f"arm {name}: {error}") from error

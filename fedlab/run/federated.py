@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import time
 from typing import Any, Iterator, Sequence
 
@@ -32,6 +33,7 @@ class FederatedLearner(Learner):
         process = self._process()
         self._engine: Engine = experiment.engine.build(process, dataset.train, experiment.summing(len(partition)))
         self._state = self._engine.initialize(randomness.key(experiment.seed, "initial state"))
+        self._sent: list = []  # the weights that clients were sent in the newest round
         self.seconds = self._engine.seconds  # per phase; the engine may add to some of them
         self.seconds.update(training=0.0, evaluation=0.0)
 
@@ -68,7 +70,7 @@ class FederatedLearner(Learner):
         started = time.perf_counter()
         for cohort, round_input in rounds:
             metrics: dict[str, Any] = {}
-            round_input = self.privacy.with_its_own_noise(round_input)
+            round_input, self._sent = self.privacy.with_its_own_noise(round_input), self.weights
             if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
                 self._state, metrics = self._engine.next(self._state, round_input)
             if not len(cohort.clients):  # means over nobody
@@ -115,10 +117,12 @@ class FederatedLearner(Learner):
         return record
 
     def keep(self, folder: RunFolder, round_num: int) -> None:
+        """The server's view of a round that is observed, with the weights that it had sent out."""
         if self._engine.observed:
+            view = dataclasses.replace(self._engine.observed, model=tuple(np.asarray(w) for w in self._sent))
             folder.observed.mkdir(exist_ok=True)
             with replacing(folder.observed / f"round_{round_num:06d}.npz") as partial:
-                self._engine.observed.save(partial)
+                view.save(partial)
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """The final ε; writes privacy.csv where examples are protected. Subclasses add to it."""

@@ -30,6 +30,11 @@ def partition_fingerprint(partition: Partition) -> str:
     return digest.hexdigest()
 
 
+def fingerprints(dataset: Dataset, partition: Partition) -> tuple[str, str]:
+    """Both."""
+    return data_fingerprint(dataset), partition_fingerprint(partition)
+
+
 def combined(fingerprints: Iterable[str]) -> str:
     """One for several; that itself where there is one."""
     first, *others = fingerprints

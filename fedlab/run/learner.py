@@ -10,7 +10,7 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
-from fedlab.errors import FedlabError
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.run.experiment import Experiment
 from fedlab.types import Dataset, Partition
 
@@ -55,6 +55,14 @@ class Learner(abc.ABC):
     def is_measured(self, metric: str) -> bool:
         """Whether only rounds that are evaluated have this metric in their records."""
         return metric.startswith("test_")
+
+    def is_due(self, metric: str, round_num: int) -> bool:
+        """Whether round `round_num` has this metric even where it is not the last, which is always evaluated."""
+        return not self.is_measured(metric) or round_num % self.experiment.eval_every == 0
+
+    def client_probabilities(self) -> list[np.ndarray]:
+        """Per client the class probabilities [n, classes] of `partition.evaluated`, in its order. Raises `ConfigError`."""
+        raise ConfigError("this process trains no classifier, and gives no class probabilities.")
 
     def keep(self, folder: RunFolder, round_num: int) -> None:  # noqa: B027  (most leave nothing)
         """Writes what round `round_num`, the last that was yielded, leaves besides its record."""

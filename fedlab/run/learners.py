@@ -6,13 +6,18 @@ import functools
 import importlib
 from typing import Mapping
 
-from fedlab.process import Process
+from fedlab.process import Gan, Process
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner
+from fedlab.split import Split
 from fedlab.types import Dataset, Partition
 
 Inputs = tuple[Dataset, Partition]
-LEARNERS: dict[type[Process], tuple[str, str]] = {}  # (module, class), imported when it is needed
+# (module, class), imported when it is needed
+LEARNERS: dict[type[Process], tuple[str, str]] = {
+    Gan: ("fedlab.run.gan", "GanLearner"),
+    Split: ("fedlab.run.split", "SplitLearner"),
+}
 _ORDINARY = ("fedlab.run.classifier", "Classifier")
 
 

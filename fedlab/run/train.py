@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import write_labels
+from fedlab.archive.clients import write_corruption, write_labels
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
 from fedlab.report.curves import plot_curves
@@ -41,6 +41,9 @@ def train(
             counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
             plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
         write_labels(folder.labels, partition.client_ids, counts)
+        affected = experiment.corruption.affected(dataset, partition, experiment.seed)
+        if affected:
+            write_corruption(folder.corruption, affected)
         metrics = MetricsFile(folder.metrics, records)
         loggers = open_loggers(records)
         state = learner.state  # that of the last round which has its line in metrics.jsonl
@@ -76,9 +79,7 @@ def train(
             "num_clients": len(partition),
             "num_weights": learner.num_weights,
             "seconds_total": round(time.perf_counter() - started, 3),
-            "seconds_per_round": _seconds_per_round(records),
-            "bytes_down_total": sum(r["bytes_down"] for r in records),
-            "bytes_up_total": sum(r["bytes_up"] for r in records),
+            **_totals(records),
             "non_finite_clients_total": sum(map(_non_finite_clients, records)),
             "weights_hash": records[-1]["weights_hash"],
             **final,
@@ -89,9 +90,7 @@ def train(
 
 def _not_the_last(record: Record, learner: Learner) -> Record:
     """The record without the evaluation that a last round always gets, and would not have had in the midst of a run."""
-    if record["round"] % learner.experiment.eval_every == 0:
-        return record
-    return {name: value for name, value in record.items() if not learner.is_measured(name)}
+    return {name: value for name, value in record.items() if learner.is_due(name, record["round"])}
 
 
 def _non_finite_clients(record: Record) -> int:
@@ -99,7 +98,17 @@ def _non_finite_clients(record: Record) -> int:
     return int(sum(value or 0 for name, value in record.items() if name.endswith("non_finite_clients")))
 
 
-def _seconds_per_round(records: Sequence[Record]) -> float:
+def _totals(records: Sequence[Record]) -> dict[str, float]:
+    """Time and traffic of the whole run, and of each of its arms."""
+    totals: dict[str, float] = {}
+    for arm in [name[: -len("seconds")] for name in records[0] if name == "seconds" or name.endswith("/seconds")]:
+        totals[f"{arm}seconds_per_round"] = _seconds_per_round(records, f"{arm}seconds")
+        for way in ("bytes_down", "bytes_up"):
+            totals[f"{arm}{way}_total"] = sum(r[f"{arm}{way}"] for r in records)
+    return totals
+
+
+def _seconds_per_round(records: Sequence[Record], name: str) -> float:
     """The median over the rounds in which somebody computed, without the first, which compiles, where there are others."""
-    computed = [r["seconds"] for r in records if r["num_clients"]] or [r["seconds"] for r in records]
+    computed = [r[name] for r in records if r["num_clients"]] or [r[name] for r in records]
     return float(np.median(computed[1:] or computed))

@@ -123,7 +123,8 @@ class Protocol(abc.ABC):
         clients = tuple(int(c) for c in clients)  # out of an array, they would wrap in secret sharing
         if len(set(clients)) != len(clients) or len(clients) > self.most_clients:
             raise ValueError(f"{len(clients)} clients given, {len(set(clients))} different, at most {self.most_clients} agreed")
-        transcript = Transcript(self._spec.name, round, self._spec.observes(round, self._num_rounds))
+        observed = self._spec.observes(round, self._num_rounds)
+        transcript = Transcript(self._spec.name, round, observed, self.layout, self.most_clients)
         if not clients:
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
         return self._run(round, clients, contributions, dropouts, transcript)

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Optional
 
 import numpy as np
 
+from fedlab.secure.layout import Layout
 from fedlab.secure.view import ServerView
 
 ID_BYTES = 4  # a client's number on the wire
@@ -27,8 +28,8 @@ class Phase:
 class Transcript:
     """Counts, times and, where the round is `observed`, keeps copies of what the server received."""
 
-    def __init__(self, protocol: str, round: int, observed: bool):
-        self.protocol, self.round = protocol, round
+    def __init__(self, protocol: str, round: int, observed: bool, layout: Layout, most_clients: int):
+        self.protocol, self.round, self.layout, self.most_clients = protocol, round, layout, most_clients
         self.attempt = 0
         self._received: Optional[dict[int, dict[str, np.ndarray]]] = {} if observed else None
         self._phases: dict[str, Phase] = {}
@@ -40,7 +41,9 @@ class Transcript:
 
     @property
     def view(self) -> Optional[ServerView]:
-        return None if self._received is None else ServerView(self.protocol, self.round, self._received)
+        if self._received is None:
+            return None
+        return ServerView(self.protocol, self.round, self._received, self.layout, self.most_clients)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -38,6 +38,18 @@ MISTAKES = [
     ("train +partition.foo=1", "no option 'partition.foo'. Options of partition as chosen: num_clients.", 2),
     ("train num_rounds=1,2", "num_rounds=1,2 has a comma: add -m for a sweep", 2),
     ("train ++num_rounds", "'++num_rounds' is neither a flag nor key=value", 2),
+    # arms
+    ("train arms.a.client.batch_size=9", "added with a plus: +arms.a.client.batch_size=VALUE", 2),
+    ("train +arms.a=3", "an arm is what it has otherwise: +arms.a.client", 2),
+    ("train +arms.a.client.batch_size=9", "has only a: name at least two", 2),
+    ("train +arms.a.modell.x=1", "no option 'arms.a.modell'. Did you mean 'model'?", 2),
+    ("train +arms.a.model=cnn", "choose one for an arm with +model@arms.a.model=cnn", 2),
+    ("train +arms.a.client.batch_sze=9", "arm a: no option 'client.batch_sze'. Did you mean 'batch_size'?", 2),
+    (
+        "train +model@arms.a.model=cnn +arms.a.model.padding=odd",
+        "arms.a.model.padding is there already: set it without the plus",
+        2,
+    ),
     # types and ranges
     ("train num_rounds=abc", "num_rounds=abc: must be a valid integer", 2),
     ("train num_rounds=0", "num_rounds=0: must be greater than 0", 2),
@@ -111,6 +123,12 @@ MISTAKES = [
     ("train client=dp_sgd client.batches=odd", "client.batches=odd: must be 'poisson' or 'shuffled'", 2),
     ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than 0", 2),
     ("train client.noise_multiplier=1", "It belongs to client=dp_sgd", 2),
+    # corruption
+    ("train corruption=inversoin", "no corruption 'inversoin'. Did you mean 'inversion'?", 2),
+    ("train corruption=inversion corruption.fraction=1.5", "corruption.fraction=1.5: must be less than or equal to 1", 2),
+    ("train corruption=blur corruption.sigma=0", "corruption.sigma=0: must be greater than 0", 2),
+    ("train corruption=function corruption.function=nowhere.f", "corruption.function=nowhere.f: No module named 'nowhere'", 2),
+    ("train corruption=inversion corruption.users=[99]", "there is no user '99'", 3),
     # data
     ("train data=npz", "data.path must be given", 2),
     ("train data=npz data.path=nothing.npz", "nothing.npz", 3),

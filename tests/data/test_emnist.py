@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedlab.data import Emnist
-from fedlab.data.emnist import DATABASE, example_set
+from fedlab.data.emnist import DATABASE, case_merged, example_set
 from fedlab.errors import DataError
 
 with warnings.catch_warnings():
@@ -29,6 +29,16 @@ def test_conversion_is_white_on_black_client_by_client():
     assert np.array_equal(examples.x[..., 0], np.concatenate([ink["f0_1"], ink["f1_22"]])) and examples.x.dtype == np.uint8
     assert examples.y.tolist() == [1, 0, 2, 2, 2]
     assert examples.user_ids.tolist() == ["f0_1"] * 3 + ["f1_22"] * 2 and examples.user_ids.dtype.kind == "U"
+
+
+def test_upper_and_lower_case_become_one_class():
+    labels = np.arange(62, dtype=np.int32)
+    clients = tff.simulation.datasets.TestClientData({"f0_1": {"label": labels, "pixels": np.ones((62, 28, 28), np.float32)}})
+    merged = case_merged(example_set(clients, 62))
+    assert merged.y.tolist() == [*range(36), *range(10, 36)] and merged.num_classes == 36
+    assert Emnist(only_digits=False, merge_case=True).published.classes == 36
+    with pytest.raises(ValueError, match="merge_case needs letters: set only_digits=false too"):
+        Emnist(merge_case=True)
 
 
 @pytest.mark.parametrize("failure", [urllib.error.URLError, lzma.LZMAError, TimeoutError])

@@ -33,7 +33,7 @@ class Run:
     test: Any
     summary: dict
     records: list  # the lines of metrics.jsonl
-    model: Any  # from model.keras
+    model: Any  # from model.keras; None for arms, which have one each
 
 
 class Keep:
@@ -93,7 +93,9 @@ def run_of(npz, tmp_path_factory, tensorflow):
             engine=Compiled(),
             evaluation=Evaluation(batch_size=40),
         )
-        experiment = Experiment(**{**usual, **options})
+        arms = options.pop("arms", {})
+        base = Experiment(**{**usual, **options})
+        experiment = base.model_copy(update={"arms": {name: base.model_copy(update=changes) for name, changes in arms.items()}})
         experiment.check()
         dataset, partition = experiment.load()
         folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run")
@@ -105,7 +107,7 @@ def run_of(npz, tmp_path_factory, tensorflow):
         finally:
             learner.close()
         records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        model = tensorflow.keras.models.load_model(folder.model)
+        model = None if arms else tensorflow.keras.models.load_model(folder.model)
         return Run(folder, experiment, partition, dataset.test, summary, records, model)
 
     return run

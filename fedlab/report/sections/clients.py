@@ -24,7 +24,9 @@ def build(run: Run) -> Optional[Section]:
     if not scores:
         return None
     accuracies = [s.accuracy for s in scores]
-    plots = [_histogram(accuracies)]
+    held_out = (run.config.get("evaluation") or {}).get("holdout")
+    own = "own examples, kept from training" if held_out else "own training examples"
+    plots = [_histogram(accuracies, own)]
     if len({s.examples for s in scores}) > 1 and len(scores) > 2:
         plots.append(_by_size(scores))
     return section(
@@ -32,6 +34,7 @@ def build(run: Run) -> Optional[Section]:
         "Clients",
         "sections/clients.html",
         plots=plots,
+        own=own,
         count=len(scores),
         median=statistics.median(accuracies),
         deviation=statistics.pstdev(accuracies),
@@ -39,13 +42,13 @@ def build(run: Run) -> Optional[Section]:
     )
 
 
-def _histogram(accuracies: Sequence[float]) -> Plot:
+def _histogram(accuracies: Sequence[float], own: str) -> Plot:
     low = min(0.95, int(min(accuracies) * 20) / 20)
     width = (1 - low) / _BINS
     counts = [0] * _BINS
     for accuracy in accuracies:
         counts[min(_BINS - 1, int((accuracy - low) / width + 1e-9))] += 1
-    x = Axis(linear(low, 1, nice=False), "accuracy on the client's own training examples", "percent")
+    x = Axis(linear(low, 1, nice=False), f"accuracy on the client's {own}", "percent")
     alt = (
         f"Histogram of the accuracy of {words.counted(len(accuracies), 'client')}: from {words.percent(min(accuracies))} to "
         f"{words.percent(max(accuracies))}, median {words.percent(statistics.median(accuracies))}."

@@ -1,4 +1,4 @@
-"""Pictures that a run made: the PNGs in its folder images/, in the order of their names."""
+"""Pictures that a run made: in its folder images/, the GIFs, which move, and then the PNGs, in the order of their names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from fedlab.report.section import Section, section
 
 MAX_BYTES = 1_000_000  # of all pictures together, so that a page stays one that can be mailed
 _PIXELS = 96  # a picture narrower than this is enlarged without smoothing
+_OF_A_SERIES = 6  # of pictures that differ in a number alone, where a GIF shows them all
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A PNG for an `img` element."""
+    """For an `img` element."""
 
     caption: str
+    kind: str  # png, gif
     data: str  # base64
     width: int
     height: int
@@ -32,7 +34,8 @@ class Picture:
 
 def build(run: Run) -> Optional[Section]:
     """None where there are no pictures. Those for which there is no room are named."""
-    paths = sorted(run.folder.images.rglob("*.png"), key=lambda p: _natural(str(p.relative_to(run.folder.images))))
+    moving, still = (_sorted(run.folder.images, f"*.{kind}") for kind in ("gif", "png"))
+    paths = [*moving, *(_thinned(still) if moving else still)]
     if not paths:
         return None
     pictures, left_out, room = [], [], MAX_BYTES
@@ -43,7 +46,8 @@ def build(run: Run) -> Optional[Section]:
             left_out.append(str(path.relative_to(run.path)))
             continue
         room -= len(content)
-        pictures.append(Picture(caption(path, run.folder.images), base64.b64encode(content).decode(), *size))
+        kind = path.suffix[1:].lower()
+        pictures.append(Picture(caption(path, run.folder.images), kind, base64.b64encode(content).decode(), *size))
     return section("images", "Pictures", "sections/images.html", pictures=pictures, left_out=left_out)
 
 
@@ -52,13 +56,31 @@ def caption(path: pathlib.Path, root: pathlib.Path) -> str:
     return re.sub(r"[_\-]+", " ", " / ".join(path.relative_to(root).with_suffix("").parts)).strip()
 
 
+def _sorted(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    return sorted(folder.rglob(pattern), key=lambda p: _natural(str(p.relative_to(folder))))
+
+
+def _thinned(paths: list[pathlib.Path]) -> list[pathlib.Path]:
+    """At most `_OF_A_SERIES` of those whose names differ in digits alone, from the first to the last."""
+    series: dict[str, list[pathlib.Path]] = {}
+    for path in paths:
+        series.setdefault(re.sub(r"\d+", "#", str(path)), []).append(path)
+    kept = set()
+    for same in series.values():
+        count = min(len(same), _OF_A_SERIES)
+        kept |= {same[round(i * (len(same) - 1) / max(count - 1, 1))] for i in range(count)}
+    return [path for path in paths if path in kept]
+
+
 def _natural(name: str) -> list:
     """So that round_9 comes before round_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _size(content: bytes) -> Optional[tuple[int, int]]:
-    """(width, height) from the header of a PNG; None for what is none."""
-    if len(content) < 24 or not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
-    return struct.unpack(">II", content[16:24])
+    """(width, height) from the header of a PNG or a GIF; None for what is neither."""
+    if len(content) >= 24 and content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return struct.unpack(">II", content[16:24])
+    if len(content) >= 10 and content.startswith((b"GIF87a", b"GIF89a")):
+        return struct.unpack("<HH", content[6:10])
+    return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Mapping, Optional, Sequence
 
 from fedlab.archive import Run
 from fedlab.report import words
-from fedlab.report.plot import Curve, Plot, line_plot
+from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
 
@@ -15,30 +15,36 @@ _MAX_OTHERS = 12
 
 def build(run: Run) -> Optional[Section]:
     """None where no round was completed."""
-    records = run.records()
+    arms = {name: run.arm(name).records() for name in run.arms}
+    records = arms or {"": run.records()}
     plots = [
-        line_plot("Accuracy", _pair(records, "accuracy"), "", "percent"),
-        line_plot("Loss", _pair(records, "loss"), "cross-entropy, nats", zero=True),
+        line_plot("Accuracy", _pairs(records, "accuracy"), "", "percent"),
+        line_plot("Loss", _pairs(records, "loss"), "cross-entropy, nats", zero=True),
     ]
     told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
     others: list[Plot] = []
-    for name in [n for n in names(records) if n not in told and not n.startswith("epsilon")]:
-        points = series(records, name)
-        if _moves(points) and len(others) < _MAX_OTHERS:
+    for name in dict.fromkeys(n for rs in records.values() for n in names(rs) if n not in told and not n.startswith("epsilon")):
+        title = words.metric_label(name)
+        curves = [Curve(arm or title, series(rs, name), color(i)) for i, (arm, rs) in enumerate(records.items())]
+        if any(_moves(curve.points) for curve in curves) and len(others) < _MAX_OTHERS:
             kind = "percent" if "accuracy" in name else "number"
-            title = words.metric_label(name)
-            drawn = line_plot(title[0].upper() + title[1:], [Curve(title, points, "s1")], "", kind)
+            drawn = line_plot(title[0].upper() + title[1:], curves, "", kind)
             others += [drawn] if drawn else []
     if not any(plots) and not others:
         return None
     return section("curves", "Learning curves", "sections/learning.html", plots=[p for p in plots if p], others=others)
 
 
-def _pair(records: list, metric: str) -> list[Curve]:
-    kinds = (("train", "clients, while training", "s8"), ("test", "test set", "s1"))
-    return [Curve(name, series(records, f"{kind}_{metric}"), css) for kind, name, css in kinds]
+def _pairs(records: Mapping[str, list], metric: str) -> list[Curve]:
+    """Training and test of a run; of several arms the test, where there are any test scores."""
+    if "" in records:
+        kinds = (("train", "clients, while training", "s8"), ("test", "test set", "s1"))
+        return [Curve(name, series(records[""], f"{kind}_{metric}"), css) for kind, name, css in kinds]
+    tested = any(f"test_{metric}" in record for rs in records.values() for record in rs)
+    kind, what = ("test", "test set") if tested else ("train", "while training")
+    return [Curve(f"{arm}, {what}", series(rs, f"{kind}_{metric}"), color(i)) for i, (arm, rs) in enumerate(records.items())]
 
 
-def _moves(points: list[Point]) -> bool:
+def _moves(points: Sequence[Point]) -> bool:
     """A metric that is always the same needs no picture."""
     return len({y for _, y in points if y is not None}) > 1

@@ -21,20 +21,29 @@ _ELSEWHERE = {"num_rounds", "num_clients", "num_weights", "seconds_total", "seco
 
 def build(run: Run) -> Optional[Section]:
     """Final figures, or the newest there are where the run did not come to its end."""
-    figures = _final(run) if run.summary else _newest(run)
-    if not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):
+    figures = [] if run.arms else _final(run) if run.summary else _newest(run)
+    if not run.arms and not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):
         figures.append(_figure("epsilon", spent[1], f"after round {spent[0]:,}"))
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
         figures.append(("client updates left out", words.number(run.summary["non_finite_clients_total"]), "NaN or infinite"))
     if run.summary.get("num_weights"):
         figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
-    return section("result", "Result", "sections/result.html", figures=figures)
+    return section("result", "Result", "sections/result.html", figures=figures, arms=run.arms, rows=_beside(run))
+
+
+def _beside(run: Run) -> list[tuple[str, list[str]]]:
+    """(label, its value in each arm) of the figures that the arms have."""
+    each = [_final(arm) if arm.summary else _newest(arm) for arm in map(run.arm, run.arms)]
+    values = [{label: value for label, value, _ in figures} for figures in each]
+    labels = dict.fromkeys(label for figures in values for label in figures)
+    return [(label, [figures.get(label, words.NONE) for figures in values]) for label in labels]
 
 
 def _final(run: Run) -> list[Figure]:
     names = [n for n in _ORDER if n in run.summary] + [n for n in run.summary if n not in (*_ORDER, *_ELSEWHERE)]
-    return [_figure(name, run.summary[name]) for name in names if finite(run.summary[name]) is not None]
+    shown = [name for name in names if "/" not in name and (finite(run.summary[name]) is not None or run.summary[name] == "inf")]
+    return [_figure(name, run.summary[name]) for name in shown if name != "delta" or "epsilon" in run.summary]
 
 
 def _figure(name: str, value: Any, remark: str = "") -> Figure:

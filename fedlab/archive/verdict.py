@@ -1,0 +1,84 @@
+"""The verdict on two models, from the rows of a comparison, and how it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence
+
+from fedlab.archive.difftest import ClientDifference
+
+EQUAL, DIFFERENT, UNDECIDED = "equal", "different", "undecided"
+_MOST_NAMED = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The rows of one round, a client each and then all of their examples together."""
+
+    rows: tuple[ClientDifference, ...]
+
+    @property
+    def clients(self) -> tuple[ClientDifference, ...]:
+        return self.rows[:-1]
+
+    @property
+    def all(self) -> ClientDifference:
+        return self.rows[-1]
+
+    @property
+    def verdict(self) -> str:
+        """`different` where any row is, `equal` where every row is, else `undecided`."""
+        verdicts = {row.verdict for row in self.rows}
+        return DIFFERENT if DIFFERENT in verdicts else UNDECIDED if UNDECIDED in verdicts else EQUAL
+
+    def named(self, verdict: str) -> list[str]:
+        """The clients of this verdict."""
+        return [row.client for row in self.clients if row.verdict == verdict]
+
+    @property
+    def worse(self) -> list[str]:
+        """The clients on which b is less accurate than a, significantly."""
+        return [row.client for row in self.clients if row.worse]
+
+    def figures(self) -> dict[str, float]:
+        """For the record of the round."""
+        return {
+            "difftest_delta_class": self.all.delta_class,
+            "difftest_delta_score": self.all.delta_score,
+            "difftest_largest_score_difference": self.all.largest_score_difference,
+            "difftest_accuracy_difference": self.all.accuracy_difference,
+            "difftest_clients_different": len(self.named(DIFFERENT)),
+            "difftest_clients_worse": len(self.worse),
+        }
+
+    def told(self, a: str, b: str) -> str:
+        """One line without a full stop: `different: b differs from a on 2 of 10 clients (3, 7), …`."""
+        total, whole = len(self.clients), self.all
+        if self.verdict == DIFFERENT:
+            different = self.named(DIFFERENT)
+            effects = dict.fromkeys(effect for row in self.rows for effect in row.found.split())
+            told = f"{b} differs from {a} in {', '.join(effects)} on "
+            told += listed(different, total) if different else "all examples together"
+            told += f", less accurate on {listed(self.worse, total)}" if self.worse else ""
+        elif self.verdict == EQUAL:
+            told = f"{b} and {a}, " + ("within the tolerance" if whole.delta_score else "all scores within their tolerance")
+        else:
+            undecided = self.named(UNDECIDED)
+            told = f"too few examples to tell {b} from {a}" + (f" on {listed(undecided, total)}" if undecided else "")
+        return (
+            f"{self.verdict}: {told}; {whole.delta_class:,} of {whole.examples:,} predictions differ, accuracy by "
+            f"{100 * whole.accuracy_difference:+.2f} points ({100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f})"
+        )
+
+
+def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
+    """The comparison of the newest round among `rows`; None without any."""
+    return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None
+
+
+def listed(clients: Sequence[str], total: int) -> str:
+    """ "2 of 10 clients (3, 7)", cut short where there are many."""
+    if len(clients) == total:
+        return "the only client" if total == 1 else f"all {total:,} clients"
+    more = f" and {len(clients) - _MOST_NAMED:,} more" if len(clients) > _MOST_NAMED else ""
+    return f"{len(clients):,} of {total:,} clients ({', '.join(clients[:_MOST_NAMED])}{more})"

@@ -1,0 +1,102 @@
+"""Model inversion (Fredrikson et al. 2015): gradient descent from noise to an image that a model takes for a given class."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.attacks import Descent
+from fedlab.randomness import generator
+
+Model = Callable[[tf.Tensor], tf.Tensor]  # images [n, height, width, channels] → logits [n, classes]
+_DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # Adam's
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverted:
+    """An image for each class: `images` float32 [classes, height, width, channels], the best of its starts by the objective.
+
+    `objectives`: float32 [classes, starts], what each start came to; `before`: what each began with.
+    """
+
+    images: np.ndarray
+    objectives: np.ndarray
+    before: np.ndarray
+
+    @property
+    def objective(self) -> np.ndarray:
+        """float32 [classes]: of the images kept."""
+        return self.objectives.min(axis=1)
+
+
+def objective(model: Model, x: tf.Tensor, classes: tf.Tensor, tv_weight: tf.Tensor, l2_weight: tf.Tensor) -> tf.Tensor:
+    """float32 [n]: each image's cross-entropy (nats) + `tv_weight` · total variation + `l2_weight` · squared norm."""
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=model(x))
+    return loss + tv_weight * tf.image.total_variation(x) + l2_weight * tf.reduce_sum(tf.square(x), [1, 2, 3])
+
+
+class Inverter:
+    """Attacks `model`, whose weights may change from call to call: the loop over the iterations is one graph, traced once.
+
+    All classes and all starts are one batch. An image stays within [`low`, `high`], the range of a pixel.
+    """
+
+    def __init__(self, model: Model, shape: tuple[int, ...], low: float, high: float):
+        self._model, self._shape, self._low, self._high = model, shape, low, high
+        self.num_traces = 0
+        scalar = tf.TensorSpec([], tf.float32)
+        self._descend = tf.function(
+            self._traced_descent,
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([None, *shape], tf.float32),
+                tf.TensorSpec([None], tf.int32),
+                tf.TensorSpec([], tf.int32),
+                scalar,
+                scalar,
+                scalar,
+            ],
+        ).get_concrete_function()
+
+    def __call__(self, classes: np.ndarray, num_starts: int, descent: Descent, seed: int) -> Inverted:
+        """`classes`: int [classes], those to find an image of. Equal seeds begin with equal images, whatever the model."""
+        num_classes = len(classes)
+        starts = start_images(num_classes * num_starts, self._shape, self._low, self._high, seed)
+        targets = np.repeat(classes, num_starts).astype(np.int32)
+        rates = (tf.constant(float(v)) for v in (descent.learning_rate, descent.tv_weight, descent.l2_weight))
+        found = self._descend(tf.constant(starts), tf.constant(targets), tf.constant(descent.iterations), *rates)
+        images, before, after = (t.numpy() for t in found)
+        before, after = (o.reshape(num_classes, num_starts) for o in (before, after))
+        best = np.argmin(after, axis=1)
+        return Inverted(images.reshape(num_classes, num_starts, *self._shape)[np.arange(num_classes), best], after, before)
+
+    def _traced_descent(self, x, classes, iterations, learning_rate, tv_weight, l2_weight):
+        self.num_traces += 1
+
+        def value(x):
+            found = objective(self._model, x, classes, tv_weight, l2_weight)
+            return tf.where(tf.math.is_finite(found), found, found.dtype.max)  # a model of nonsense may overflow
+
+        def step(i, x, mean, square):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                values = objective(self._model, x, classes, tv_weight, l2_weight)
+            gradient = tape.gradient(values, x)  # of each image by itself: none takes part in another's objective
+            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+            mean = _DECAYS[0] * mean + (1 - _DECAYS[0]) * gradient
+            square = _DECAYS[1] * square + (1 - _DECAYS[1]) * tf.square(gradient)
+            t = tf.cast(i + 1, tf.float32)
+            direction = mean / (1 - _DECAYS[0] ** t) / (tf.sqrt(square / (1 - _DECAYS[1] ** t)) + _EPSILON)
+            return i + 1, tf.clip_by_value(x - learning_rate * direction, self._low, self._high), mean, square
+
+        begin = (tf.constant(0), x, tf.zeros_like(x), tf.zeros_like(x))
+        _, found, _, _ = tf.while_loop(lambda i, *_: i < iterations, step, begin, parallel_iterations=1)
+        return found, value(x), value(found)
+
+
+def start_images(count: int, shape: tuple[int, ...], low: float, high: float, seed: int) -> np.ndarray:
+    """What an attack begins with: float32 [count, *shape], uniform within the range of a pixel."""
+    return generator(seed, "attack start").uniform(low, high, (count, *shape)).astype(np.float32)

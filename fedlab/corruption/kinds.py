@@ -1,0 +1,119 @@
+"""The bugs there are, and one of a user's own."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Literal
+
+import numpy as np
+from pydantic import Field, ImportString, PositiveFloat
+
+from fedlab.corruption.base import Corruption
+from fedlab.errors import DataError, one_line
+from fedlab.types import Dataset, Partition
+
+Corrupted = tuple[np.ndarray, np.ndarray]
+
+
+class NoCorruption(Corruption):
+    """The data as it is: nothing is copied."""
+
+    fraction: Literal[0] = 0
+    users: None = None
+
+    def affected(self, dataset: Dataset, partition: Partition, seed: int) -> dict[str, bool]:
+        return {}
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        raise AssertionError("nobody is affected")
+
+
+class Inversion(Corruption):
+    """Black for white: 255 − x, or 1 − x of floats in [0, 1] (Augenstein et al. 2020, section 6). Twice is not at all."""
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        return _brightest(x, "inversion") - x, y
+
+
+class LabelFlip(Corruption):
+    """Every label y becomes num_classes − 1 − y; the images stay. Twice is not at all."""
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        return x, (num_classes - 1 - y).astype(np.int32)
+
+
+class Blur(Corruption):
+    """Images out of focus: a Gaussian of `sigma` pixels over height and width."""
+
+    sigma: PositiveFloat = 2.0
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        from scipy.ndimage import gaussian_filter
+
+        _require_images(x, "blur")
+        blurred = gaussian_filter(x.astype(np.float32), (0, self.sigma, self.sigma, 0), mode="nearest")
+        return (np.rint(blurred) if x.dtype == np.uint8 else blurred).astype(x.dtype), y
+
+
+class Occlusion(Corruption):
+    """A square of one brightness in each image, as of a sticker on the lens.
+
+    `side`: in (0, 1], of the square, as a share of the image's shorter side. `value`: in [0, 1], black to white. `place`: corner
+    (the upper left one), centre, or random, then somewhere else in every image.
+    """
+
+    side: float = Field(0.4, gt=0, le=1)
+    value: float = Field(1.0, ge=0, le=1)
+    place: Literal["corner", "centre", "random"] = "corner"
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        _require_images(x, "occlusion")
+        brightness = self.value * _brightest(x, "occlusion")
+        height, width = x.shape[1:3]
+        side = max(1, round(self.side * min(height, width)))
+        for image in x:
+            if self.place == "random":
+                top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+            else:
+                top, left = (0, 0) if self.place == "corner" else ((height - side) // 2, (width - side) // 2)
+            image[top : top + side, left : left + side] = brightness
+        return x, y
+
+
+class Function(Corruption):
+    """A user's own bug. `function`: where to import it from, such as my_bugs.smear; it is called for each user it befalls, as
+    `function(x, y, rng, **options)` with their examples x [n, …] and y [n] and a numpy generator of their own, and returns both,
+    of the same shapes, types and classes.
+    """
+
+    function: ImportString[Callable[..., Any]]
+    options: dict[str, Any] = {}
+
+    def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
+        name = getattr(self.function, "__name__", "function")
+        try:
+            new_x, new_y = (np.asarray(array) for array in self.function(x.copy(), y.copy(), rng, **self.options))
+        except Exception as error:
+            raise DataError(f"corruption.function: {name} failed: {type(error).__name__}: {one_line(error)}.") from error
+        for what, new, old in (("x", new_x, x), ("y", new_y, y)):
+            if (new.shape, new.dtype) != (old.shape, old.dtype):
+                raise DataError(
+                    f"corruption.function: {name} returned {what} as {new.dtype} {list(new.shape)} and must keep it "
+                    f"{old.dtype} {list(old.shape)}."
+                )
+        if len(new_y) and not 0 <= new_y.min() <= new_y.max() < num_classes:
+            raise DataError(f"corruption.function: {name} returned labels outside [0, {num_classes}).")
+        return new_x, new_y
+
+
+def _brightest(x: np.ndarray, name: str) -> Any:
+    """The value of white, of x's type. Raises `DataError` for floats that are no images in [0, 1]."""
+    if x.dtype == np.uint8:
+        return np.uint8(255)
+    if len(x) and not 0 <= x.min() <= x.max() <= 1:
+        raise DataError(f"corruption={name} needs uint8 images or floats in [0, 1]; these reach from {x.min():g} to {x.max():g}.")
+    return np.float32(1)
+
+
+def _require_images(x: np.ndarray, name: str) -> None:
+    if x.ndim != 4:
+        raise DataError(f"corruption={name} needs images [height, width, channels], the data has {list(x.shape[1:])}.")

@@ -1,0 +1,45 @@
+"""Differential testing of two models, client by client, after Herbold & Tunkel 2023. This module holds the options.
+
+`statistics` defines every figure, `comparison` the verdict; both take arrays and import no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from fedlab.spec import Spec
+
+__all__ = ["Difftest", "NoDifftest"]
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class NoDifftest(Spec):
+    """Nothing is compared."""
+
+
+class Difftest(Spec):
+    """Two arms of a run compared after every `every` rounds and after the last, on every client's own examples.
+
+    `arms`: the names of a, the reference, and of b; None is the first two. `score_tolerance`: class probabilities that differ
+    by no more are the same. `tolerance`: the share of a client's examples by which the models may differ, see
+    `fedlab.difftest.comparison.compare`; with 0 only equal scores are equal. `alpha`: the chance, in one round, of calling
+    anything different where nothing is; intervals are at 1 − alpha. `bootstrap`: resamples for each interval. `scores`: how
+    many pairs of scores are kept for the report.
+    """
+
+    every: PositiveInt = 1
+    arms: Optional[tuple[str, str]] = None
+    score_tolerance: Share = 1e-3
+    tolerance: Share = 0.02
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    scores: NonNegativeInt = 1000
+
+    @model_validator(mode="after")
+    def _two_arms(self) -> Difftest:
+        if self.arms and self.arms[0] == self.arms[1]:
+            raise ValueError(f"arms must name two different arms, got {list(self.arms)}")
+        return self

@@ -1,0 +1,139 @@
+"""What may be wrong with images, each told by a test that needs no labels and no model; and what follows for two groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Callable, Mapping, Optional
+
+import numpy as np
+
+from fedlab.evaluation.polarity import has_light_background
+
+CORNER = 0.2  # of an image's shorter side
+SHARP = 0.4  # of the range from black to white: a pen's edge takes a step of this height between neighbouring pixels
+
+# The rule, fixed before any investigation: both must hold
+LEAST_DIFFERENCE = 0.2  # between the shares of two groups
+_Z = 2.576  # of the interval of that difference, 99 %, which must not hold 0
+
+
+def is_occluded(images: np.ndarray) -> np.ndarray:
+    """bool [n]: whether the upper left corner is light, and the background is not. `images` as in `polarity`."""
+    side = max(1, round(CORNER * min(images.shape[1:3])))
+    corner = images[:, :side, :side].reshape(len(images), -1)
+    return (np.median(corner, axis=1) > _white(images) / 2) & ~has_light_background(images)
+
+
+def is_blurred(images: np.ndarray) -> np.ndarray:
+    """bool [n]: whether no two neighbouring pixels differ by `SHARP`. `images` as in `polarity`."""
+    scaled = images.astype(np.float32) / _white(images)
+    steps = [np.abs(np.diff(scaled, axis=axis)).reshape(len(images), -1).max(axis=1) for axis in (1, 2)]
+    return np.maximum(*steps) < SHARP
+
+
+def _white(images: np.ndarray) -> float:
+    return 255.0 if images.dtype == np.uint8 else 1.0
+
+
+SYMPTOMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "inverted": has_light_background,
+    "occluded": is_occluded,
+    "blurred": is_blurred,
+}
+
+
+def shares(images: np.ndarray) -> dict[str, float]:
+    """Per symptom the share of images that have it. `images` [n, height, width, channels]: uint8, or floats in [0, 1]."""
+    return {name: float(has_it(images).mean()) for name, has_it in SYMPTOMS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One symptom in two groups of images. Shares in [0, 1]."""
+
+    symptom: str
+    low: float
+    high: float
+    interval: tuple[float, float]  # 99 %, of low − high
+    false_alarms: float  # share of real images without a bug that have the symptom
+    detected: Optional[float]  # share of real images with the bug that do; None where no bug was put in
+    found: bool
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"low-accuracy users' images are {self.symptom} in {self.low:.1%} of samples, high-accuracy users' in {self.high:.1%}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the images of two groups say; `truth`: the share of each group's users who do have the bug."""
+
+    findings: tuple[Finding, ...]
+    truth: dict[str, float]
+    bug: str
+    num_images: int
+
+    @property
+    def found(self) -> Optional[Finding]:
+        """The symptom in which the groups differ most, of those in which they differ; None for nothing."""
+        return max((f for f in self.findings if f.found), key=lambda f: f.low - f.high, default=None)
+
+    def lines(self) -> list[str]:
+        """The verdict, the truth, the rule."""
+        found = self.found
+        low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
+        truth = (
+            f"In truth {low} of the low-accuracy users have a bug in their data ({self.bug}), {high} of the high-accuracy ones."
+        )
+        if found:
+            return [f"Found: {found.sentence}.", truth, rule()]
+        shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
+        none = not any(self.truth.values())
+        return [f"Nothing found: {shown}.", "In truth nobody has a bug." if none else truth, rule()]
+
+    def as_json(self) -> dict[str, Any]:
+        found = self.found
+        return {"found": found.symptom if found else None, "lines": self.lines(), **dataclasses.asdict(self)}
+
+
+def rule() -> str:
+    """In words."""
+    return (
+        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users than "
+        "for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
+    )
+
+
+def verdict(
+    low: np.ndarray,
+    high: np.ndarray,
+    false_alarms: Mapping[str, float],
+    detected: Mapping[str, float],
+    truth: dict[str, float],
+    bug: str,
+) -> Verdict:
+    """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom."""
+    in_low, in_high = shares(low), shares(high)
+    findings = []
+    for name in SYMPTOMS:
+        bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
+        found = in_low[name] - in_high[name] >= LEAST_DIFFERENCE and bounds[0] > 0
+        findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
+    return Verdict(tuple(findings), truth, bug, len(low))
+
+
+def difference_interval(p: float, n: int, q: float, m: int) -> tuple[float, float]:
+    """The interval of p − q for shares p of n and q of m (Newcombe 1998, method 10), from Wilson's of each."""
+    (p_low, p_high), (q_low, q_high) = _wilson(p, n), _wilson(q, m)
+    return (
+        p - q - math.hypot(p - p_low, q_high - q),
+        p - q + math.hypot(p_high - p, q - q_low),
+    )
+
+
+def _wilson(p: float, n: int) -> tuple[float, float]:
+    centre, spread = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return tuple((centre + sign * spread) / (1 + _Z**2 / n) for sign in (-1, 1))  # type: ignore[return-value]

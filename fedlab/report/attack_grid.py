@@ -1,0 +1,32 @@
+"""The picture of an attack: an image for each model and class."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence, Union
+
+import numpy as np
+from matplotlib.figure import Figure
+
+MAX_CLASSES = 20  # more columns than that and none can be made out
+
+
+def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: Union[str, os.PathLike]) -> None:
+    """Writes a PNG: `images` [rows, classes, height, width, channels] in [0, 1], rows and columns with their names.
+
+    Of more than 20 classes, 20 evenly spaced ones are drawn.
+    """
+    rows, num_classes = images.shape[:2]
+    columns = np.unique(np.linspace(0, num_classes - 1, min(num_classes, MAX_CLASSES)).round().astype(int))
+    figure = Figure(figsize=(1.6 + 0.62 * len(columns), 0.3 + 0.64 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    for row, label in enumerate(labels):
+        for column, c in enumerate(columns):
+            ax, image = axes[row, column], np.clip(images[row, c], 0, 1)
+            ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.set_xticks([])
+            ax.set_yticks([])
+            if row == 0:
+                ax.set_title(str(classes[c]), fontsize=9)
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    figure.savefig(path, format="png", dpi=110)

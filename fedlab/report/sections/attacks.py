@@ -1,0 +1,44 @@
+"""What attacks on the run came to: a table for each. Their pictures are among the others."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from fedlab.archive import Run
+from fedlab.archive.attacks import Result, read_results
+from fedlab.report import words
+from fedlab.report.section import Section, section
+
+_READ = {
+    None: "",
+    "plain": "The server received clients' updates in the clear in round {round}: it has their models, but for the last bits.",
+    "masked": "The server received masked words in round {round}: what is attacked are the numbers they would be without masks.",
+    "ckks": "The server received ciphertexts in round {round} and can read nothing in them: their bytes stand in for updates.",
+}
+
+
+def build(run: Run) -> Optional[Section]:
+    """None for a run that was not attacked."""
+    found = [("", result) for result in read_results(run.folder)]
+    for name in run.arms:
+        found += [(f"{name}: ", result) for result in read_results(run.arm(name).folder)]
+    if not found:
+        return None
+    return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(arm, result) for arm, result in found])
+
+
+def _told(arm: str, result: Result) -> dict[str, Any]:
+    options = result["options"]
+    return {
+        "title": arm + words.metric_label(result["name"]),
+        "read": _READ.get(result.get("protocol"), "").format(round=result.get("round")),
+        "noise": words.number(options["weight_noise"]) if options.get("weight_noise") else "",
+        "evaluation": result["evaluation"],
+        "options": [(name.replace("_", " "), words.setting(value)) for name, value in options.items()],
+        "models": [{**row, "name": _name(row)} for row in result["victims"]],
+        "baselines": result["baselines"],
+    }
+
+
+def _name(row: dict[str, Any]) -> str:
+    return row["name"] + (f", noise {row['noise']:g}" if row["noise"] else "")

@@ -1,0 +1,113 @@
+"""How two arms differ, client by client: verdict, heat map over rounds, p-values, scores."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Mapping, Optional, Sequence
+
+from fedlab.archive import Run
+from fedlab.archive.difftest import ClientDifference, read_differences, read_scores
+from fedlab.archive.verdict import DIFFERENT, EQUAL, Comparison, latest
+from fedlab.report import words
+from fedlab.report.heat import HeatMap, difference_map
+from fedlab.report.plot import Axis, Plot, histogram, scatter
+from fedlab.report.scale import linear
+from fedlab.report.section import Section, section
+
+Scores = Sequence[tuple[str, float, float]]  # client, probability of the true class under a, under b
+_MOST_CLIENTS = 40
+_BINS = 20
+_TESTS = (
+    ("p_mcnemar", "p-values: McNemar, right or wrong"),
+    ("p_ks", "p-values: Kolmogorov-Smirnov, scores"),
+    ("p_chi2", "p-values: χ², predicted classes"),
+)
+
+
+def build(run: Run) -> Optional[Section]:
+    """None for a run that compared no arms."""
+    rows = read_differences(run.folder.difftest)
+    options: Mapping[str, Any] = run.config.get("difftest") or {}
+    a, b = [*(options.get("arms") or run.arms), "a", "b"][:2]
+    return difftest_section(a, b, options, rows, read_scores(run.folder.difftest_scores))
+
+
+def difftest_section(
+    a: str, b: str, options: Mapping[str, Any], rows: Sequence[ClientDifference], scores: Scores
+) -> Optional[Section]:
+    """The section for the arms, or runs, named `a` and `b`; None where nothing was compared."""
+    newest = latest(rows)
+    if newest is None:
+        return None
+    rounds = sorted({row.round for row in rows})
+    shown = _least_alike(newest)
+    return section(
+        "difftest",
+        "Differential test",
+        "sections/difftest.html",
+        a=a,
+        b=b,
+        verdict=newest.verdict,
+        told=newest.told(a, b).partition(": ")[2],
+        options=options,
+        figures=_figures(newest, a, b),
+        map=_map(rows, rounds, shown, a, b) if len(rounds) > 1 else None,
+        scatter=_scatter(newest, scores, a, b) if scores else None,
+        histograms=[_histogram(name, title, newest) for name, title in _TESTS] if len(newest.clients) > 1 else [],
+        rows=[row for row in newest.clients if row.client in shown] + [newest.all],
+        left_out=len(newest.clients) - len(shown),
+        smallest_p=_smallest_p,
+    )
+
+
+def _least_alike(comparison: Comparison) -> list[str]:
+    """The clients to show, in their order: all of them, or those with the smallest p-values."""
+    chosen = {row.client for row in sorted(comparison.clients, key=_smallest_p)[:_MOST_CLIENTS]}
+    return [row.client for row in comparison.clients if row.client in chosen]
+
+
+def _smallest_p(row: ClientDifference) -> float:
+    return min(row.p_mcnemar_holm, row.p_ks_holm, row.p_chi2_holm)
+
+
+def _figures(comparison: Comparison, a: str, b: str) -> list[tuple[str, str, str]]:
+    whole, clients = comparison.all, len(comparison.clients)
+    interval = f"{100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f}"
+    undecided = clients - len(comparison.named(DIFFERENT)) - len(comparison.named(EQUAL))
+    return [
+        ("clients that differ", f"{len(comparison.named(DIFFERENT)):,}", f"of {clients:,}"),
+        ("undecided", f"{undecided:,}", f"of {clients:,}"),
+        (f"{b} less accurate on", f"{len(comparison.worse):,}", f"of {clients:,}"),
+        ("predictions that differ", words.percent(whole.delta_class / whole.examples), f"{whole.delta_class:,}"),
+        ("largest difference of a score", words.number(whole.largest_score_difference, 3), ""),
+        (f"accuracy of {a}", words.percent(whole.accuracy_a), ""),
+        ("difference, points", f"{100 * whole.accuracy_difference:+.2f}".replace("-", "−"), interval.replace("-", "−")),
+    ]
+
+
+def _map(rows: Sequence[ClientDifference], rounds: Sequence[int], shown: Sequence[str], a: str, b: str) -> HeatMap:
+    found = {(row.client, row.round): (row.delta_class / row.examples, row.verdict == DIFFERENT) for row in rows}
+    cells = [[found.get((client, r), (0.0, False)) for r in rounds] for client in shown]
+    return difference_map(shown, rounds, cells, a, b)
+
+
+def _histogram(name: str, title: str, comparison: Comparison) -> Plot:
+    values = [getattr(row, name) for row in comparison.clients]
+    counts = [0] * _BINS
+    for p in values:
+        counts[min(_BINS - 1, math.floor(p * _BINS))] += 1
+    small = sum(p <= 0.05 for p in values)
+    alt = f"Histogram of the p-values of {words.counted(len(values), 'client')}: {small:,} of them at most 0.05."
+    x = Axis(linear(0, 1, nice=False), "p, not adjusted")
+    return histogram(title, alt, x, counts, [i / _BINS for i in range(_BINS + 1)], "clients")
+
+
+def _scatter(comparison: Comparison, scores: Scores, a: str, b: str) -> Plot:
+    different = set(comparison.named(DIFFERENT))
+    groups = [
+        ("clients that differ", "s2 many", [(x, y) for client, x, y in scores if client in different]),
+        ("other clients", "s1 many", [(x, y) for client, x, y in scores if client not in different]),
+    ]
+    alt = f"Probability of the true class of {words.counted(len(scores), 'example')} under {b} against that under {a}."
+    x, y = Axis(linear(0, 1), f"the same, {a}"), Axis(linear(0, 1), f"probability of the true class, {b}")
+    return scatter("Scores of the same examples", alt, x, y, groups)

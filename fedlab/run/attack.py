@@ -1,0 +1,175 @@
+"""Attacks a run from its folder: the models that it left, and what its server saw. Trains nothing but the evaluation model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any, Mapping, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.attacks import accuracies, scores, write_result
+from fedlab.attacks import Attack, ModelInversion
+from fedlab.attacks.inversion import Inverter
+from fedlab.attacks.judge import accuracy, train_judge
+from fedlab.attacks.scoring import Scorer, pixel_range
+from fedlab.attacks.victims import Victim, clients_of
+from fedlab.errors import FedlabError, one_line
+from fedlab.models.functional import keras_weights, set_keras_weights
+from fedlab.report.attack_grid import plot_grid
+from fedlab.run.experiment import Experiment
+from fedlab.secure import ServerView
+from fedlab.types import Dataset, ExampleSet, Partition
+
+Inputs = tuple[Dataset, Partition]
+_TESTED_ON = 2_000  # examples, of a model that is only attacked
+
+
+def attack_run(
+    experiment: Experiment,
+    own: Inputs,
+    arms: Mapping[str, Inputs],
+    folder: RunFolder,
+    spec: Optional[Attack] = None,
+    arm: Optional[str] = None,
+) -> dict[str, float]:
+    """Attacks a finished run, or each of its arms, and adds the figures to its summary.json; returns them.
+
+    `own`, `arms`: the data, of the run and of each arm. `spec`: instead of what the experiment says. `arm`: this one only.
+    """
+    if not experiment.arms:
+        figures = _attack(spec or experiment.attack, experiment, own, folder)
+    else:
+        figures = {}
+        for name in [arm] if arm else experiment.arms:
+            one = experiment.arms[name]
+            found = _attack(spec or one.attack, one, arms[name], folder.arm(name))
+            figures.update({f"{name}/{metric}": value for metric, value in found.items()})
+    if figures:
+        folder.write_summary({**json.loads(folder.summary.read_text()), **figures})
+    return figures
+
+
+def _attack(spec: Attack, experiment: Experiment, inputs: Inputs, folder: RunFolder) -> dict[str, float]:
+    return invert(spec, experiment, *inputs, folder) if isinstance(spec, ModelInversion) else {}
+
+
+def invert(
+    spec: ModelInversion, experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder
+) -> dict[str, float]:
+    """Writes attacks/NAME.json and .npz and images/NAME.png; returns the figures that summary.json is to hold.
+
+    Raises `FedlabError` where the folder lacks what the attack needs.
+    """
+    started = time.perf_counter()
+    train, seed = dataset.train, experiment.seed if spec.seed is None else spec.seed
+    if train.x.ndim != 4:
+        raise FedlabError(f"model inversion needs images [height, width, channels], the data has {list(train.x.shape[1:])}.")
+    model = _load(pathlib.Path(spec.file) if spec.file else folder.model, train)
+    num_trainable, view = len(model.trainable_variables), _newest_view(folder) if spec.target == "clients" else None
+    victims = [Victim("file" if spec.file else "global", tuple(w for ws in keras_weights(model) for w in ws))]
+    if view is not None:
+        most = spec.max_clients
+        victims += clients_of(view, experiment.secure, partition.client_ids, num_trainable, most, experiment.seed)
+    if spec.weight_noise:
+        victims = [v for victim in victims for v in (victim, victim.with_noise(spec.weight_noise, num_trainable, seed))]
+
+    judge = _judge(folder, dataset, seed)
+    scorer = Scorer(lambda x: judge(x, training=False), train, dataset.test, seed)
+    inverter = Inverter(lambda x: model(x, training=False), train.x.shape[1:], *pixel_range(train))
+    few = dataset.test.select(np.arange(min(len(dataset.test), _TESTED_ON)))
+    rows, images = [], []
+    for victim in victims:
+        set_keras_weights(model, (victim.weights[:num_trainable], victim.weights[num_trainable:]))
+        found = inverter(scorer.classes, spec.num_starts, spec.descent, seed)
+        measures = scorer.measure(found.images, scorer.classes)
+        test = few if victim.name.startswith("client ") else dataset.test
+        rows.append(
+            {
+                "name": victim.name,
+                "noise": victim.noise,
+                "test_accuracy": round(accuracy(model, test), 4),
+                "objective": _finite(found.objective.astype(np.float64).mean()),
+                **measures.described(),
+                "score": round(float(scorer.score(measures).mean()), 4),
+            }
+        )
+        images.append(found.images)
+    baselines = {"noise": scorer.noise, "class mean": scorer.class_mean, "test images": scorer.real}
+    result = {
+        "name": spec.label,
+        "target": spec.target,
+        "file": spec.file,
+        "round": view.round if view else None,
+        "protocol": view.protocol if view else None,
+        "options": {**dataclasses.asdict(spec.descent), "num_starts": spec.num_starts, "weight_noise": spec.weight_noise},
+        "seed": seed,
+        "evaluation": {
+            "trained_on": "the test set",
+            "examples": len(dataset.test),
+            "accuracy_on_training_set": round(accuracy(judge, train.select(np.arange(min(len(train), _TESTED_ON)))), 4),
+        },
+        "baselines": {n: {**m.described(), "score": round(float(scorer.score(m)), 4)} for n, m in baselines.items()},
+        "victims": rows,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    _write(folder, result, np.stack(images), scorer)
+    figures = {f"attack_score_{kind}": round(value, 4) for kind, value in scores(result).items()}
+    noisy = {f"attack_accuracy_{k}": round(v, 4) for k, v in accuracies(result).items() if k.endswith("_noisy")}
+    return {**figures, **noisy}
+
+
+def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer) -> None:
+    """`images`: float32 [models, classes, height, width, channels]."""
+    names = [row["name"] + (f", noise {row['noise']:g}" if row["noise"] else "") for row in result["victims"]]
+    write_result(folder, result)
+    with replacing(folder.attacks / f"{result['name']}.npz") as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
+    folder.images.mkdir(exist_ok=True)
+    shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
+    labels = ["mean of the class", *(f"{name}\n{row['score']:.2f}" for name, row in zip(names, result["victims"]))]
+    with replacing(folder.images / f"{result['name']}.png") as partial:
+        plot_grid(shown, labels, scorer.classes, partial)
+
+
+def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
+    """A Keras file's model. Raises `FedlabError` where there is none, or it is not for these examples."""
+    if not path.is_file():
+        raise FedlabError(f"no model to attack: {path} does not exist. A run leaves it when it has finished.")
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+        shape = tuple(model(np.zeros((1, *train.x.shape[1:]), np.float32), training=False).shape)
+    except Exception as error:
+        raise FedlabError(f"{path} is no Keras model of images {list(train.x.shape[1:])}: {one_line(error)}") from error
+    if shape != (1, train.num_classes):
+        raise FedlabError(f"the model in {path} returns {list(shape[1:])}, but the data has {train.num_classes} classes.")
+    return model
+
+
+def _newest_view(folder: RunFolder) -> ServerView:
+    """What the server received in the newest round on record. Raises `FedlabError` where none is."""
+    records = sorted(folder.observed.glob("round_*.npz"))
+    if not records:
+        raise FedlabError(f"{folder.path} holds no record of what the server received: train with secure.observe=last.")
+    return ServerView.load(records[-1])
+
+
+def _judge(folder: RunFolder, dataset: Dataset, seed: int) -> tf.keras.Model:
+    """The evaluation model, which later attacks on the same run find in attacks/evaluation.keras."""
+    path = folder.attacks / f"evaluation_{seed}.keras"
+    if path.is_file():
+        return tf.keras.models.load_model(path, compile=False)
+    judge = train_judge(dataset.test, seed)
+    folder.attacks.mkdir(exist_ok=True)
+    with replacing(path) as partial:
+        judge.save(partial)
+    return judge
+
+
+def _finite(value: float) -> float:
+    """A figure for a JSON file, which knows no infinity."""
+    return float(f"{min(float(value), 1e38):.6g}")

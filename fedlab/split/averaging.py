@@ -1,0 +1,17 @@
+"""The mean of several copies of a part."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+
+def mean_of(copies: Sequence[tuple[int, Sequence[Any]]]) -> list[np.ndarray]:
+    """Tensor by tensor, each copy counting for the number beside it. One copy comes out as it is, bit for bit."""
+    shares = np.array([count for count, _ in copies], np.float64)
+    shares /= shares.sum()
+    tensors = zip(*(weights for _, weights in copies))
+    return [
+        sum(s * np.asarray(t, np.float64) for s, t in zip(shares, same)).astype(np.asarray(same[0]).dtype) for same in tensors
+    ]

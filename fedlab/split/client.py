@@ -1,0 +1,92 @@
+"""A client of split learning: its images and labels, the lower part of the model, and, in a U-shape, the top of it."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+import numpy as np
+
+from fedlab.split.channel import Channel, Direction
+from fedlab.split.computing import Head, Inner
+from fedlab.types import ExampleSet
+
+
+class Client:
+    """Computes on its own examples and talks through `channel` alone. `head`: in a U-shape; else labels go up."""
+
+    def __init__(
+        self,
+        examples: ExampleSet,
+        lower: Inner,
+        head: Optional[Head],
+        channel: Channel,
+        batch_size: int,
+        max_local_steps: Optional[int] = None,
+    ):
+        self._examples, self._lower, self._head, self._channel = examples, lower, head, channel
+        self._batch_size, self._max_local_steps = batch_size, max_local_steps
+        self.weights: Sequence[Any] = ()  # of the lower part, then of the head; none before somebody has sent them
+
+    def receive_weights(self, direction: Direction) -> None:
+        """From the server, or across, from the client that had them before."""
+        self.weights = self._channel.receive(direction, "weights")
+
+    def send_weights(self, direction: Direction) -> None:
+        """Hands them on as they are."""
+        self._channel.send(direction, "weights", *self.weights)
+
+    def send_examples(self, by_examples: bool) -> None:
+        """Tells how much this client counts for: its number of examples, or 1 where all count alike."""
+        self._channel.send("up", "examples", np.array([len(self._examples) if by_examples else 1], np.int64))
+
+    def begin(self, order: np.ndarray, key: np.ndarray, factor: np.ndarray) -> None:
+        """Begins a turn. `order` int32 [epochs, n]: in which order to visit the examples; `factor`: of the learning rate."""
+        count, size = len(self._examples), self._batch_size
+        batches = [epoch[i : i + size] for epoch in order for i in range(0, count, size)]
+        self._batches = iter(batches[: self._max_local_steps])
+        self._key, self._factor = key, factor
+        self._lower_slots, self._head_slots = self._lower.start(), self._head.start() if self._head else []
+        self.scores: list[tuple[Any, Any, int]] = []  # per batch: sum of losses, number correct, examples; in a U-shape
+
+    def send_activations(self) -> bool:
+        """The next batch up to the cut; with its labels, unless they stay. False when the turn is over."""
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        self._key = self._key + np.array([0, 1])  # another dropout for each batch
+        self._x, self._y = self._examples.x[batch], self._examples.y[batch]
+        self._channel.send("up", "activations", self._lower.forward(self._lower_weights, self._x, self._key))
+        if self._head is None:
+            self._channel.send("up", "labels", self._y)
+        return True
+
+    def answer_features(self) -> None:
+        """U-shape: the loss at the client, and its gradient up."""
+        assert self._head is not None
+        (features,) = self._channel.receive("down", "features")
+        weights, self._head_slots, gradient, scores = self._head.step(
+            self._head_weights, self._head_slots, self._factor, features, self._y, self._key + np.array([1, 0])
+        )
+        self.weights = [*self._lower_weights, *weights]
+        self.scores.append((*scores, len(self._y)))
+        self._channel.send("up", "feature_gradients", gradient)
+
+    def receive_gradients(self) -> None:
+        """The lower part takes its step."""
+        (gradient,) = self._channel.receive("down", "gradients")
+        weights, self._lower_slots, _ = self._lower.backward(
+            self._lower_weights, self._lower_slots, self._factor, self._x, gradient, self._key
+        )
+        self.weights = [*weights, *self._head_weights]
+
+    @property
+    def _num_lower(self) -> int:
+        return len(self._lower.part.positions)
+
+    @property
+    def _lower_weights(self) -> Sequence[Any]:
+        return self.weights[: self._num_lower]
+
+    @property
+    def _head_weights(self) -> Sequence[Any]:
+        return self.weights[self._num_lower :]

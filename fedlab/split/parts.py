@@ -1,0 +1,113 @@
+"""Cuts a Keras model into parts that know nothing of one another: each a pure function of its own weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab.errors import ConfigError, did_you_mean, one_line
+from fedlab.models.functional import keras_weights, set_keras_weights
+from fedlab.split import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Consecutive layers as a function of their weights: float32 [n, *input_shape] → [n, *output_shape]."""
+
+    model: tff.learning.models.FunctionalModel
+    trainable: tuple[np.ndarray, ...]  # initial weights
+    non_trainable: tuple[np.ndarray, ...]
+    positions: tuple[int, ...]  # of its weights, trainable first, among those of the whole model
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    last_layer: str
+
+
+def fresh_names(build: Callable[[], tf.keras.Model]) -> Callable[[], tf.keras.Model]:
+    """`build` with layers called dense, dense_1, … however many models this process has built before."""
+
+    def rebuilt() -> tf.keras.Model:
+        tf.keras.backend.reset_uids()
+        return build()
+
+    return rebuilt
+
+
+def cut_model(model: tf.keras.Model, process: Split) -> list[Part]:
+    """[lower, upper], or [lower, middle, top] where clients keep the labels. Raises `ConfigError` where there is no such cut."""
+    try:
+        layers = [layer for layer in model.layers if not isinstance(layer, tf.keras.layers.InputLayer)]
+        model.layers[0].output  # noqa: B018  (raises where the model is no graph of layers)
+    except (AttributeError, RuntimeError, IndexError) as error:
+        raise ConfigError("process=split cuts Sequential and functional Keras models, and this model is neither.") from error
+    names = [layer.name for layer in layers]
+    u_shaped = process.labels == "client"
+    if len(names) < (3 if u_shaped else 2):
+        raise ConfigError(f"a model of {len(names)} layer(s) ({', '.join(names)}) cannot be cut so: use a deeper one.")
+    first = next((i for i, layer in enumerate(layers) if layer.weights), 0) if u_shaped else len(names) - 2
+    cuts = [_position("cut", process.cut, names, first)]
+    if u_shaped:
+        cuts.append(_position("cut_top", process.cut_top, names, len(names) - 2))
+        if cuts[0] >= cuts[1]:
+            raise ConfigError(
+                f"process.cut={names[cuts[0]]} has to come before process.cut_top={names[cuts[1]]}, so that the server holds a "
+                f"layer: {', '.join(names)}."
+            )
+    tensors = [model.inputs[0], *(layers[i].output for i in cuts), model.outputs[0]]
+    ends = [*(names[i] for i in cuts), names[-1]]
+    parts = [_part(model, a, b, name) for a, b, name in zip(tensors, tensors[1:], ends)]
+    if sorted(p for part in parts for p in part.positions) != list(range(len(model.weights))):
+        raise ConfigError("this model shares weights across the cut: cut it elsewhere with process.cut.")
+    return parts
+
+
+def _position(option: str, wanted: Any, names: Sequence[str], default: int) -> int:
+    """Where the layer is after which to cut: not the last."""
+    if wanted is None:
+        return default
+    if wanted not in names[:-1]:
+        why = "is the last layer, after which nothing is left" if wanted in names else "is no layer of this model"
+        raise ConfigError(f"process.{option}={wanted} {why}. Layers: {', '.join(names)}.{did_you_mean(wanted, names[:-1])}")
+    return names.index(wanted)
+
+
+def _part(model: tf.keras.Model, begin: Any, end: Any, last_layer: str) -> Part:
+    """The layers from the tensor `begin` to the tensor `end`, copied: nothing leads from them back to `model`."""
+    try:
+        stretch = tf.keras.Model(begin, end)
+    except ValueError as error:
+        raise ConfigError(f"process.cut: more than one tensor crosses the cut at {last_layer}: cut elsewhere.") from error
+    if not stretch.trainable_variables:
+        raise ConfigError(
+            f"process.cut: the layers up to {last_layer} have no weights to train, and would hand on what they are given: cut "
+            f"elsewhere, or use a deeper model. Layers: {', '.join(layer.name for layer in model.layers)}."
+        )
+    place = {v.ref(): i for i, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
+    positions = tuple(place[v.ref()] for v in [*stretch.trainable_variables, *stretch.non_trainable_variables])
+    weights, config = keras_weights(stretch), stretch.get_config()
+    own_classes = {type(layer).__name__: type(layer) for layer in stretch.layers}
+
+    def build() -> tf.keras.Model:
+        with tf.keras.utils.custom_object_scope(own_classes):
+            copy = tf.keras.Model.from_config(config)
+        if tf.executing_eagerly():
+            set_keras_weights(copy, weights)
+        return copy
+
+    spec = (tf.TensorSpec(begin.shape, tf.float32), tf.TensorSpec([None], tf.int32))
+    try:
+        lifted = tff.learning.models.functional_model_from_keras(build, loss_fn=_no_loss, input_spec=spec)
+    except Exception as error:
+        raise ConfigError(f"process.cut: the layers up to {last_layer} cannot be taken apart: {one_line(error)}") from error
+    assert all(np.array_equal(a, b) for ws, own in zip(lifted.initial_weights, weights) for a, b in zip(ws, own))
+    shapes = (tuple(tensor.shape[1:]) for tensor in (begin, end))
+    return Part(lifted, *weights, positions, *shapes, last_layer)
+
+
+def _no_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+    del y_true, sample_weight  # a part has no labels; TFF wants a loss all the same
+    return tf.reduce_mean(y_pred)

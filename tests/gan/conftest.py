@@ -1,0 +1,72 @@
+"""Small GANs, built as a run builds them, and the same training written out step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedlab.aggregation import Mean
+from fedlab.engine import Compiled
+from fedlab.models import Gan as Networks
+from fedlab.process import Gan, Ingredients, LocalTraining
+from fedlab.process.optimizers import Constant, Sgd
+
+SMALL = dict(
+    noise_dimension=5, generator_hidden=(), generator_filters=(4, 3), discriminator_filters=(4,), discriminator_hidden=()
+)
+NETWORKS = Networks(**SMALL, discriminator_normalization="none")
+SHAPE = (4, 4, 1)
+
+
+class GanLab:
+    """Processes over the random examples of `lab`, images of 4×4 pixels."""
+
+    def __init__(self, lab: Any):
+        self.lab = lab
+        self.examples = lab.examples(shape=SHAPE)
+        self._engines: dict[str, Any] = {}
+
+    def model(self, networks: Networks = NETWORKS) -> Any:
+        from fedlab.models.adversarial import gan_model
+
+        return gan_model(networks, SHAPE, 3)
+
+    def process(self, options: Gan = Gan(), networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
+        from fedlab.process.client_work import ExampleSpec
+
+        aggregator = parts.pop("aggregator", None) or Mean().build()
+        examples = self.examples if examples is None else examples
+        usual = dict(
+            model=self.model(networks),
+            examples=ExampleSpec(SHAPE, examples.x.dtype),
+            client=LocalTraining(batch_size=5, max_local_steps=3),
+            client_optimizer=Sgd(learning_rate=0.05),
+            client_schedule=Constant(),
+            server_optimizer=Sgd(learning_rate=1.0),
+            aggregator=aggregator,
+            takes_weights=True,
+        )
+        return options.build(Ingredients(**{**usual, **parts}))
+
+    def engine(self, options: Gan = Gan(), spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
+        examples = self.examples if examples is None else examples
+        return (spec or Compiled()).build(self.process(options, examples=examples, **parts), examples, summing)
+
+    def run(self, engine: Any, inputs: list, state: Any = None) -> tuple[list, list, list]:
+        """The state after the last round, its weights as arrays, and the metrics of each round."""
+        state, metrics = engine.initialize(np.array([17, 4])) if state is None else state, []
+        for round_input in inputs:
+            state, found = engine.next(state, round_input)
+            metrics.append(found)
+        return state, self.weights(engine, state), metrics
+
+    @staticmethod
+    def weights(engine: Any, state: list) -> list:
+        return [np.asarray(t) for name, t in zip(engine.state_names, state) if name[0] == "global_model_weights"]
+
+
+@pytest.fixture
+def gans(lab):
+    return GanLab(lab)

@@ -1,0 +1,115 @@
+"""Two arms of a run compared as it goes along: on whose examples, how it goes on, and what it finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedlab.archive import RunFolder
+from fedlab.archive.difftest import read_differences, read_scores
+from fedlab.archive.verdict import latest
+from fedlab.cohort import All
+from fedlab.difftest import Difftest
+from fedlab.difftest.defects import RoundTooEarly, SoftmaxTwice
+from fedlab.errors import ConfigError
+from fedlab.evaluation import Evaluation
+from fedlab.models import Mlp
+from fedlab.partition import Iid
+from fedlab.process.optimizers import Exponential
+
+SPEC = Difftest(bootstrap=100, scores=20)
+FIGURES = ("difftest_delta_class", "difftest_clients_different")
+
+
+@pytest.fixture(scope="module")
+def defect(run_of):
+    """A right loss and a wrong one, for five rounds of which every second and the last are compared."""
+    return run_of(
+        arms={"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)))},
+        num_rounds=5,
+        eval_every=2,
+        model=Mlp(hidden=(8,)),
+        difftest=SPEC.model_copy(update={"every": 2}),
+    )
+
+
+def test_every_second_round_and_the_last_are_compared(defect):
+    rows = read_differences(defect.folder.difftest)
+    clients = list(defect.partition.client_ids)
+    assert [(row.round, row.client) for row in rows] == [(r, c) for r in (2, 4, 5) for c in [*clients, "(all)"]]
+    assert [all(name in record for name in FIGURES) for record in defect.records] == [False, True, False, True, True]
+    assert len(read_scores(defect.folder.difftest_scores)) == 20
+
+
+def test_the_rows_say_what_the_saved_models_say(defect, tensorflow):
+    dataset, partition = defect.experiment.load()
+    newest = latest(read_differences(defect.folder.difftest))
+    models = [
+        tensorflow.keras.models.load_model(defect.folder.path / "arms" / name / "model.keras") for name in ("right", "wrong")
+    ]
+    for row, mine in zip(newest.clients, partition.indices):
+        x = dataset.train.x[mine].astype(np.float32) / 255
+        a, b = (tensorflow.nn.softmax(model(x)).numpy() for model in models)
+        assert row.examples == len(mine)
+        assert row.delta_class == (a.argmax(1) != b.argmax(1)).sum()
+        assert row.largest_score_difference == pytest.approx(np.abs(a - b).max(), rel=1e-4)
+        assert row.accuracy_a == pytest.approx((a.argmax(1) == dataset.train.y[mine]).mean())
+
+
+def test_the_summary_has_the_verdict_of_the_last_round(defect):
+    newest = latest(read_differences(defect.folder.difftest))
+    assert defect.summary["difftest_verdict"] == newest.verdict
+    assert defect.summary["difftest_told"] == newest.told("right", "wrong")
+    assert defect.summary["difftest_different"] == newest.named("different")
+    assert {name: defect.records[-1][name] for name in FIGURES} == {name: defect.summary[name] for name in FIGURES}
+
+
+def test_a_run_that_went_on_has_the_rows_of_one_that_was_never_stopped(defect, run_of, tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    shared = dict(
+        arms={"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)))},
+        eval_every=2,
+        model=Mlp(hidden=(8,)),
+        difftest=SPEC.model_copy(update={"every": 2}),
+    )
+    run_of(folder=folder, num_rounds=3, **shared)
+    assert {row.round for row in read_differences(folder.difftest)} == {2, 3}
+    whole = run_of(folder=folder, goes_on=True, num_rounds=5, **shared)
+    for name in ("difftest.csv", "difftest_scores.csv"):
+        assert (folder.path / name).read_bytes() == (defect.folder.path / name).read_bytes()
+
+    def figures(run):
+        return [{k: v for k, v in r.items() if "seconds" not in k} for r in run.records]
+
+    assert figures(whole) == figures(defect)
+    assert whole.summary["difftest_told"] == defect.summary["difftest_told"]
+
+
+def test_equal_arms_are_equal_on_what_clients_have_held_out(run_of):
+    spec = SPEC.model_copy(update={"arms": ("b", "a")})
+    run = run_of(
+        arms={"a": {}, "b": {}}, num_rounds=1, difftest=spec, partition=Iid(num_clients=5), evaluation=Evaluation(holdout=0.4)
+    )
+    rows = read_differences(run.folder.difftest)
+    assert [row.examples for row in rows[:-1]] == [len(i) for i in run.partition.held_out]
+    assert run.summary["difftest_told"].startswith("equal: a and b, all scores within their tolerance")
+    assert all(row.original_delta_score == 0 for row in rows)
+
+
+def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
+    right, wrong = Exponential(decay_rate=0.5, decay_rounds=3), RoundTooEarly(decay_rate=0.5, decay_rounds=3)
+    assert [wrong.factor(r) for r in range(1, 9)] == [right.factor(r) for r in range(2, 10)]
+    assert wrong.factor(3.0) == 0.5 * right.factor(3.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(arms={}), "none: give arms"),
+        (dict(arms={"a": {}, "b": {}}, difftest=Difftest(arms=("a", "c"))), "names 'c', which is no arm of this run: a, b"),
+        (dict(arms={"a": {}, "b": dict(partition=Iid(num_clients=2), cohort=All())}), "divide their examples differently"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(options, message, run_of):
+    with pytest.raises(ConfigError, match=message):
+        run_of(**{"num_rounds": 1, "difftest": SPEC, **options})
