@@ -58,7 +58,7 @@ class Comparison:
             found = tuple(row.client for row in self.clients if effect in row.found.split())
             effects.setdefault(found, []).append(effect)
         return [
-            f"in {' and '.join(names)} on {listed(found, len(self.clients)) if found else 'all examples together'}"
+            f"in {_enumerated(names)} on {listed(found, len(self.clients)) if found else 'all examples together'}"
             for found, names in sorted(effects.items(), key=lambda item: len(item[0]))
         ]
 
@@ -83,6 +83,11 @@ class Comparison:
 def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
     """The comparison of the newest round among `rows`; None without any."""
     return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    """ "accuracy, scores and classes"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def listed(clients: Sequence[str], total: int) -> str:

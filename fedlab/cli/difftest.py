@@ -192,6 +192,6 @@ def _cells(row: ClientDifference) -> list[str]:
         words.percent(row.accuracy_a),
         f"{100 * row.accuracy_difference:+.2f}",
         f"{100 * row.interval_low:+.2f} to {100 * row.interval_high:+.2f}",
-        f"{_smallest_p(row):.2g}",
+        f"{_smallest_p(row):.2g}" if _smallest_p(row) else "< 1e-300",
         f"{row.verdict}: {row.found.replace(' ', ', ')}" if row.found else row.verdict,
     ]
