@@ -76,13 +76,23 @@ class Comparison:
             told += listed(undecided, total) if undecided else "all examples together"
         return (
             f"{self.verdict}: {told}; {whole.delta_class:,} of {whole.examples:,} predictions differ, accuracy by "
-            f"{100 * whole.accuracy_difference:+.2f} points ({100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f})"
+            f"{points(whole.accuracy_difference)} points ({interval(whole)})"
         )
 
 
 def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
     """The comparison of the newest round among `rows`; None without any."""
     return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None
+
+
+def points(share: float) -> str:
+    """ "+0.35", in hundredths; never "-0.00"."""
+    return f"{round(100 * share, 2) + 0.0:+.2f}"
+
+
+def interval(row: ClientDifference) -> str:
+    """ "-0.10 to +0.35", of the accuracy difference in hundredths."""
+    return f"{points(row.interval_low)} to {points(row.interval_high)}"
 
 
 def _enumerated(names: Sequence[str]) -> str:
