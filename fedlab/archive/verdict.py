@@ -103,6 +103,6 @@ def _enumerated(names: Sequence[str]) -> str:
 def listed(clients: Sequence[str], total: int) -> str:
     """ "2 of 10 clients (3, 7)", cut short where there are many."""
     if len(clients) == total:
-        return "the only client" if total == 1 else f"all {total:,} clients"
+        return "the examples" if total == 1 else f"all {total:,} clients"
     more = f" and {len(clients) - _MOST_NAMED:,} more" if len(clients) > _MOST_NAMED else ""
     return f"{len(clients):,} of {total:,} clients ({', '.join(clients[:_MOST_NAMED])}{more})"

@@ -24,7 +24,7 @@ EXIT_CODES = {EQUAL: 0, DIFFERENT: 4, UNDECIDED: 5}
 _MOST_ROWS = 30
 _EPILOG = """\
 RUN may be RUN:ARM for an arm of a run. Each model sees the examples as the data stage of its own run gives them.
-exit codes: 0 equal, 4 different, 5 undecided (too few examples to tell); 1, 2 and 3 are errors, as for every verb.
+exit codes: 0 equal, 4 different, 5 undecided, neither being shown; 1, 2 and 3 are errors, as for every verb.
 --tolerance 0 asks for equal scores: whatever is not equal is then different or undecided."""
 
 
