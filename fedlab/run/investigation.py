@@ -95,7 +95,6 @@ def read_images(folder: InvestigationFolder, arm: str) -> np.ndarray:
 def _images(x: np.ndarray) -> np.ndarray:
     """Raises `DataError` for examples that are no images whose black and white are known."""
     if x.ndim != 4 or x.dtype != np.uint8:
-        raise DataError(
-            f"an investigation needs uint8 images [height, width, channels], the data has {x.dtype} {list(x.shape[1:])}."
-        )
+        given = f"{x.dtype} {list(x.shape[1:])}"
+        raise DataError(f"an investigation needs uint8 images [height, width, channels], the data has {given}.")
     return x
