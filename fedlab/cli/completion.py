@@ -97,9 +97,9 @@ def candidates(line: str) -> list[str]:
             found = list(OPTIONS.get(verb, ()))
         elif verb == "data fetch":
             found = [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]
-        elif verb in ("data misclassification", "data filter") and len(words) == 2:
-            return []  # a run
-        elif verb in ("train", "investigate", "data show", "data misclassification", "data filter"):
+        elif verb in ("data misclassification", "data filter"):  # a run comes first
+            return configuration_candidates([w for w in words if "=" in w], word) if len(words) > 2 else []
+        elif verb in ("train", "investigate", "data show"):
             return configuration_candidates(words[len(verb.split()) :], word)
         else:
             found = list(WORDS.get(verb, ())) if len(words) == 1 else []
