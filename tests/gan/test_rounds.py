@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from fedlab.engine import Compiled, SecureSumming, Tff
-from fedlab.models import Gan as Networks
 from fedlab.models.adversarial import GanModel
+from fedlab.models import Gan as Networks
 from fedlab.privacy import FixedSize, GaussianFixed
 from fedlab.process import Gan, LocalTraining
 from fedlab.process.adversarial import gradient_penalty

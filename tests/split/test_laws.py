@@ -135,7 +135,7 @@ def reachable(root):
         elif hasattr(thing, "__dict__"):
             todo += list(vars(thing).values())
         else:
-            todo += list(thing.gi_frame.f_locals.values()) if isinstance(thing, types.GeneratorType) else []
+            todo += list(getattr(thing, "gi_frame").f_locals.values()) if isinstance(thing, types.GeneratorType) else []
     return found
 
 
