@@ -29,6 +29,7 @@ class RunFolder:
         self.labels = path / "partition.csv"  # how many examples of each class each client holds
         self.corruption = path / "corruption.csv"  # whose data has the bug: the truth, read by what scores and by nothing else
         self.clients = path / "clients.csv"  # how the final model does on each client's own examples
+        self.local_models = path / "local_models.csv"  # without federation: how each client's own model does on the test set
         self.images = path / "images"  # pictures that a run makes: PNGs, and GIFs of what moves
         self.samples = path / "samples.npz"  # images that a generator has made
         self.attacks = path / "attacks"  # what came of attacks on it

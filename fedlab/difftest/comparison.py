@@ -46,7 +46,7 @@ def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, se
       effects are shares of the examples: |difference of accuracies|, the Kolmogorov-Smirnov distance of the scores, and the
       total variation between the shares of predicted classes;
     - else `equal` where the interval of the accuracy difference lies within ± `spec.tolerance`;
-    - else `undecided`: there are too few examples to tell.
+    - else `undecided`: neither a difference nor its absence is shown. More examples help, or a larger tolerance.
     """
     outputs = [o for o in outputs if len(o.labels)]
     if not outputs:

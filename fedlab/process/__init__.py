@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fedlab.models.adversarial import GanModel
     from fedlab.process.client_work import ExampleSpec
 
-__all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Gan", "Ingredients", "LocalTraining", "Process"]
+__all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Gan", "Ingredients", "LocalOnly", "LocalTraining", "Process"]
 
 
 class LocalTraining(Spec):
@@ -69,7 +69,9 @@ class Process(Spec):
 
     # `auto`: by examples where weights are taken, uniform where they are not
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
-    composed: ClassVar[bool] = True  # of TFF's slots, for an engine to run. False: a learner of its own runs it, and aggregates
+    composed: ClassVar[bool] = True  # of TFF's slots, for an engine to run. False: a learner of its own runs it
+    aggregates: ClassVar[bool] = True  # whether there is a sum of clients' updates, to be made robust, private or secure
+    name: ClassVar[str] = ""  # as it is chosen, for those that take a part in few things
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
@@ -118,6 +120,16 @@ class FedAvg(Process):
 
     def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
         return _compose_local_training(parts, self, proximal_strength=0.0)
+
+
+class LocalOnly(FedAvg):
+    """No federation: each client trains a model of its own on its own examples. `fedlab.run.local_only` runs it.
+
+    A client's rounds are those of FedAvg with this client alone, server optimizer included; nothing is sent.
+    """
+
+    aggregates: ClassVar[bool] = False
+    name: ClassVar[str] = "local_only"
 
 
 class FedProx(Process):

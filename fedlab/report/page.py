@@ -25,9 +25,11 @@ from fedlab.report.sections import (
     environment,
     images,
     learning,
+    local_models,
     partition,
     privacy,
     result,
+    split,
 )
 
 # In the order of the page; each `build(run)` gives its section, or None where the run has nothing of the kind
@@ -35,6 +37,8 @@ SECTIONS: Sequence[Builder] = (
     result.build,
     learning.build,
     privacy.build,
+    split.build,
+    local_models.build,
     clients.build,
     difftest.build,
     attacks.build,
@@ -45,7 +49,7 @@ SECTIONS: Sequence[Builder] = (
     environment.build,
 )
 # Of these, a run with arms has one for each arm
-OF_EACH_ARM: Sequence[Builder] = (privacy.build, clients.build, attacks.build, images.build)
+OF_EACH_ARM: Sequence[Builder] = (privacy.build, local_models.build, clients.build, attacks.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)

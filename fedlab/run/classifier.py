@@ -78,7 +78,7 @@ class Classifier(FederatedLearner):
 
 
 def client_scores(scores: ExampleScores, partition: Partition) -> list[ClientScore]:
-    """How a model with these `scores` on the training set does on each client's own examples: those held out, if there are any."""
+    """From `scores` on the training set, how a model does on each client's own examples: those held out, where there are any."""
     own = partition.evaluated
     columns = (own.client_ids, own.sizes.tolist(), client_accuracies(scores, own), client_losses(scores, own))
     return [ClientScore(name, size, float(accuracy), float(loss)) for name, size, accuracy, loss in zip(*columns) if size]

@@ -126,25 +126,23 @@ class Experiment(Spec):
             )
         self.process.check_model(self.model)
         self.evaluation.check()
-        if not self.process.composed:
-            self._check_unused()
+        self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
 
     def _check_unused(self) -> None:
-        """The part of `check` for a process that no engine runs: what goes into one must be left as it is."""
-        plain = {
-            "aggregator=mean": isinstance(self.aggregator, Mean),
-            "privacy=none": isinstance(self.privacy, NoPrivacy),
-            "secure=plain": not self.needs_protocol,
-            "engine=compiled": self.engine.reproducible,
-            "server_optimizer=sgd at learning rate 1": self.server_optimizer == Sgd(learning_rate=1.0),
-        }
-        for needed, is_so in plain.items():
+        """The part of `check` about stages for which the process has no use: they are to be as they are by default."""
+        process, needed = self.process, {}
+        if not process.aggregates:
+            needed["aggregator=mean"] = isinstance(self.aggregator, Mean)
+            needed["privacy=none"] = isinstance(self.privacy, NoPrivacy)
+            needed["secure=plain"] = not self.needs_protocol
+        if not process.composed:
+            needed["engine=compiled"] = self.engine.reproducible
+            needed["server_optimizer=sgd at learning rate 1"] = self.server_optimizer == Sgd(learning_rate=1.0)
+        for stage, is_so in needed.items():
             if not is_so:
-                raise ConfigError(
-                    f"process={self.process.name} sends no updates to aggregate and is no TFF process: it needs {needed}."
-                )
+                raise ConfigError(f"process={process.name} sends no updates to be summed: it goes with {stage} only.")
 
     @property
     def why_uniform(self) -> Optional[str]:

@@ -15,7 +15,7 @@ from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
-from fedlab.engine import Engine
+from fedlab.engine import Engine, RoundInput
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
 from fedlab.run.privacy import PrivacyAccount
@@ -72,7 +72,7 @@ class FederatedLearner(Learner):
             metrics: dict[str, Any] = {}
             round_input, self._sent = self.privacy.with_its_own_noise(round_input), self.weights
             if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
-                self._state, metrics = self._engine.next(self._state, round_input)
+                metrics = self._next(round_input)
             if not len(cohort.clients):  # means over nobody
                 metrics = {name: value for name, value in metrics.items() if not name.startswith("client_work/")}
             seconds = time.perf_counter() - started
@@ -83,6 +83,11 @@ class FederatedLearner(Learner):
             yield record
             self._check(record)
             started = time.perf_counter()
+
+    def _next(self, round_input: RoundInput) -> dict[str, Any]:
+        """Computes a round; returns the process's metrics by their path."""
+        self._state, metrics = self._engine.next(self._state, round_input)
+        return metrics
 
     def _timed(self, measure: Any, *args: Any) -> Any:
         """What `measure` returns; its time goes into the phase of evaluation."""

@@ -6,7 +6,7 @@ import functools
 import importlib
 from typing import Mapping
 
-from fedlab.process import Gan, Process
+from fedlab.process import Gan, LocalOnly, Process
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner
 from fedlab.split import Split
@@ -16,6 +16,7 @@ Inputs = tuple[Dataset, Partition]
 # (module, class), imported when it is needed
 LEARNERS: dict[type[Process], tuple[str, str]] = {
     Gan: ("fedlab.run.gan", "GanLearner"),
+    LocalOnly: ("fedlab.run.local_only", "LocalOnlyLearner"),
     Split: ("fedlab.run.split", "SplitLearner"),
 }
 _ORDINARY = ("fedlab.run.classifier", "Classifier")

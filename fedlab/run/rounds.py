@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 from typing import Iterator
 
 import numpy as np
@@ -27,6 +28,19 @@ def round_input(partition: Partition, cohort: Cohort, local_epochs: int, seed: i
         order=np.concatenate([*orders, np.zeros((local_epochs, 0), np.int32)], axis=1).astype(np.int32),
         keys=np.array(keys, np.int64).reshape(-1, 2),
         server_key=randomness.key(seed, "server", cohort.round),
+    )
+
+
+def of_one_client(round_input: RoundInput, k: int) -> RoundInput:
+    """The same round with its `k`-th client alone."""
+    begin, end = round_input.row_splits[k : k + 2]
+    return dataclasses.replace(
+        round_input,
+        clients=round_input.clients[k : k + 1],
+        indices=round_input.indices[begin:end],
+        row_splits=np.array([0, end - begin], np.int32),
+        order=round_input.order[:, begin:end],
+        keys=round_input.keys[k : k + 1],
     )
 
 

@@ -42,6 +42,7 @@ class Split(Process):
     leakage_penalty: NonNegativeFloat = 0.0  # α of α · dCor²(images, activations) in each client's loss (Vepakomma et al. 2020)
     leakage_examples: int = Field(500, ge=0, le=5000)  # on how many training examples distance correlation is measured; 0: not
     composed: ClassVar[bool] = False
+    aggregates: ClassVar[bool] = False
     name: ClassVar[str] = "split"
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:

@@ -105,7 +105,7 @@ class Head:
     def step(
         self, weights: Tensors, slots: Tensors, factor: Any, x: Any, y: Any, key: Any
     ) -> tuple[list, list, Any, tuple[Any, Any]]:
-        """A step down the batch's mean loss: new weights, new slots, the gradient with respect to `x`; (sum of losses, correct)."""
+        """A step down the mean loss: new weights, new slots, the gradient with respect to `x`, and (sum of losses, correct)."""
         found = self._step([*weights, *slots, factor, x, y], key)
         k, end = self.num_trainable, self.num_trainable + len(slots)
         return [*found[:k], *weights[k:]], list(found[k:end]), found[end], (found[end + 1], found[end + 2])

@@ -78,6 +78,14 @@ def test_the_clients_that_differ_are_named_and_the_others_are_not():
     assert "2 of 8 clients (2, 5)" in found.told("old", "new")
 
 
+def test_the_verdict_tells_effects_by_the_clients_on_which_they_are_found():
+    rng = np.random.default_rng(12)
+    flat = [client(str(i), 600, rng, spoilt=0.4 if i == 3 else 0.0) for i in range(5)]
+    outputs = [ClientOutputs(o.client, o.labels, o.a, softmax(np.log(o.b) / 3)) for o in flat]
+    told = compare(SPEC, outputs, 1, seed=0).told("old", "new")
+    assert "new differs from old in accuracy on 1 of 5 clients (3), in scores on all 5 clients; less accurate on 1 of 5" in told
+
+
 def test_better_is_different_but_not_worse():
     rng = np.random.default_rng(4)
     swapped = [ClientOutputs(o.client, o.labels, o.b, o.a) for o in [client("x", 400, rng, spoilt=0.3)]]

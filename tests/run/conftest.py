@@ -107,7 +107,7 @@ def run_of(npz, tmp_path_factory, tensorflow):
         finally:
             learner.close()
         records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-        model = None if arms else tensorflow.keras.models.load_model(folder.model)
+        model = tensorflow.keras.models.load_model(folder.model) if folder.model.is_file() else None
         return Run(folder, experiment, partition, dataset.test, summary, records, model)
 
     return run

@@ -135,7 +135,7 @@ def reachable(root):
         elif hasattr(thing, "__dict__"):
             todo += list(vars(thing).values())
         else:
-            todo += list(getattr(thing, "gi_frame").f_locals.values()) if isinstance(thing, types.GeneratorType) else []
+            todo += list(thing.gi_frame.f_locals.values()) if isinstance(thing, types.GeneratorType) else []
     return found
 
 
@@ -189,7 +189,7 @@ def test_the_mean_of_one_copy_is_that_copy_and_of_several_their_weighted_mean(la
     ids=str,
 )
 def test_a_cut_that_cannot_be_is_named_with_the_layers_there_are(cut_of, options, told):
-    with pytest.raises(ConfigError, match="process.cut") as error:
+    with pytest.raises(ConfigError, match=r"process\.cut") as error:
         cut_of(**options)
     assert told in str(error.value) and "\n" not in str(error.value)
 

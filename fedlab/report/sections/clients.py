@@ -26,7 +26,7 @@ def build(run: Run) -> Optional[Section]:
     accuracies = [s.accuracy for s in scores]
     held_out = (run.config.get("evaluation") or {}).get("holdout")
     own = "own examples, kept from training" if held_out else "own training examples"
-    plots = [_histogram(accuracies, own)]
+    plots = [accuracy_histogram(accuracies, f"accuracy on the client's {own}")]
     if len({s.examples for s in scores}) > 1 and len(scores) > 2:
         plots.append(_by_size(scores))
     return section(
@@ -35,6 +35,7 @@ def build(run: Run) -> Optional[Section]:
         "sections/clients.html",
         plots=plots,
         own=own,
+        model="Its own model" if run.folder.local_models.is_file() else "The final model",
         count=len(scores),
         median=statistics.median(accuracies),
         deviation=statistics.pstdev(accuracies),
@@ -42,13 +43,14 @@ def build(run: Run) -> Optional[Section]:
     )
 
 
-def _histogram(accuracies: Sequence[float], own: str) -> Plot:
+def accuracy_histogram(accuracies: Sequence[float], label: str) -> Plot:
+    """How many clients have which accuracy; `label` says on what."""
     low = min(0.95, int(min(accuracies) * 20) / 20)
     width = (1 - low) / _BINS
     counts = [0] * _BINS
     for accuracy in accuracies:
         counts[min(_BINS - 1, int((accuracy - low) / width + 1e-9))] += 1
-    x = Axis(linear(low, 1, nice=False), f"accuracy on the client's {own}", "percent")
+    x = Axis(linear(low, 1, nice=False), label, "percent")
     alt = (
         f"Histogram of the accuracy of {words.counted(len(accuracies), 'client')}: from {words.percent(min(accuracies))} to "
         f"{words.percent(max(accuracies))}, median {words.percent(statistics.median(accuracies))}."

@@ -11,6 +11,7 @@ from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
 
 _MAX_OTHERS = 12
+_ELSEWHERE = ("epsilon", "leakage_", "bytes_")  # sections of their own tell of these
 
 
 def build(run: Run) -> Optional[Section]:
@@ -23,7 +24,7 @@ def build(run: Run) -> Optional[Section]:
     ]
     told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
     others: list[Plot] = []
-    for name in dict.fromkeys(n for rs in records.values() for n in names(rs) if n not in told and not n.startswith("epsilon")):
+    for name in dict.fromkeys(n for rs in records.values() for n in names(rs) if n not in told and not n.startswith(_ELSEWHERE)):
         title = words.metric_label(name)
         curves = [Curve(arm or title, series(rs, name), color(i)) for i, (arm, rs) in enumerate(records.items())]
         if any(_moves(curve.points) for curve in curves) and len(others) < _MAX_OTHERS:

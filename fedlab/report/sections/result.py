@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any, Optional
 
 from fedlab.archive import Run
@@ -37,7 +38,13 @@ def _beside(run: Run) -> list[tuple[str, list[str]]]:
     each = [_final(arm) if arm.summary else _newest(arm) for arm in map(run.arm, run.arms)]
     values = [{label: value for label, value, _ in figures} for figures in each]
     labels = dict.fromkeys(label for figures in values for label in figures)
-    return [(label, [figures.get(label, words.NONE) for figures in values]) for label in labels]
+    rows = [(label, [figures.get(label, words.NONE) for figures in values]) for label in labels]
+    for name, figure in (("bytes_up", sum), ("bytes_down", sum), ("seconds", statistics.median)):
+        each = [[value for r in run.arm(arm).records() if (value := finite(r.get(name))) is not None] for arm in run.arms]
+        label = "seconds_per_round" if name == "seconds" else f"{name}_total"
+        if each and all(each):
+            rows.append((words.metric_label(label), [words.metric_value(label, figure(found)) for found in each]))
+    return rows
 
 
 def _final(run: Run) -> list[Figure]:
