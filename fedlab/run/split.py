@@ -125,7 +125,8 @@ class SplitLearner(Learner):
         """A turn of each client; returns the scores of all batches."""
         self._counted += 1
         factor = np.asarray(self.experiment.client_schedule.factor(tf.constant(float(self._counted))), np.float32)
-        parallel, scores = self._process.order == "parallel", []
+        parallel = self._process.order == "parallel"
+        scores: list[tuple[Any, Any, int]] = []
         if parallel:
             self._server.begin_round()
         for k, c in enumerate(round_input.clients):
