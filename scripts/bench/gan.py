@@ -2,7 +2,7 @@
 
 Every contender trains the same networks on the same clients, with six steps of the discriminator on each of ten clients, gradient
 penalty included, and six of the generator. They are measured in turn (A B C A B C …), each time in a new process, with two rounds
-to warm up. Ratios compare medians within one turn. What noise each meets is its own, so what is compared of the work is its
+to warm up. Ratios compare medians within one turn. CPU seconds say more where other processes disturb. What noise each meets is its own, so what is compared of the work is its
 amount, and how far the weights move.
 """
 
@@ -98,6 +98,7 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     contenders = {
         name: {
             "seconds_per_round": spread([s for seconds in timed[name] for s in seconds]),
+            "cpu_seconds_per_round": spread([s for r in records for s in r["cpu_seconds"][work.WARM_UP_ROUNDS :]]),
             "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
             "runs": records,
         }
@@ -116,7 +117,7 @@ def _print_table(name: str, result: Record, console: Console) -> None:
     title = f"{name}: {WORKLOADS[name][0]}; {result['repeats']} × {result['num_rounds']} rounds"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("", no_wrap=True)
-    for column in ("s/round", "min", "max", "÷ compiled", "min", "max", "memory"):
+    for column in ("s/round", "min", "max", "÷ compiled", "min", "max", "CPU s", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
     for contender, figures in result["contenders"].items():
         ratio = (result["ratios"] or {}).get(contender)
@@ -124,6 +125,7 @@ def _print_table(name: str, result: Record, console: Console) -> None:
             TITLES[contender],
             *(f"{figures['seconds_per_round'][k]:.3f}" for k in ("median", "min", "max")),
             *(f"{ratio[k]:.2f}" if ratio else "" for k in ("median", "min", "max")),
+            f"{figures['cpu_seconds_per_round']['median']:.2f}",
             f"{figures['peak_memory_bytes'] / 1e9:.2f} GB",
             style="bold" if contender == OURS else None,
         )
