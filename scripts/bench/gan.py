@@ -2,8 +2,8 @@
 
 Every contender trains the same networks on the same clients, with six steps of the discriminator on each of ten clients, gradient
 penalty included, and six of the generator. They are measured in turn (A B C A B C …), each time in a new process, with two rounds
-to warm up. Ratios compare medians within one turn. CPU seconds say more where other processes disturb. What noise each meets is its own, so what is compared of the work is its
-amount, and how far the weights move.
+to warm up. Ratios compare medians within one turn; CPU seconds say more where other processes disturb. What noise each meets is
+its own, so what is compared of the work is its amount, and how far the weights move.
 """
 
 from __future__ import annotations
@@ -81,11 +81,8 @@ def _measure_workload(name: str, data: str, num_rounds: int, repeats: int, conso
             out = f"{folder}/out.npz"
             measurement = measure([sys.executable, SCRIPT, contender, name, data, str(num_rounds), out])
             with np.load(out) as saved:
-                record = {
-                    "seconds": saved["seconds"].tolist(),
-                    "moved": float(saved["moved"]),
-                    "num_weights": int(saved["num_weights"]),
-                }
+                times = {key: saved[key].tolist() for key in ("seconds", "cpu_seconds")}
+                record: Record = {**times, "moved": float(saved["moved"]), "num_weights": int(saved["num_weights"])}
             record["peak_memory_bytes"] = measurement.peak_memory_bytes
             record["busy_elsewhere"] = round(measurement.busy_elsewhere, 3)
             runs[contender].append(record)
@@ -106,7 +103,7 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     }
     moved = [r["moved"] for records in runs.values() for r in records]
     sizes = {r["num_weights"] for records in runs.values() for r in records}
-    if len(sizes) > 1 or not 0 < max(moved) < SAME_DISTANCE * min(moved):
+    if len(sizes) > 1 or not all(0 < m < SAME_DISTANCE * min(moved) for m in moved):
         return {"contenders": contenders, "ratios": None}
     medians = {name: [statistics.median(seconds) for seconds in timed[name]] for name in runs}
     ratios = {n: spread([rival / ours for rival, ours in zip(medians[n], medians[OURS])]) for n in runs if n != OURS}
