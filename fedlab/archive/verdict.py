@@ -51,20 +51,29 @@ class Comparison:
             "difftest_clients_worse": len(self.worse),
         }
 
+    def _where(self) -> list[str]:
+        """ "in accuracy and classes on 2 of 10 clients (3, 7)", and so on: the effects that are found on the same clients."""
+        effects: dict[tuple[str, ...], list[str]] = {}
+        for effect in dict.fromkeys(effect for row in self.rows for effect in row.found.split()):
+            found = tuple(row.client for row in self.clients if effect in row.found.split())
+            effects.setdefault(found, []).append(effect)
+        return [
+            f"in {' and '.join(names)} on {listed(found, len(self.clients)) if found else 'all examples together'}"
+            for found, names in sorted(effects.items(), key=lambda item: len(item[0]))
+        ]
+
     def told(self, a: str, b: str) -> str:
-        """One line without a full stop: `different: b differs from a on 2 of 10 clients (3, 7), …`."""
+        """One line without a full stop: `different: b differs from a in accuracy on 2 of 10 clients (3, 7), …`."""
         total, whole = len(self.clients), self.all
         if self.verdict == DIFFERENT:
-            different = self.named(DIFFERENT)
-            effects = dict.fromkeys(effect for row in self.rows for effect in row.found.split())
-            told = f"{b} differs from {a} in {', '.join(effects)} on "
-            told += listed(different, total) if different else "all examples together"
-            told += f", less accurate on {listed(self.worse, total)}" if self.worse else ""
+            told = f"{b} differs from {a} {', '.join(self._where())}"
+            told += f"; less accurate on {listed(self.worse, total)}" if self.worse else ""
         elif self.verdict == EQUAL:
             told = f"{b} and {a}, " + ("within the tolerance" if whole.delta_score else "all scores within their tolerance")
         else:
             undecided = self.named(UNDECIDED)
-            told = f"too few examples to tell {b} from {a}" + (f" on {listed(undecided, total)}" if undecided else "")
+            told = f"{b} and {a}, neither shown to differ nor shown to be equal on "
+            told += listed(undecided, total) if undecided else "all examples together"
         return (
             f"{self.verdict}: {told}; {whole.delta_class:,} of {whole.examples:,} predictions differ, accuracy by "
             f"{100 * whole.accuracy_difference:+.2f} points ({100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f})"

@@ -32,9 +32,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("options", metavar="attack.KEY=VALUE", nargs="*", help="default: attack=model_inversion")
     parser.add_argument("--arm", metavar="NAME", help="one of the run's arms; default: all of them")
     parser.add_argument("-q", "--quiet", action="store_true", help="prints nothing")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     spec = _spec(args.options)
-    path, arm = _split(args.run, args.arm)
+    path, arm = split(args.run, args.arm)
     run, console = read_run(path), Console(quiet=args.quiet)
     if run.status != "finished":
         raise FedlabError(f"{relative(run.path)} is {run.status}: only a run that has finished can be attacked.")
@@ -58,7 +58,7 @@ def _spec(options: Sequence[str]) -> Attack:
     return spec
 
 
-def _split(run: str, arm: Optional[str]) -> tuple[pathlib.Path, Optional[str]]:
+def split(run: str, arm: Optional[str]) -> tuple[pathlib.Path, Optional[str]]:
     """The folder and the name of the arm, which may be part of `run`."""
     path, colon, name = run.rpartition(":")
     if arm is None and colon and not pathlib.Path(run).exists():

@@ -24,7 +24,7 @@ def filter_data(argv: Sequence[str]) -> int:
     )
     judging.add_arguments(parser)
     parser.add_argument("--by", choices=("user", "example"), required=True, help="whole users, or some of their examples")
-    parser.add_argument("--below", metavar="A", help="by user: of an accuracy below A; p25 is the users' 25th percentile")
+    parser.add_argument("--below", metavar="A", help="by user: of an accuracy below A; p25: up to the users' 25th percentile")
     parser.add_argument("--above", metavar="A", help="by user: of an accuracy of A or above")
     parser.add_argument("--wrong", action="store_true", help="by example: those that are classified wrongly")
     parser.add_argument("--right", action="store_true", help="by example: those that are classified rightly")
@@ -74,8 +74,9 @@ def write_by_user(tried: Subject, threshold: Any, below: bool, out: pathlib.Path
 
     accuracies, population = tried.judged.accuracies, tried.population
     accuracy = threshold.accuracy(accuracies)
-    chosen = [population.partition.client_ids[i] for i in select_users(accuracies, accuracy, below)]
-    selection = f"users of accuracy {'below' if below else 'at least'} {accuracy:.4g}"
+    chosen = [population.partition.client_ids[i] for i in select_users(accuracies, threshold, below)]
+    side = ("at most" if threshold.is_percentile else "below") if below else "at least"
+    selection = f"users of accuracy {side} {accuracy:.4g}"
     _require(chosen, selection, f"the users' accuracies reach from {accuracies.min():.4g} to {accuracies.max():.4g}")
     users = {user: population.affected.get(user, False) for user in chosen}
     write_users(out, users, _provenance(tried, selection, accuracy, command))

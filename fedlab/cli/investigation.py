@@ -59,17 +59,17 @@ def plan(overrides: list[str], own: Optional[str], root: Optional[pathlib.Path],
     config: Any = OmegaConf.to_container(composed, resolve=True)
     del config["investigation"]
     name = next((o.partition("=")[2] for o in overrides if o.startswith("+experiment=")), "investigation")
-    root = root or pathlib.Path("investigations") / name
-    folder = InvestigationFolder(root / _digest({**_relevant(config), "investigation": options.model_dump()}))
+    shared = root or pathlib.Path("investigations")  # a classifier serves all that it can serve
+    folder = InvestigationFolder((root or shared / name) / _digest({**_relevant(config), "investigation": options.model_dump()}))
     classifier = None
     if not isinstance(options.classifier, str):
         trained: Any = OmegaConf.to_container(configuration.compose(list(options.classifier), own), resolve=True)
         configuration.build_experiment(OmegaConf.create(trained)).check()
         label = next((o.partition("=")[2] for o in options.classifier if o.startswith("+experiment=")), "classifier")
-        classifier = (root / f"classifier-{_digest(_relevant(trained))}", trained, label)
+        classifier = (shared / f"classifier-{_digest(_relevant(trained))}", trained, label)
     planned = Plan(options, config, name, command, folder, classifier)
     if not classifier and not planned.model.is_file():
-        raise ConfigError(f"investigation.classifier={options.classifier}: there is no {planned.model}.")
+        raise ConfigError(f"investigation.classifier={options.classifier}: no such .keras file, or run with a model in it.")
     experiment = configuration.build_experiment(OmegaConf.create(config))
     if not isinstance(experiment.process, Gan) or experiment.arms:
         raise ConfigError("an investigation trains GANs in arms of its own: it needs process=gan, and no arms.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
+import itertools
 import os
 import time
 from typing import Any, Iterator, Optional
@@ -19,11 +22,13 @@ from fedlab.lowering import LoweredProcess
 from fedlab.secure import BelowThreshold, Layout, Outcome, ServerView, Tensor
 from fedlab.types import ExampleSet
 
+AHEAD = 8  # groups of clients that are computed before the protocol asks for them
+
 
 class SecureEngine:
     """Runs a lowered process; what it marks as securely summed, or everything that clients send, goes through a protocol.
 
-    Clients are computed a few at a time, while the protocol works on those before them.
+    Clients are computed a few at a time, while the protocol agrees on keys and works on those before them.
     """
 
     def __init__(
@@ -58,7 +63,8 @@ class SecureEngine:
         in_the_clear: list[list[np.ndarray]] = []
         self.observed = None
         try:
-            outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(message, r, in_the_clear))
+            with self._computed(message, r) as computed:
+                outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(computed, in_the_clear))
         except BelowThreshold:
             return state, {"secure/abandoned": 1, "secure/num_included": 0}  # too many have vanished: the model stays as it is
         self.observed = outcome.server_view
@@ -76,10 +82,9 @@ class SecureEngine:
         self._protocol.close()
         self._x = self._y = None
 
-    def _contributions(
-        self, message: list[tf.Tensor], r: RoundInput, in_the_clear: list[list[np.ndarray]]
-    ) -> Iterator[list[np.ndarray]]:
-        """What each client sends through the protocol; what it sends besides is appended to `in_the_clear`."""
+    @contextlib.contextmanager
+    def _computed(self, message: list[tf.Tensor], r: RoundInput) -> Iterator[Iterator[list[np.ndarray]]]:
+        """What all clients send, a few clients stacked at a time. Computing begins here, not when the first is asked for."""
 
         def compute(begin: int) -> list[np.ndarray]:
             end = min(begin + self._lanes, len(r.clients))
@@ -88,16 +93,29 @@ class SecureEngine:
             arrays = (r.indices[mine], splits - splits[0], r.order[:, mine], r.keys[begin:end])
             return [t.numpy() for t in self._work(message, *map(tf.constant, arrays))]
 
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(compute, 0) if len(r.clients) else None
-            for begin in range(0, len(r.clients), self._lanes):
-                assert ahead is not None
-                tensors = ahead.result()
-                if begin + self._lanes < len(r.clients):
-                    ahead = pool.submit(compute, begin + self._lanes)
-                for k in range(len(tensors[0])):
-                    in_the_clear.append([t[k] for t in tensors[: self._num_in_the_clear]])
-                    yield [t[k] for t in tensors[self._num_in_the_clear :]]
+        starts = iter(range(0, len(r.clients), self._lanes))
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        ahead = collections.deque(pool.submit(compute, begin) for begin in itertools.islice(starts, AHEAD))
+
+        def results() -> Iterator[list[np.ndarray]]:
+            while ahead:
+                ready = ahead.popleft().result()
+                ahead.extend(pool.submit(compute, begin) for begin in itertools.islice(starts, 1))
+                yield ready
+
+        try:
+            yield results()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _contributions(
+        self, computed: Iterator[list[np.ndarray]], in_the_clear: list[list[np.ndarray]]
+    ) -> Iterator[list[np.ndarray]]:
+        """What each client sends through the protocol; what it sends besides is appended to `in_the_clear`."""
+        for tensors in computed:
+            for k in range(len(tensors[0])):
+                in_the_clear.append([t[k] for t in tensors[: self._num_in_the_clear]])
+                yield [t[k] for t in tensors[self._num_in_the_clear :]]
 
     def _sums(self, outcome: Outcome) -> list[np.ndarray]:
         """The protocol's sums, in the types in which the process wants them. Raises `FedlabError` where one does not fit."""

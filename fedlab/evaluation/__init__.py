@@ -46,5 +46,6 @@ class GanEvaluation(Evaluation):
         path = self.classifier_path
         if path is not None and not path.is_file():
             raise ConfigError(
-                f"evaluation.classifier={self.classifier}: there is no {path}: give the folder of a finished run, or a Keras file."
+                f"evaluation.classifier={self.classifier}, but there is no {path}: "
+                "give the folder of a finished run, or a Keras file."
             )

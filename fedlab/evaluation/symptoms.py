@@ -15,7 +15,7 @@ SHARP = 0.4  # of the range from black to white: a pen's edge takes a step of th
 
 # The rule, fixed before any investigation: both must hold
 LEAST_DIFFERENCE = 0.2  # between the shares of two groups
-_Z = 2.576  # of the interval of that difference, 99 %, which must not hold 0
+Z = 2.576  # of the interval of that difference, 99 %, which must not hold 0
 
 
 def is_occluded(images: np.ndarray) -> np.ndarray:
@@ -85,9 +85,7 @@ class Verdict:
         """The verdict, the truth, the rule."""
         found = self.found
         low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
-        truth = (
-            f"In truth {low} of the low-accuracy users have a bug in their data ({self.bug}), {high} of the high-accuracy ones."
-        )
+        truth = f"In truth {low} of the low-accuracy users have the bug in their data ({self.bug}), {high} of the others."
         if found:
             return [f"Found: {found.sentence}.", truth, rule()]
         shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
@@ -102,8 +100,8 @@ class Verdict:
 def rule() -> str:
     """In words."""
     return (
-        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users than "
-        "for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
+        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users "
+        "than for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
     )
 
 
@@ -120,20 +118,20 @@ def verdict(
     findings = []
     for name in SYMPTOMS:
         bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
-        found = in_low[name] - in_high[name] >= LEAST_DIFFERENCE and bounds[0] > 0
+        found = round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
         findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
     return Verdict(tuple(findings), truth, bug, len(low))
 
 
-def difference_interval(p: float, n: int, q: float, m: int) -> tuple[float, float]:
+def difference_interval(p: float, n: int, q: float, m: int, z: float = Z) -> tuple[float, float]:
     """The interval of p − q for shares p of n and q of m (Newcombe 1998, method 10), from Wilson's of each."""
-    (p_low, p_high), (q_low, q_high) = _wilson(p, n), _wilson(q, m)
+    (p_low, p_high), (q_low, q_high) = _wilson(p, n, z), _wilson(q, m, z)
     return (
         p - q - math.hypot(p - p_low, q_high - q),
         p - q + math.hypot(p_high - p, q - q_low),
     )
 
 
-def _wilson(p: float, n: int) -> tuple[float, float]:
-    centre, spread = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    return tuple((centre + sign * spread) / (1 + _Z**2 / n) for sign in (-1, 1))  # type: ignore[return-value]
+def _wilson(p: float, n: int, z: float) -> tuple[float, float]:
+    centre, spread = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return (centre - spread) / (1 + z**2 / n), (centre + spread) / (1 + z**2 / n)

@@ -30,9 +30,15 @@ class Threshold:
         return float(np.percentile(accuracies, self.value)) if self.is_percentile else self.value
 
 
-def select_users(accuracies: np.ndarray, threshold: float, below: bool) -> np.ndarray:
-    """Positions of the users of an accuracy below `threshold`, or of the others, who reach it. `accuracies` [U]."""
-    return np.flatnonzero(accuracies < threshold if below else accuracies >= threshold)
+def select_users(accuracies: np.ndarray, threshold: Threshold, below: bool) -> np.ndarray:
+    """Positions of the users of an accuracy below `threshold`, or of those who reach it. `accuracies` [U].
+
+    A percentile is below itself as well: with many users alike, as where the classifier gets nothing right, it may be the lowest.
+    """
+    limit = threshold.accuracy(accuracies)
+    if not below:
+        return np.flatnonzero(accuracies >= limit)
+    return np.flatnonzero(accuracies <= limit if threshold.is_percentile else accuracies < limit)
 
 
 def select_examples(correct: np.ndarray, partition: Partition, wrong: bool, min_examples: int) -> dict[str, np.ndarray]:

@@ -98,13 +98,14 @@ class Gan(Adversaries):
         """Height, width and channels. Raises `ConfigError` for what these networks cannot make."""
         if len(input_shape) != 3:
             raise ConfigError(
-                f"model gan needs images [height, width, channels], the data has {list(input_shape)}: give x a last axis of channels."
+                f"model gan needs images [height, width, channels], the data has {list(input_shape)}: "
+                "give x a last axis of channels."
             )
         shrink = 2 ** (len(self.generator_filters) - 1)
         if input_shape[0] % shrink or input_shape[1] % shrink:
             raise ConfigError(
-                f"model.generator_filters has {len(self.generator_filters)} numbers, so images must have sides that can be divided "
-                f"by {shrink}, and the data has {input_shape[0]}×{input_shape[1]}: use fewer."
+                f"model.generator_filters has {len(self.generator_filters)} numbers, so images must have sides that can be "
+                f"divided by {shrink}, and the data has {input_shape[0]}×{input_shape[1]}: use fewer."
             )
         height, width, channels = input_shape
         return height, width, channels

@@ -12,7 +12,9 @@ MAX_CLASSES = 20  # more columns than that and none can be made out
 
 
 def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: Union[str, os.PathLike]) -> None:
-    """Writes a PNG: `images` [rows, classes, height, width, channels] in [0, 1], rows and columns with their names.
+    """Writes a PNG: `images` [rows, classes, height, width, channels] rows and columns with their names.
+
+    Each image has its own contrast, since what matters is its shape.
 
     Of more than 20 classes, 20 evenly spaced ones are drawn.
     """
@@ -22,8 +24,8 @@ def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int],
     axes = figure.subplots(rows, len(columns), squeeze=False)
     for row, label in enumerate(labels):
         for column, c in enumerate(columns):
-            ax, image = axes[row, column], np.clip(images[row, c], 0, 1)
-            ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax, image = axes[row, column], images[row, c]
+            ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", interpolation="nearest")
             ax.set_xticks([])
             ax.set_yticks([])
             if row == 0:

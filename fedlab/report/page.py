@@ -49,7 +49,7 @@ SECTIONS: Sequence[Builder] = (
     environment.build,
 )
 # Of these, a run with arms has one for each arm
-OF_EACH_ARM: Sequence[Builder] = (privacy.build, local_models.build, clients.build, images.build)
+OF_EACH_ARM: Sequence[Builder] = (privacy.build, local_models.build, clients.build, attacks.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)

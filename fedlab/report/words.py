@@ -36,6 +36,12 @@ _LABELS = {
     "bytes_down_total": "sent down in all",
     "seconds_per_round": "time of a round",
     "seconds_total": "time in all",
+    "difftest_delta_class": "predictions that differ",
+    "difftest_delta_score": "examples whose scores differ",
+    "difftest_largest_score_difference": "largest difference of a score",
+    "difftest_accuracy_difference": "difference in accuracy",
+    "difftest_clients_different": "clients that differ",
+    "difftest_clients_worse": "clients served worse",
     "num_clients": "clients reporting",
     "num_dropped": "clients dropped out",
 }

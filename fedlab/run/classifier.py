@@ -75,20 +75,20 @@ class Classifier(FederatedLearner):
         save_model(self._keras, self.weights, folder)
 
 
+def client_probabilities(
+    evaluator: ClassifierEvaluator, weights: list, dataset: Dataset, partition: Partition
+) -> list[np.ndarray]:
+    """What a model with these `weights` thinks of each client's own examples, see `Learner.client_probabilities`."""
+    own = partition.evaluated
+    found = evaluator.probabilities(weights, dataset.train, np.concatenate(own.indices))
+    return np.split(found, np.cumsum(own.sizes)[:-1])
+
+
 def client_scores(scores: ExampleScores, partition: Partition) -> list[ClientScore]:
     """From `scores` on the training set, how a model does on each client's own examples: those held out, where there are any."""
     own = partition.evaluated
     columns = (own.client_ids, own.sizes.tolist(), client_accuracies(scores, own), client_losses(scores, own))
     return [ClientScore(name, size, float(accuracy), float(loss)) for name, size, accuracy, loss in zip(*columns) if size]
-
-
-def client_probabilities(
-    evaluator: ClassifierEvaluator, weights: list, dataset: Dataset, partition: Partition
-) -> list[np.ndarray]:
-    """What the model with these `weights` thinks of each client's own examples, see `Learner.client_probabilities`."""
-    own = partition.evaluated
-    found = evaluator.probabilities(weights, dataset.train, np.concatenate(own.indices))
-    return np.split(found, np.cumsum(own.sizes)[:-1])
 
 
 def save_model(keras: tf.keras.Model, weights: Sequence[Any], folder: RunFolder) -> None:

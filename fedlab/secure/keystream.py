@@ -13,7 +13,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 BLOCK_BYTES = 16
-PIECE_BYTES = 1 << 20  # a piece of the buffer and of the keystream stay in a core's cache while all masks are applied
+PIECE_BYTES = 1 << 17  # a piece of the buffer and of the keystream stay in a core's cache while all masks are applied
+PIECES_PER_THREAD = 32  # of keystream, half a millisecond's worth: for less, starting a thread does not pay
 _ZEROS = memoryview(bytes(PIECE_BYTES))  # a slice is no copy
 
 
@@ -28,22 +29,33 @@ def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]
         for first, stop, word in ((0, split, np.uint64), (split, len(buffer), np.uint32))
         for start in range(first, stop, PIECE_BYTES)
     ]
+    cores = len(os.sched_getaffinity(0))
+    num_threads = max(1, min(cores, len(pieces), len(pieces) * len(masks) // PIECES_PER_THREAD))
+    ends = [len(pieces) * i // num_threads for i in range(num_threads + 1)]
+    mine, *others = [pieces[begin:end] for begin, end in zip(ends, ends[1:])]
+    if not others:
+        return _add(buffer, mine, masks)
+    with ThreadPoolExecutor(len(others)) as threads:  # the cipher and numpy let go of the interpreter's lock
+        elsewhere = [threads.submit(_add, buffer, share, masks) for share in others]
+        _add(buffer, mine, masks)
+        for share in elsewhere:
+            share.result()
 
-    def mask(piece: tuple[int, int, type]) -> None:
-        start, stop, word = piece
-        stream = bytearray(stop - start)
+
+def _add(buffer: np.ndarray, pieces: Sequence[tuple[int, int, type]], masks: Sequence[tuple[bytes, int]]) -> None:
+    """The same for pieces (start, stop, type of the words), each beginning where the one before it ends."""
+    if not pieces:
+        return
+    counter = (pieces[0][0] // BLOCK_BYTES).to_bytes(BLOCK_BYTES, "big")
+    expanding = [
+        (Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update_into, np.add if sign > 0 else np.subtract)
+        for key, sign in masks
+    ]
+    stream = bytearray(PIECE_BYTES)
+    for start, stop, word in pieces:
         words: np.ndarray = buffer[start:stop].view(word)
-        keystream: np.ndarray = np.frombuffer(stream, word)
-        for key, sign in masks:
-            counter = (start // BLOCK_BYTES).to_bytes(BLOCK_BYTES, "big")
-            Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update_into(_ZEROS[: len(stream)], stream)
-            (np.add if sign > 0 else np.subtract)(words, keystream, out=words)
-
-    workers = min(len(pieces), len(os.sched_getaffinity(0)))
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as threads:  # the cipher and numpy let go of the interpreter's lock
-            for _ in threads.map(mask, pieces):
-                pass
-    else:
-        for piece in pieces:
-            mask(piece)
+        zeros, piece = _ZEROS[: stop - start], memoryview(stream)[: stop - start]
+        keystream: np.ndarray = np.frombuffer(piece, word)
+        for expand, apply in expanding:
+            expand(zeros, piece)
+            apply(words, keystream, out=words)

@@ -21,8 +21,8 @@ def split(secret: bytes, points: Sequence[int], threshold: int, draw: Draw) -> d
     for point in points:
         value = 0
         for coefficient in coefficients:
-            value = (value * point + coefficient) % PRIME
-        shares[point] = value.to_bytes(SHARE_BYTES, "big")
+            value = value * point + coefficient  # points are small: one division in the end costs less than one for each
+        shares[point] = (value % PRIME).to_bytes(SHARE_BYTES, "big")
     return shares
 
 

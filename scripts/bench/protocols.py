@@ -48,7 +48,12 @@ CONTESTS = {
     ),
     "S100": Contest(
         work.Workload("CNN of 225,034 weights, 100 clients × 60 examples", Cnn(), 1_000, 100, 20, 0.05, 5),
-        {PLAIN: Plain(), "masked, neighbors=log": Masked(neighbors="log")},
+        {
+            PLAIN: Plain(),
+            "masked, neighbors=log": Masked(neighbors="log"),
+            # clients send 60 times their update, and losses up to a few hundred: of 31 bits, 8 and log2(100) leave steps of 2⁻¹⁶
+            "masked, neighbors=log, bits=32": Masked(neighbors="log", bits=32, clip_range=256),
+        },
     ),
 }
 

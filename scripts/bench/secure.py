@@ -30,7 +30,7 @@ SCRIPT = str(pathlib.Path(__file__).with_name("protocols.py"))
 # The protocols' names by workload; what they are says protocols.py, which imports more than a suite should
 CONTENDERS = {
     "S10": ("plain", "masked", "masked, 30 % drop out", "ckks"),
-    "S100": ("plain", "masked, neighbors=log"),
+    "S100": ("plain", "masked, neighbors=log", "masked, neighbors=log, bits=32"),
 }
 PLAIN = "plain"
 SAME_WEIGHTS = 1e-3  # |a − b| / |b| after one round; later ones enlarge what float sums in another order differ by

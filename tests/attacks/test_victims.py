@@ -59,9 +59,8 @@ def test_of_many_clients_evenly_spaced_ones_are_taken():
 @pytest.mark.parametrize("spec", [Masked(observe="last"), Ckks(observe="last", num_workers=1)], ids=lambda s: s.name)
 def test_a_protected_record_gives_nothing_like_it(spec):
     for victim, client in zip(found(view_of(spec), spec), CLIENTS):
-        update, real = (
-            np.concatenate([np.ravel(m - w) for m, w in zip(model, MODEL)]) for model in (victim.weights, trained(client))
-        )
+        models = (victim.weights, trained(client))
+        update, real = (np.concatenate([np.ravel(m - w) for m, w in zip(model, MODEL[:2])]) for model in models)
         assert len(update) == 1204 and np.std(update) > 0.1 and abs(np.corrcoef(update, real)[0, 1]) < 0.15  # 5 σ
 
 
@@ -70,7 +69,7 @@ def test_what_cannot_be_read_is_told():
     view = view_of(spec)
     with pytest.raises(FedlabError, match="does not say which model"):
         found(dataclasses.replace(view, model=()), spec)
-    with pytest.raises(FedlabError, match="no plain update: .* needs aggregator=mean or robust"):
+    with pytest.raises(FedlabError, match=r"no plain update: .* needs aggregator=mean or robust"):
         found(dataclasses.replace(view, model=(MODEL[0][:7], *MODEL[1:])), spec)
     with pytest.raises(FedlabError, match="no client sent anything"):
         found(dataclasses.replace(view, received={}), spec)

@@ -12,7 +12,7 @@ from fedlab.archive.difftest import ALL, DifftestFile, read_differences, read_sc
 from fedlab.archive.verdict import Comparison, latest
 from fedlab.difftest import Difftest
 from fedlab.difftest.comparison import ClientOutputs, compare, sampled_scores
-from fedlab.errors import FedlabError
+from fedlab.errors import DataError, FedlabError
 
 SPEC = Difftest(bootstrap=200)
 
@@ -78,6 +78,14 @@ def test_the_clients_that_differ_are_named_and_the_others_are_not():
     assert "2 of 8 clients (2, 5)" in found.told("old", "new")
 
 
+def test_the_verdict_tells_effects_by_the_clients_on_which_they_are_found():
+    rng = np.random.default_rng(12)
+    flat = [client(str(i), 600, rng, spoilt=0.4 if i == 3 else 0.0) for i in range(5)]
+    outputs = [ClientOutputs(o.client, o.labels, o.a, softmax(np.log(o.b) / 3)) for o in flat]
+    told = compare(SPEC, outputs, 1, seed=0).told("old", "new")
+    assert "new differs from old in accuracy on 1 of 5 clients (3), in scores on all 5 clients; less accurate on 1 of 5" in told
+
+
 def test_better_is_different_but_not_worse():
     rng = np.random.default_rng(4)
     swapped = [ClientOutputs(o.client, o.labels, o.b, o.a) for o in [client("x", 400, rng, spoilt=0.3)]]
@@ -121,6 +129,8 @@ def test_what_cannot_be_compared_is_said():
     y, a = np.array([0, 1]), np.full((2, 2), 0.5, np.float32)
     with pytest.raises(FedlabError, match="2 and 3 classes"):
         ClientOutputs("x", y, a, np.full((2, 3), 1 / 3, np.float32))
+    with pytest.raises(DataError, match="class 2, and the models know 2 classes"):
+        ClientOutputs("x", y + 1, a, a)
     with pytest.raises(FedlabError, match=r"second .* diverged"):
         ClientOutputs("x", y, a, np.full((2, 2), np.nan, np.float32))
     with pytest.raises(pydantic.ValidationError, match="two different arms"):

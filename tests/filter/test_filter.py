@@ -66,8 +66,15 @@ def test_the_flag_is_never_used(tmp_path):
 
 def test_selection_by_user_is_exact():
     accuracies = np.array([0.2, 0.9, 0.5, 1.0, 0.9])
-    assert select_users(accuracies, 0.9, below=True).tolist() == [0, 2]
-    assert select_users(accuracies, 0.9, below=False).tolist() == [1, 3, 4]
+    for text, below, expected in [
+        ("0.9", True, [0, 2]),
+        ("0.9", False, [1, 3, 4]),
+        ("p25", True, [0, 2]),
+        ("p0", True, [0]),
+        ("p75", False, [1, 3, 4]),
+        ("p100", False, [3]),
+    ]:
+        assert select_users(accuracies, Threshold.parse(text), below).tolist() == expected
     assert Threshold.parse("p25").accuracy(accuracies) == 0.5 and Threshold.parse(".9").accuracy(accuracies) == 0.9
 
 

@@ -18,22 +18,23 @@ SMALL = dict(
 )
 NETWORKS = Networks(**SMALL, discriminator_normalization="none")
 SHAPE = (4, 4, 1)
+USUAL = Gan()
 
 
 class GanLab:
     """Processes over the random examples of `lab`, images of 4×4 pixels."""
 
+    _usual: list = []  # the engine without options: building one takes seconds, and it keeps nothing from run to run
+
     def __init__(self, lab: Any):
-        self.lab = lab
         self.examples = lab.examples(shape=SHAPE)
-        self._engines: dict[str, Any] = {}
 
     def model(self, networks: Networks = NETWORKS) -> Any:
         from fedlab.models.adversarial import gan_model
 
         return gan_model(networks, SHAPE, 3)
 
-    def process(self, options: Gan = Gan(), networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
+    def process(self, options: Gan = USUAL, networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
         from fedlab.process.client_work import ExampleSpec
 
         aggregator = parts.pop("aggregator", None) or Mean().build()
@@ -50,9 +51,15 @@ class GanLab:
         )
         return options.build(Ingredients(**{**usual, **parts}))
 
-    def engine(self, options: Gan = Gan(), spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
+    def engine(self, options: Gan = USUAL, spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
         examples = self.examples if examples is None else examples
         return (spec or Compiled()).build(self.process(options, examples=examples, **parts), examples, summing)
+
+    def usual_engine(self) -> Any:
+        """The one that `engine` builds without options."""
+        if not self._usual:
+            self._usual.append(self.engine())
+        return self._usual[0]
 
     def run(self, engine: Any, inputs: list, state: Any = None) -> tuple[list, list, list]:
         """The state after the last round, its weights as arrays, and the metrics of each round."""

@@ -9,7 +9,7 @@ import pytest
 
 from fedlab.archive.clients import ClientLabels
 from fedlab.report import words
-from fedlab.report.heat import MAX_CLIENTS, evenly_spaced, heat_map
+from fedlab.report.heat import MAX_CLIENTS, difference_map, evenly_spaced, heat_map
 from fedlab.report.plot import Curve, line_plot, tick_texts
 from fedlab.report.scale import linear, logarithmic, rounds, suited
 from fedlab.report.series import MAX_POINTS, last, names, pieces, series, thinned
@@ -131,6 +131,15 @@ class TestHeatMap:
         cells = {(int(x), int(y)): o for o, d in found.levels for x, y in re.findall(r"M(\d+) (\d+)", d)}
         assert set(cells) == {(c, k) for c, k in zip(*np.nonzero(counts))}
         assert cells[0, 2] == 1 and cells[0, 2] > cells[1, 0] > cells[0, 1] > cells[1, 2] > 0
+
+    def test_of_differences_is_clients_by_rounds_with_the_different_ones_marked(self):
+        cells = [[(0.0, False), (0.1, False)], [(0.4, True), (0.0, True)], [(0.0, False), (0.0, False)]]
+        found = difference_map(["x", "y", "z"], [2, 5], cells, "old", "new")
+        drawn = {(int(x), int(y)): o for o, d in found.levels for x, y in re.findall(r"M(\d+) (\d+)", d)}
+        assert drawn == {(0, 1): 1, (1, 0): 0.5}
+        assert found.marks == "M0.5 1.5h0M1.5 1.5h0"
+        assert [text for _, text in found.row_ticks] == ["x", "y", "z"] and [t for _, t in found.column_ticks] == ["2", "5"]
+        assert "40.00%" in found.alt and difference_map(["x"], [1], [[(0.0, False)]], "old", "new").legend == ()
 
     def test_many_clients_are_sampled_not_averaged(self):
         found = heat_map([ClientLabels(f"writer-{i:04}-with-a-long-name", (i + 1, 0)) for i in range(1000)])

@@ -19,18 +19,14 @@ _READ = {
 
 def build(run: Run) -> Optional[Section]:
     """None for a run that was not attacked."""
-    found = [("", result) for result in read_results(run.folder)]
-    for name in run.arms:
-        found += [(f"{name}: ", result) for result in read_results(run.arm(name).folder)]
-    if not found:
-        return None
-    return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(arm, result) for arm, result in found])
+    found = read_results(run.folder)
+    return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(r) for r in found]) if found else None
 
 
-def _told(arm: str, result: Result) -> dict[str, Any]:
+def _told(result: Result) -> dict[str, Any]:
     options = result["options"]
     return {
-        "title": arm + words.metric_label(result["name"]),
+        "title": words.metric_label(result["name"]),
         "read": _READ.get(result.get("protocol"), "").format(round=result.get("round")),
         "noise": words.number(options["weight_noise"]) if options.get("weight_noise") else "",
         "evaluation": result["evaluation"],

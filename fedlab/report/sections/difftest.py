@@ -50,7 +50,7 @@ def difftest_section(
         verdict=newest.verdict,
         told=newest.told(a, b).partition(": ")[2],
         options=options,
-        figures=_figures(newest, a, b),
+        figures=_figures(newest, b),
         map=_map(rows, rounds, shown, a, b) if len(rounds) > 1 else None,
         scatter=_scatter(newest, scores, a, b) if scores else None,
         histograms=[_histogram(name, title, newest) for name, title in _TESTS] if len(newest.clients) > 1 else [],
@@ -70,7 +70,7 @@ def _smallest_p(row: ClientDifference) -> float:
     return min(row.p_mcnemar_holm, row.p_ks_holm, row.p_chi2_holm)
 
 
-def _figures(comparison: Comparison, a: str, b: str) -> list[tuple[str, str, str]]:
+def _figures(comparison: Comparison, b: str) -> list[tuple[str, str, str]]:
     whole, clients = comparison.all, len(comparison.clients)
     interval = f"{100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f}"
     undecided = clients - len(comparison.named(DIFFERENT)) - len(comparison.named(EQUAL))
@@ -80,8 +80,7 @@ def _figures(comparison: Comparison, a: str, b: str) -> list[tuple[str, str, str
         (f"{b} less accurate on", f"{len(comparison.worse):,}", f"of {clients:,}"),
         ("predictions that differ", words.percent(whole.delta_class / whole.examples), f"{whole.delta_class:,}"),
         ("largest difference of a score", words.number(whole.largest_score_difference, 3), ""),
-        (f"accuracy of {a}", words.percent(whole.accuracy_a), ""),
-        ("difference, points", f"{100 * whole.accuracy_difference:+.2f}".replace("-", "−"), interval.replace("-", "−")),
+        ("accuracy, points", f"{100 * whole.accuracy_difference:+.2f}".replace("-", "−"), interval.replace("-", "−")),
     ]
 
 
@@ -103,9 +102,9 @@ def _histogram(name: str, title: str, comparison: Comparison) -> Plot:
 
 
 def _scatter(comparison: Comparison, scores: Scores, a: str, b: str) -> Plot:
-    different = set(comparison.named(DIFFERENT))
+    different = {row.client for row in comparison.clients if "accuracy" in row.found}
     groups = [
-        ("clients that differ", "s2 many", [(x, y) for client, x, y in scores if client in different]),
+        ("clients that differ in accuracy", "s2 many", [(x, y) for client, x, y in scores if client in different]),
         ("other clients", "s1 many", [(x, y) for client, x, y in scores if client not in different]),
     ]
     alt = f"Probability of the true class of {words.counted(len(scores), 'example')} under {b} against that under {a}."

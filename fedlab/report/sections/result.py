@@ -39,7 +39,7 @@ def _beside(run: Run) -> list[tuple[str, list[str]]]:
     labels = dict.fromkeys(label for figures in values for label in figures)
     rows = [(label, [figures.get(label, words.NONE) for figures in values]) for label in labels]
     for name in ("bytes_up_total", "bytes_down_total", "seconds_per_round"):
-        found = [arm.summary.get(name) for arm in map(run.arm, run.arms)]
+        found = [run.arm(arm).summary.get(name) for arm in run.arms]
         if found and None not in found:
             rows.append((words.metric_label(name), [words.metric_value(name, value) for value in found]))
     return rows

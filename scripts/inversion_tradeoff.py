@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""What protections cost and earn against model inversion: a table in Markdown and, with --png, accuracy over attack score.
+
+    for run in federated shards weight_noise dp masked; do fedlab train +experiment=inversion/$run; done
+    python scripts/inversion_tradeoff.py outputs/inversion/*/* --png tradeoff.png
+
+RUN is the folder of a run that has been attacked. Reads folders only; trains and attacks nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+import sys
+from typing import Optional, Sequence
+
+from fedlab.archive import Run, read_run
+from fedlab.archive.attacks import Result, accuracies, read_results, scores
+from fedlab.archive.figures import epsilon
+from fedlab.errors import FedlabError
+from fedlab.report import words
+from fedlab.report.tradeoff import plot_tradeoff
+
+KINDS = {"global": "the global model", "global_noisy": "the global model, noisy", "clients": "clients, as the server saw them"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the table; 1 and a line on standard error where there is none to be made."""
+    parser = argparse.ArgumentParser(
+        prog="inversion_tradeoff.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN")
+    parser.add_argument("--png", type=pathlib.Path, metavar="FILE")
+    args = parser.parse_args(argv)
+    try:
+        found = [(run, newest(run)) for run in map(read_run, args.runs)]
+    except FedlabError as error:
+        print(f"inversion_tradeoff: {error}", file=sys.stderr)
+        return error.exit_code
+    print(table(found))
+    if args.png:
+        plot_tradeoff([point for run, result in found for point in points(run, result)], args.png)
+    return 0
+
+
+def newest(run: Run) -> Result:
+    """The run's attack on clients, where there is one, else the first. Raises `FedlabError` where there is none."""
+    results = read_results(run.folder)
+    if not results:
+        raise FedlabError(f"{run.path} has not been attacked: fedlab attack {run.path}.")
+    return next((r for r in results if r["target"] == "clients"), results[0])
+
+
+def table(found: Sequence[tuple[Run, Result]]) -> str:
+    """A row per run and kind of model attacked."""
+    rows: list[Sequence[str]] = [["run", "attacked", "its test accuracy", "confidence", "SSIM", "correlation", "score", "ε"]]
+    rows.append(["---"] * len(rows[0]))
+    for run, result in found:
+        for kind, score in scores(result).items():
+            mine = [v for v in result["victims"] if _kind(v) == kind]
+            means = [sum(v[figure] for v in mine) / len(mine) for figure in ("confidence", "ssim", "correlation")]
+            accuracy = f"{accuracies(result)[kind]:.1%}".replace("%", " %")
+            shown = [KINDS.get(kind, kind), accuracy, *(f"{m:.2f}" for m in means), f"{score:.2f}", _spent(epsilon(run), kind)]
+            rows.append([f"`{run.manifest['name']}`", *shown])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def points(run: Run, result: Result) -> list[tuple[str, str, float, float]]:
+    """For the picture: what protects a run costs the accuracy of its global model."""
+    accuracy = accuracies(result)
+    own = {kind: accuracy[kind] if kind.startswith("global") else accuracy["global"] for kind in accuracy}
+    return [(str(run.manifest["name"]), KINDS.get(kind, kind), score, own[kind]) for kind, score in scores(result).items()]
+
+
+def _kind(victim: dict) -> str:
+    return ("clients" if victim["name"].startswith("client ") else victim["name"]) + "_noisy" * (victim["noise"] > 0)
+
+
+def _spent(value: Optional[float], kind: str) -> str:
+    """ε holds for what is released, the global model, and not for what the server receives."""
+    return "∞" if value is None or math.isinf(value) or kind.startswith("clients") else words.epsilon(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

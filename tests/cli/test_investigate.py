@@ -1,0 +1,110 @@
+"""`fedlab investigate`, from the classifier to the verdict, and the mistakes it finds before that."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from fedlab.archive import read_run
+from fedlab.cli.main import main
+
+# A toy: the digits of scikit-learn over twenty clients, who are the users; the smallest networks that learn light from dark
+CLASSIFIER = (
+    "'data=digits','partition=single','cohort=all','num_rounds=6','client_optimizer=adam','client_optimizer.learning_rate=0.01'"
+)
+TOY = [
+    "+experiment=gan/debug",
+    "data=digits",
+    "partition=iid",
+    "partition.num_clients=20",
+    f"investigation.classifier=[{CLASSIFIER}]",
+    "model.generator_filters=[16,8,8]",
+    "model.discriminator_filters=[8,16]",
+    "num_rounds=40",
+    "eval_every=20",
+    "evaluation.num_images=100",
+    "cohort.clients_per_round=3",
+    "process.generator_learning_rate=0.005",
+    "client_optimizer.learning_rate=0.003",
+]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, tensorflow):
+    """Shared, so that the classifier is trained once."""
+    return tmp_path_factory.mktemp("investigations")
+
+
+def investigate(out, *words):
+    assert main(["investigate", *TOY, "--out", str(out), *words]) == 0
+
+
+@pytest.mark.slow
+def test_half_of_the_users_inverted_is_found_and_nobody_is_not(out, capsys):
+    investigate(out, "corruption.fraction=0,0.5")
+    printed = capsys.readouterr().out
+    nothing, found = (json.loads(p.read_text()) for p in sorted(out.glob("*/verdict.json"), key=lambda p: p.stat().st_mtime))
+    assert nothing["found"] is None and nothing["truth"] == {"low": 0.0, "high": 0.0}
+    assert found["found"] == "inverted" and found["truth"] == {"low": 1.0, "high": 0.0}
+    assert "In truth nobody has a bug." in printed
+    assert re.search(r"Found: low-accuracy users' images are inverted in 9?\d+\.\d% of samples, high-accuracy users' in", printed)
+    assert len(list(out.glob("classifier-*/model.keras"))) == 1
+    for folder in (path.parent for path in out.glob("*/verdict.json")):
+        assert read_run(folder / "gans").arms == ["low", "high"]
+        page = (folder / "report.html").read_text()
+        assert "What is told" not in page and page.count("data:image/png;base64") == 2
+        assert (folder / "verdict.txt").read_text().splitlines() == json.loads((folder / "verdict.json").read_text())["lines"]
+
+
+@pytest.mark.slow
+def test_the_same_command_does_nothing_again(out, capsys):
+    investigate(out, "corruption.fraction=0.5")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".csv", ".keras", ".jsonl", ".npz")}
+    capsys.readouterr()
+    investigate(out, "corruption.fraction=0.5")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert capsys.readouterr().out.count("finished before") == 2
+
+
+@pytest.mark.slow
+def test_by_example(out, capsys):
+    investigate(out, "investigation.by=example")
+    assert "Found: low-accuracy users' images are inverted" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_flip_of_labels_is_not_found(out, capsys):
+    investigate(out, "corruption=label_flip")
+    printed = capsys.readouterr().out
+    assert "Nothing found" in printed and "In truth 100% of the low-accuracy users have the bug" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["data=digits"], "there is nothing to investigate: choose an investigation"),
+        (["+experiment=gan/debug", "investigation.low=p200"], "investigation.low=p200: 'p200' is neither an accuracy"),
+        (["+experiment=gan/debug", "investigation.by=me"], "investigation.by=me: must be 'user' or 'example'"),
+        (["+experiment=gan/debug", "investigation.classifier=nowhere"], "classifier=nowhere: no such .keras file, or run"),
+        (["+experiment=gan/debug", "investigation.classifier=['modell=cnn']"], "no option 'modell'. Did you mean 'model'?"),
+        (["+experiment=gan/debug", "+investigation.lwo=p25"], "no option 'investigation.lwo'. Did you mean 'low'?"),
+        (["+experiment=gan/debug", "cohort.clients_per_round=0,1"], "cohort.clients_per_round=0: must be greater than 0"),
+        (["+experiment=gan/debug", "--quite"], "unrecognized arguments: --quite"),
+        (["+experiment=gan/debug", "--out", "a_file"], "--out a_file is a file: name a folder"),
+        (["+experiment=gan/debug", "+arms.a.num_rounds=1"], "it needs process=gan, and no arms"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_done(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").write_text("")
+    assert main(["investigate", *words]) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_an_investigation_is_no_run(capsys):
+    assert main(["train", "+experiment=gan/debug"]) == 2
+    assert "fedlab investigate +experiment=" in capsys.readouterr().err
