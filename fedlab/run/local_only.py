@@ -78,6 +78,12 @@ class LocalOnlyLearner(Classifier):
     def _scores(self, c: int, examples: ExampleSet) -> ExampleScores:
         return self._evaluator.scores(self._weights_of(c), examples)
 
+    def client_probabilities(self) -> list[np.ndarray]:
+        own, train = self.partition.evaluated, self.dataset.train
+        none = np.zeros((0, train.num_classes), np.float32)
+        each = enumerate(own.indices)
+        return [self._evaluator.probabilities(self._weights_of(c), train, i) if len(i) else none for c, i in each]
+
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Adds local_models.csv. There is a model.keras where there is one client."""
         figures = super().finish(folder)

@@ -31,7 +31,7 @@ def assert_near(a, b, atol=3e-6):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=atol)
 
 
-@pytest.mark.parametrize("labels", ["server", "client"])
+@pytest.mark.parametrize("labels", ["server", pytest.param("client", marks=pytest.mark.slow)])
 def test_one_client_is_fed_avg_with_one_client(run_of, labels):
     options = dict(SMALL, client_optimizer=Sgd(learning_rate=0.05, momentum=0.9), client_schedule=Exponential(decay_rate=0.5))
     split, whole = run_of(process=Split(labels=labels), **options), run_of(process=FedAvg(), **options)
@@ -41,7 +41,7 @@ def test_one_client_is_fed_avg_with_one_client(run_of, labels):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-5)
 
 
-@pytest.mark.parametrize("weighting", ["auto", "uniform"])
+@pytest.mark.parametrize("weighting", ["auto", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_in_parallel_it_is_fed_avg(run_of, weighting):
     options = dict(SMALL, partition=Iid(num_clients=3), cohort=Uniform(clients_per_round=2), client=LocalTraining(batch_size=7))
     split = run_of(process=Split(order="parallel", client_weighting=weighting), **options)
@@ -66,7 +66,11 @@ def test_how_weights_are_handed_on_changes_bytes_only(run_of, lab):
     assert last[0]["bytes_up"] == sum(v for k, v in last[0].items() if k.startswith("bytes_up_"))
 
 
-@pytest.mark.parametrize("process", [Split(handover="peer", labels="client"), Split(order="parallel")], ids=["turns", "parallel"])
+@pytest.mark.parametrize(
+    "process",
+    [Split(handover="peer", labels="client"), pytest.param(Split(order="parallel"), marks=pytest.mark.slow)],
+    ids=["turns", "parallel"],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, process):
     options = dict(
         SMALL,

@@ -61,7 +61,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("options", [{}, {"cut": "dense"}, {"labels": "client"}], ids=str)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["sgd", "adam", pytest.param("momentum", marks=pytest.mark.slow)])
 def test_training_across_the_cut_is_training_the_model(tensorflow, cut_of, name, options):
     model = Mlp(hidden=(8, 6))
     cut = cut_of(model, OPTIMIZERS[name], **options)
