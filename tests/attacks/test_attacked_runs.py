@@ -37,6 +37,15 @@ def test_under_masks_they_are_not(attacked):
     assert all(v["test_accuracy"] < 0.3 for v in found["victims"] if v["name"] != "global")
 
 
+def test_images_of_what_a_client_does_not_hold_are_worse(attacked, tmp_path):
+    folder = attacked("partition=shards partition.shards_per_client=1 attack.max_clients=4")
+    found = result(folder)
+    assert found["held"]["held_classes"] > found["held"]["other_classes"] + 0.1
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["attack_score_held_classes"] == found["held"]["held_classes"]
+    assert "its images tell which ones it holds" in read_page(folder / "report.html").text
+
+
 def test_a_run_is_attacked_again_to_the_same_bits_and_its_page_tells(copied):
     before = result(copied)
     options = ["attack.target=clients", "attack.iterations=150", "attack.max_clients=2"]

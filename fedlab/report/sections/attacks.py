@@ -33,6 +33,7 @@ def _told(result: Result) -> dict[str, Any]:
         "options": [(name.replace("_", " "), words.setting(value)) for name, value in options.items()],
         "models": [{**row, "name": _name(row)} for row in result["victims"]],
         "baselines": result["baselines"],
+        "held": result.get("held") or {},
     }
 
 
