@@ -52,6 +52,9 @@ train: .venv/.ready ## train on the digits that need no download; ARGS="num_roun
 experiment/%: .venv/.ready ## train one of conf/experiment/: make experiment/mnist/fedavg_iid
 	@.venv/bin/fedlab train +experiment=$* $(ARGS)
 
+investigate/%: .venv/.ready ## investigate the data of some users: make investigate/gan/debug ARGS="corruption.fraction=0,0.5"
+	@.venv/bin/fedlab investigate +experiment=$* $(ARGS)
+
 doctor: .venv/.ready ## check that this machine can train
 	@.venv/bin/fedlab doctor $(ARGS)
 

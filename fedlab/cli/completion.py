@@ -53,11 +53,15 @@ OPTIONS = {
     "completion": ("--help",),
     "data": ("--help",),
     "data show": ("--help", "--png"),
+    "data misclassification": ("--help", "--config-dir", "--csv", "--png"),
+    "data filter": (*("--help", "--config-dir", "--by", "--below", "--above", "--wrong", "--right", "--min-examples", "--out"),),
+    "investigate": ("--help", "--config-dir", "--out", "--quiet"),
 }
-WORDS = {"data": ("list", "fetch", "show"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
+WORDS = {"data": ("list", "fetch", "show", "misclassification", "filter"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
 VALUES = {
     "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
     "--data": ("clients", "test"),
+    "--by": ("user", "example"),
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
 }
@@ -71,6 +75,7 @@ PATHS = (
     "-o",
     "--html",
     "--csv",
+    "--out",
 )  # completed by the shell itself
 
 
@@ -92,7 +97,9 @@ def candidates(line: str) -> list[str]:
             found = list(OPTIONS.get(verb, ()))
         elif verb == "data fetch":
             found = [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]
-        elif verb in ("train", "data show"):
+        elif verb in ("data misclassification", "data filter"):  # a run comes first
+            return configuration_candidates([w for w in words if "=" in w], word) if len(words) > 2 else []
+        elif verb in ("train", "investigate", "data show"):
             return configuration_candidates(words[len(verb.split()) :], word)
         else:
             found = list(WORDS.get(verb, ())) if len(words) == 1 else []

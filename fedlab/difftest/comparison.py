@@ -11,7 +11,7 @@ from fedlab import randomness
 from fedlab.archive.difftest import ALL, ClientDifference
 from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison
 from fedlab.difftest import statistics
-from fedlab.errors import FedlabError
+from fedlab.errors import DataError, FedlabError
 
 if TYPE_CHECKING:
     from fedlab.difftest import Difftest
@@ -31,6 +31,8 @@ class ClientOutputs:
     def __post_init__(self) -> None:
         if self.a.shape != self.b.shape:
             raise FedlabError(f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: nothing to compare.")
+        if len(self.labels) and self.labels.max() >= self.a.shape[1]:
+            raise DataError(f"an example is of class {self.labels.max()}, and the models know {self.a.shape[1]} classes.")
         for name, scores in (("first", self.a), ("second", self.b)):
             if not np.isfinite(scores).all():
                 raise FedlabError(f"the {name} of the two models gives scores that are not numbers: it has diverged.")

@@ -43,6 +43,14 @@ class SavedClassifier:
             found.append(np.argmax(logits.numpy(), axis=1) == examples.y[batch])
         return np.concatenate(found)
 
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """float32 [N, classes] of raw examples `x` [N, …], N ≥ 1. Raises `DataError` for examples of another shape."""
+        needed, given = list(self._model.input_shape[1:]), list(x.shape[1:])
+        if needed != given:
+            raise DataError(f"{self.path} takes examples of shape {needed}, these have {given}.")
+        batches = (as_model_input(tf.constant(x[begin : begin + _BATCH])) for begin in range(0, len(x), _BATCH))
+        return np.concatenate([tf.nn.softmax(self._logits(batch)).numpy() for batch in batches])
+
     @tf.function(reduce_retracing=True)
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
         return self._model(x, training=False)

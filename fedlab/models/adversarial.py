@@ -93,10 +93,10 @@ def gan_model(adversaries: Adversaries, input_shape: tuple[int, ...], seed: int)
     def discriminator() -> tf.keras.Model:
         return adversaries.discriminator(input_shape)
 
-    weights = tuple(
-        tuple(v.numpy() for v in _created(lambda build=build: initial_keras_model(build, seed))[1])
-        for build in (discriminator, generator)
-    )
+    def initial(build: KerasBuilder) -> tuple[np.ndarray, ...]:
+        return tuple(v.numpy() for v in _created(lambda: initial_keras_model(build, seed))[1])
+
+    weights = initial(discriminator), initial(generator)
     model = GanModel(weights, adversaries.noise_dimension, generator, discriminator)
     with tf.Graph().as_default():
         images = model.generate(weights[1], tf.zeros([2, adversaries.noise_dimension]))

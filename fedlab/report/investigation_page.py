@@ -19,7 +19,7 @@ _TITLES = {"low": "low accuracy", "high": "high accuracy"}
 
 
 def save_side_by_side(images: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    """Writes a PNG with a grid of 36 of each arm's `images` [n, height, width, channels], uint8 or floats in [0, 1]."""
+    """Writes a PNG with a grid of 36 of each arm's `images`, uint8 [n, height, width, channels]."""
     figure = Figure(figsize=(3.1 * len(images), 3.4), layout="constrained")
     for axes, (name, mine) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items()):
         axes.imshow(_grid(mine), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -32,7 +32,6 @@ def save_side_by_side(images: Mapping[str, np.ndarray], path: pathlib.Path) -> N
 def _grid(images: np.ndarray) -> np.ndarray:
     """uint8 [rows, columns] or [rows, columns, 3], with a grey line between images."""
     chosen = images[: _SIDE**2]
-    chosen = chosen if chosen.dtype == np.uint8 else np.rint(chosen * 255).astype(np.uint8)
     rows = [chosen[i : i + _SIDE] for i in range(0, len(chosen), _SIDE) if len(chosen[i : i + _SIDE]) == _SIDE]
     padded = [np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=96) for row in rows]
     sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)

@@ -18,7 +18,7 @@ from fedlab.models import functional
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
 from fedlab.run.federated import FederatedLearner
-from fedlab.types import Partition
+from fedlab.types import Dataset, Partition
 
 
 class Classifier(FederatedLearner):
@@ -56,9 +56,7 @@ class Classifier(FederatedLearner):
         require_finite(record)
 
     def client_probabilities(self) -> list[np.ndarray]:
-        own = self.partition.evaluated
-        found = self._evaluator.probabilities(self.weights, self.dataset.train, np.concatenate(own.indices))
-        return np.split(found, np.cumsum(own.sizes)[:-1])
+        return client_probabilities(self._evaluator, self.weights, self.dataset, self.partition)
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Test loss and accuracy of the final model, the spread of its accuracy over clients; model.keras and clients.csv."""
@@ -75,6 +73,15 @@ class Classifier(FederatedLearner):
 
     def _save(self, folder: RunFolder) -> None:
         save_model(self._keras, self.weights, folder)
+
+
+def client_probabilities(
+    evaluator: ClassifierEvaluator, weights: list, dataset: Dataset, partition: Partition
+) -> list[np.ndarray]:
+    """What a model with these `weights` thinks of each client's own examples, see `Learner.client_probabilities`."""
+    own = partition.evaluated
+    found = evaluator.probabilities(weights, dataset.train, np.concatenate(own.indices))
+    return np.split(found, np.cumsum(own.sizes)[:-1])
 
 
 def client_scores(scores: ExampleScores, partition: Partition) -> list[ClientScore]:

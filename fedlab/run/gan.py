@@ -14,6 +14,7 @@ from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
 from fedlab.evaluation import GanEvaluation
 from fedlab.evaluation.gan import GanEvaluator, ImageClassifier
+from fedlab.models import Adversaries
 from fedlab.models.adversarial import exported, gan_model
 from fedlab.process import Ingredients
 from fedlab.process.client_work import ExampleSpec
@@ -32,6 +33,7 @@ class GanLearner(FederatedLearner):
     def _process(self) -> tff.templates.IterativeProcess:
         experiment, examples = self.experiment, self.dataset.train
         shape, seed = examples.x.shape[1:], experiment.seed
+        assert isinstance(experiment.model, Adversaries), "checked before"
         own = experiment.evaluation
         self._options = own if isinstance(own, GanEvaluation) else GanEvaluation()
         self._model = gan_model(experiment.model, shape, int(randomness.key(seed, "initial weights")[0] % 2**32))

@@ -53,11 +53,11 @@ def tried_on_real(population: Population, corruption: Corruption, seed: int) -> 
     """Per symptom: how often it is seen in real images without the bug, and with it, where there is one that can be put in."""
     clean = population.clean.train
     chosen = np.linspace(0, len(clean) - 1, min(_REAL, len(clean))).astype(np.int64)
-    found = {"clean": symptoms.shares(_unit(clean.x[chosen]))}
+    found = {"clean": symptoms.shares(_images(clean.x[chosen]))}
     if not isinstance(corruption, NoCorruption):
         everybody = corruption.model_copy(update={"fraction": 1.0, "users": None})
         bugged = everybody(population.clean, population.partition, seed).train
-        found["bug"] = symptoms.shares(_unit(bugged.x[chosen]))
+        found["bug"] = symptoms.shares(bugged.x[chosen])
     return found
 
 
@@ -83,18 +83,18 @@ def conclude(folder: InvestigationFolder, trial: dict[str, Any]) -> Verdict:
 
 
 def read_images(folder: InvestigationFolder, arm: str) -> np.ndarray:
-    """What an arm's generator made at the end [n, height, width, channels]: uint8, or floats in [0, 1]."""
+    """What an arm's generator made at the end: uint8 [n, height, width, channels]."""
     path = folder.gans.path / "arms" / arm / "samples.npz"
     try:
         with np.load(path) as archive:
-            images = archive["images"]
+            return archive["images"]
     except (OSError, ValueError, KeyError) as error:
         raise FedlabError(f"arm {arm} has left no images in {path}: {error}.") from error
-    return images if images.dtype == np.uint8 else (images + 1) / 2
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    """Raises `DataError` for examples that are no images."""
-    if x.ndim != 4 or (x.dtype != np.uint8 and not 0 <= x.min() <= x.max() <= 1):
-        raise DataError("an investigation looks at images: uint8, or floats in [0, 1], [height, width, channels].")
+def _images(x: np.ndarray) -> np.ndarray:
+    """Raises `DataError` for examples that are no images whose black and white are known."""
+    if x.ndim != 4 or x.dtype != np.uint8:
+        given = f"{x.dtype} {list(x.shape[1:])}"
+        raise DataError(f"an investigation needs uint8 images [height, width, channels], the data has {given}.")
     return x

@@ -16,7 +16,7 @@ from fedlab.archive.metrics import Record
 from fedlab.engine import RoundInput
 from fedlab.evaluation.classifier import ClassifierEvaluator, client_summary
 from fedlab.models import functional
-from fedlab.run.classifier import build_model, client_scores, require_finite, save_model
+from fedlab.run.classifier import build_model, client_probabilities, client_scores, require_finite, save_model
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
 from fedlab.run.rounds import prepared_rounds
@@ -125,7 +125,8 @@ class SplitLearner(Learner):
         """A turn of each client; returns the scores of all batches."""
         self._counted += 1
         factor = np.asarray(self.experiment.client_schedule.factor(tf.constant(float(self._counted))), np.float32)
-        parallel, scores = self._process.order == "parallel", []
+        parallel = self._process.order == "parallel"
+        scores: list[tuple[Any, Any, int]] = []
         if parallel:
             self._server.begin_round()
         for k, c in enumerate(round_input.clients):
@@ -213,6 +214,9 @@ class SplitLearner(Learner):
 
     def is_measured(self, metric: str) -> bool:
         return super().is_measured(metric) or metric.startswith("leakage_")
+
+    def client_probabilities(self) -> list[np.ndarray]:
+        return client_probabilities(self._evaluator, self._weights, self.dataset, self.partition)
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Test scores, distance correlation, the spread of accuracy over clients; model.keras, whole, and clients.csv."""

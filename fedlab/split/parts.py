@@ -104,8 +104,7 @@ def _part(model: tf.keras.Model, begin: Any, end: Any, last_layer: str) -> Part:
     except Exception as error:
         raise ConfigError(f"process.cut: the layers up to {last_layer} cannot be taken apart: {one_line(error)}") from error
     assert all(np.array_equal(a, b) for ws, own in zip(lifted.initial_weights, weights) for a, b in zip(ws, own))
-    shapes = (tuple(tensor.shape[1:]) for tensor in (begin, end))
-    return Part(lifted, *weights, positions, *shapes, last_layer)
+    return Part(lifted, *weights, positions, tuple(begin.shape[1:]), tuple(end.shape[1:]), last_layer)
 
 
 def _no_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:

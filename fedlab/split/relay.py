@@ -28,7 +28,7 @@ class Relay:
 
     def collect(self) -> None:
         """Parallel: one client's copy, and how much it counts for."""
-        ((count,)) = self._channel.receive("up", "examples")
+        ((count,),) = self._channel.receive("up", "examples")
         self._copies.append((int(count), self._channel.receive("up", "weights")))
 
     def average(self) -> None:

@@ -30,7 +30,7 @@ class Server:
 
     def keep_copy(self) -> None:
         """Parallel: lays the copy of the client that has ended its turn aside, and takes up a fresh one."""
-        ((count,)) = self._channel.receive("up", "examples")
+        ((count,),) = self._channel.receive("up", "examples")
         self._copies.append((int(count), self.weights))
         self.weights = self._common
 

@@ -32,7 +32,7 @@ TOY = [
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
+def out(tmp_path_factory, tensorflow):
     """Shared, so that the classifier is trained once."""
     return tmp_path_factory.mktemp("investigations")
 

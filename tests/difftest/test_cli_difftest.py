@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(args, code, message, folder, capsys, monkeypatch)
 def test_data_that_do_not_fit_are_named(folder, tensorflow, capsys, monkeypatch):
     np.savez(folder / "flat.npz", x=np.zeros((4, 7), np.float32), y=[0, 1, 0, 1])
     code, _, err = ask(folder, capsys, monkeypatch, "run:a1", "run:a2", "--data", "flat.npz")
-    assert (code, err) == (1, "fedlab difftest: the model of run/arms/a1 takes examples of shape [28, 28, 1], these have [7].\n")
+    assert (code, err) == (3, "fedlab difftest: run/arms/a1/model.keras takes examples of shape [28, 28, 1], these have [7].\n")
 
 
 def test_a_run_that_has_left_no_model_is_named(folder, capsys, monkeypatch):

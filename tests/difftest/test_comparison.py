@@ -12,7 +12,7 @@ from fedlab.archive.difftest import ALL, DifftestFile, read_differences, read_sc
 from fedlab.archive.verdict import Comparison, latest
 from fedlab.difftest import Difftest
 from fedlab.difftest.comparison import ClientOutputs, compare, sampled_scores
-from fedlab.errors import FedlabError
+from fedlab.errors import DataError, FedlabError
 
 SPEC = Difftest(bootstrap=200)
 
@@ -129,6 +129,8 @@ def test_what_cannot_be_compared_is_said():
     y, a = np.array([0, 1]), np.full((2, 2), 0.5, np.float32)
     with pytest.raises(FedlabError, match="2 and 3 classes"):
         ClientOutputs("x", y, a, np.full((2, 3), 1 / 3, np.float32))
+    with pytest.raises(DataError, match="class 2, and the models know 2 classes"):
+        ClientOutputs("x", y + 1, a, a)
     with pytest.raises(FedlabError, match=r"second .* diverged"):
         ClientOutputs("x", y, a, np.full((2, 2), np.nan, np.float32))
     with pytest.raises(pydantic.ValidationError, match="two different arms"):

@@ -87,12 +87,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, proces
 
 
 def test_split_stands_beside_fed_avg_in_one_run(run_of):
-    from fedlab.run.experiment import Experiment
-
-    usual = dict(SMALL, partition=Iid(num_clients=2))
-    base = run_of(**usual).experiment
-    arms = {"split": Experiment(**{**dict(base), "process": Split()}), "fed_avg": base}
-    run = run_of(**usual, arms=arms)
+    run = run_of(**{**SMALL, "partition": Iid(num_clients=2)}, arms={"split": {"process": Split()}, "fed_avg": {}})
     assert {"split/test_accuracy", "fed_avg/test_accuracy", "split/leakage_distance_correlation"} <= set(run.summary)
     assert run.folder.arm("split").model.is_file()
 

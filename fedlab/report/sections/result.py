@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any, Optional
 
 from fedlab.archive import Run
@@ -39,11 +38,10 @@ def _beside(run: Run) -> list[tuple[str, list[str]]]:
     values = [{label: value for label, value, _ in figures} for figures in each]
     labels = dict.fromkeys(label for figures in values for label in figures)
     rows = [(label, [figures.get(label, words.NONE) for figures in values]) for label in labels]
-    for name, figure in (("bytes_up", sum), ("bytes_down", sum), ("seconds", statistics.median)):
-        each = [[value for r in run.arm(arm).records() if (value := finite(r.get(name))) is not None] for arm in run.arms]
-        label = "seconds_per_round" if name == "seconds" else f"{name}_total"
-        if each and all(each):
-            rows.append((words.metric_label(label), [words.metric_value(label, figure(found)) for found in each]))
+    for name in ("bytes_up_total", "bytes_down_total", "seconds_per_round"):
+        found = [run.arm(arm).summary.get(name) for arm in run.arms]
+        if found and None not in found:
+            rows.append((words.metric_label(name), [words.metric_value(name, value) for value in found]))
     return rows
 
 

@@ -1,0 +1,46 @@
+"""What a user is told when a run has finished: a line on each thing that was measured, of each arm."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional
+
+from rich.console import Console
+
+from fedlab.cli.job import say
+
+
+def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+    """`summary`: what summary.json holds."""
+    for arm in dict.fromkeys(name.rpartition("/")[0] for name in summary):
+        own = {name.rpartition("/")[2]: value for name, value in summary.items() if name.rpartition("/")[0] == arm}
+        for line in filter(None, (_classified(own), _generated(own))):
+            say(console, f"{arm}: {line}" if arm else line)
+    if "difftest_told" in summary:
+        say(console, f"difftest: {summary['difftest_told']}")
+    if summary["non_finite_clients_total"]:
+        left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
+        say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")
+    say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
+
+
+def _classified(own: Mapping[str, Any]) -> Optional[str]:
+    if "test_accuracy" not in own:
+        return None
+    line = f"[bold]test accuracy {own['test_accuracy']:.2%}[/bold]"
+    if "test_loss" in own:
+        line += f", loss {own['test_loss']:.4f}"
+    if "client_accuracy_mean" in own:
+        line += (
+            f"; clients on their own examples: mean {own['client_accuracy_mean']:.2%}, "
+            f"10th percentile {own['client_accuracy_p10']:.2%}, worst {own['client_accuracy_worst']:.2%}"
+        )
+    return line
+
+
+def _generated(own: Mapping[str, Any]) -> Optional[str]:
+    if "polarity" not in own:
+        return None
+    measures = {"frechet_features": "Fréchet distance", "classifier_score": "classifier score"}
+    light = f"{own['polarity']:.1%} have a light background"
+    parts = [f"{words} {own[name]:.2f}" for name, words in measures.items() if name in own]
+    return f"generated images: {', '.join([*parts, light])}"
