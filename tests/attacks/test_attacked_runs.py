@@ -73,6 +73,7 @@ def test_any_keras_file_can_be_attacked(copied):
     assert result(copied, "model_inversion_file")["victims"][0]["name"] == "file"
 
 
+@pytest.mark.slow
 def test_the_arms_of_a_run_are_attacked_each_by_itself(attacked):
     folder = attacked("attack.target=global attack.iterations=20 +arms.a.model.hidden=[16] +arms.b.client.batch_size=40")
     names = ["a", "b"]
