@@ -148,7 +148,7 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
         np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
     folder.images.mkdir(exist_ok=True)
     shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
-    labels = ["mean of the class", *(f"{name}\n{row['score']:.2f}" for name, row in zip(names, result["victims"]))]
+    labels = ["mean of the class", *(f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"]))]
     with replacing(folder.images / f"{result['name']}.png") as partial:
         plot_grid(shown, labels, scorer.classes, partial)
 
