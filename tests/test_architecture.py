@@ -46,6 +46,7 @@ ALLOWED = {
         "difftest",
         "attacks",
         "report",
+        "lowering",
     },
     "cli": {
         "archive",

@@ -8,8 +8,9 @@ from typing import Any, Sequence
 from fedlab.archive.folder import RunFolder, write_json
 from fedlab.errors import FedlabError
 
-# Of a result: name, target, round (null: the final model), protocol, options, seed, seconds, evaluation, baselines, and a row per
-# model attacked in `victims`: name, noise, test_accuracy, objective, confidence, ssim, correlation, score
+# Of a result: name, target, round (null: the final model), protocol, options, seed, classes, seconds, evaluation, baselines;
+# held, the mean score of clients on the classes of which they hold examples and on others, if there are such; and a row per model
+# in victims: name, noise, test_accuracy, objective, confidence, ssim, correlation, score, score_by_class
 Result = dict[str, Any]
 _NEEDED = {"name", "target", "options", "evaluation", "baselines", "victims"}
 

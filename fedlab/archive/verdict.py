@@ -58,7 +58,7 @@ class Comparison:
             found = tuple(row.client for row in self.clients if effect in row.found.split())
             effects.setdefault(found, []).append(effect)
         return [
-            f"in {' and '.join(names)} on {listed(found, len(self.clients)) if found else 'all examples together'}"
+            f"in {_enumerated(names)} on {listed(found, len(self.clients)) if found else 'all examples together'}"
             for found, names in sorted(effects.items(), key=lambda item: len(item[0]))
         ]
 
@@ -76,7 +76,7 @@ class Comparison:
             told += listed(undecided, total) if undecided else "all examples together"
         return (
             f"{self.verdict}: {told}; {whole.delta_class:,} of {whole.examples:,} predictions differ, accuracy by "
-            f"{100 * whole.accuracy_difference:+.2f} points ({100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f})"
+            f"{points(whole.accuracy_difference)} points ({interval(whole)})"
         )
 
 
@@ -85,9 +85,24 @@ def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
     return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None
 
 
+def points(share: float) -> str:
+    """ "+0.35", in hundredths; never "-0.00"."""
+    return f"{round(100 * share, 2) + 0.0:+.2f}"
+
+
+def interval(row: ClientDifference) -> str:
+    """ "-0.10 to +0.35", of the accuracy difference in hundredths."""
+    return f"{points(row.interval_low)} to {points(row.interval_high)}"
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    """ "accuracy, scores and classes"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def listed(clients: Sequence[str], total: int) -> str:
     """ "2 of 10 clients (3, 7)", cut short where there are many."""
     if len(clients) == total:
-        return "the only client" if total == 1 else f"all {total:,} clients"
+        return "the examples" if total == 1 else f"all {total:,} clients"
     more = f" and {len(clients) - _MOST_NAMED:,} more" if len(clients) > _MOST_NAMED else ""
     return f"{len(clients):,} of {total:,} clients ({', '.join(clients[:_MOST_NAMED])}{more})"

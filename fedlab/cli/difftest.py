@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from fedlab.archive import Run, read_run
 from fedlab.archive.difftest import ClientDifference, write_differences
 from fedlab.archive.folder import relative
-from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison
+from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison, interval, points
 from fedlab.cli import config as configuration
 from fedlab.cli.output import writable
 from fedlab.cli.tables import print_table
@@ -24,7 +24,7 @@ EXIT_CODES = {EQUAL: 0, DIFFERENT: 4, UNDECIDED: 5}
 _MOST_ROWS = 30
 _EPILOG = """\
 RUN may be RUN:ARM for an arm of a run. Each model sees the examples as the data stage of its own run gives them.
-exit codes: 0 equal, 4 different, 5 undecided (too few examples to tell); 1, 2 and 3 are errors, as for every verb.
+exit codes: 0 equal, 4 different, 5 undecided, neither being shown; 1, 2 and 3 are errors, as for every verb.
 --tolerance 0 asks for equal scores: whatever is not equal is then different or undecided."""
 
 
@@ -190,8 +190,8 @@ def _cells(row: ClientDifference) -> list[str]:
         f"{row.delta_score:,}",
         f"{row.largest_score_difference:.1e}",
         words.percent(row.accuracy_a),
-        f"{100 * row.accuracy_difference:+.2f}",
-        f"{100 * row.interval_low:+.2f} to {100 * row.interval_high:+.2f}",
-        f"{_smallest_p(row):.2g}",
+        points(row.accuracy_difference),
+        interval(row),
+        f"{_smallest_p(row):.2g}" if _smallest_p(row) else "< 1e-300",
         f"{row.verdict}: {row.found.replace(' ', ', ')}" if row.found else row.verdict,
     ]

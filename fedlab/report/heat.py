@@ -96,7 +96,8 @@ def difference_map(
     """
     shown = evenly_spaced(len(rounds), MAX_CLIENTS)
     values = [[row[j] for j in shown] for row in cells]
-    most = max((share for row in values for share, _ in row), default=0.0) or 1.0
+    highest = max((share for row in values for share, _ in row), default=0.0)
+    most = max(highest, 0.01)  # what is less looks like less
     paths: dict[int, list[str]] = {}
     marks = []
     for i, row in enumerate(values):
@@ -111,7 +112,7 @@ def difference_map(
     return HeatMap(
         title=f"Predictions of {b} that differ from those of {a}, on each client",
         alt=f"Heat map of {words.counted(len(names), 'client')} by {words.counted(len(shown), 'round')}: up to "
-        f"{words.percent(most)} of a client's predictions differ; the verdict is different in "
+        f"{words.percent(highest)} of a client's predictions differ; the verdict is different in "
         f"{words.counted(len(marks), 'cell')}.",
         num_columns=len(shown),
         num_rows=len(names),

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -87,6 +87,7 @@ def invert(
         set_keras_weights(model, (victim.weights[:num_trainable], victim.weights[num_trainable:]))
         found = inverter(scorer.classes, spec.num_starts, spec.descent, seed)
         measures = scorer.measure(found.images, scorer.classes)
+        by_class = scorer.score(measures)
         test = few if victim.name.startswith("client ") else dataset.test
         rows.append(
             {
@@ -95,11 +96,13 @@ def invert(
                 "test_accuracy": round(accuracy(model, test), 4),
                 "objective": _finite(found.objective.astype(np.float64).mean()),
                 **measures.described(),
-                "score": round(float(scorer.score(measures).mean()), 4),
+                "score": round(float(by_class.mean()), 4),
+                "score_by_class": [round(float(score), 4) for score in by_class],
             }
         )
         images.append(found.images)
     baselines = {"noise": scorer.noise, "class mean": scorer.class_mean, "test images": scorer.real}
+    held = _held(rows, scorer.classes, train.y, partition)
     result = {
         "name": spec.label,
         "target": spec.target,
@@ -108,19 +111,33 @@ def invert(
         "protocol": view.protocol if view else None,
         "options": {**dataclasses.asdict(spec.descent), "num_starts": spec.num_starts, "weight_noise": spec.weight_noise},
         "seed": seed,
+        "classes": scorer.classes.tolist(),
         "evaluation": {
             "trained_on": "the test set",
             "examples": len(dataset.test),
             "accuracy_on_training_set": round(accuracy(judge, train.select(np.arange(min(len(train), _TESTED_ON)))), 4),
         },
         "baselines": {n: {**m.described(), "score": round(float(scorer.score(m)), 4)} for n, m in baselines.items()},
+        "held": held,
         "victims": rows,
         "seconds": round(time.perf_counter() - started, 3),
     }
     _write(folder, result, np.stack(images), scorer)
     figures = {f"attack_score_{kind}": round(value, 4) for kind, value in scores(result).items()}
     noisy = {f"attack_accuracy_{k}": round(v, 4) for k, v in accuracies(result).items() if k.endswith("_noisy")}
-    return {**figures, **noisy}
+    return {**figures, **noisy, **{f"attack_score_{kind}": score for kind, score in held.items()}}
+
+
+def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, partition: Partition) -> dict[str, float]:
+    """Clients' mean score on the classes of which they hold examples, and on the others, where there are such."""
+    found: dict[str, list[float]] = {"held_classes": [], "other_classes": []}
+    for row in rows:
+        kind, _, name = row["name"].partition(" ")
+        if kind == "client" and not row["noise"]:
+            own = np.isin(classes, y[partition.indices[partition.client_ids.index(name)]])
+            for score, there in zip(row["score_by_class"], own):
+                found["held_classes" if there else "other_classes"].append(score)
+    return {kind: round(float(np.mean(scores)), 4) for kind, scores in found.items()} if found["other_classes"] else {}
 
 
 def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer) -> None:
@@ -131,7 +148,7 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
         np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
     folder.images.mkdir(exist_ok=True)
     shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
-    labels = ["mean of the class", *(f"{name}\n{row['score']:.2f}" for name, row in zip(names, result["victims"]))]
+    labels = ["mean of the class", *(f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"]))]
     with replacing(folder.images / f"{result['name']}.png") as partial:
         plot_grid(shown, labels, scorer.classes, partial)
 

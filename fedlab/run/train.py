@@ -11,13 +11,11 @@ from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import write_corruption, write_labels
 from fedlab.archive.metrics import MetricsFile, Record
 from fedlab.partition import label_counts
-from fedlab.report.curves import plot_curves
-from fedlab.report.partition_plot import plot_partition
 from fedlab.run.checkpointing import Beginning, Checkpoints
 from fedlab.run.interrupt import Interruption
 from fedlab.run.learner import Learner
 from fedlab.run.loggers import Logger
-from fedlab.types import Dataset
+from fedlab.types import Dataset, Partition
 
 OpenLoggers = Callable[[Sequence[Record]], Sequence[Logger]]  # given the records of an earlier part of the run
 
@@ -37,9 +35,7 @@ def train(
         learner.restore(beginning.checkpoint.state)
     checkpoints = Checkpoints(experiment.checkpoint, folder, beginning.round, learner.seconds)
     with Interruption() as interruption:
-        with replacing(folder.partition) as partial:
-            counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
-            plot_partition(counts, partial, f"{dataset.name}: {len(partition):,} clients", partition.client_ids)
+        counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
         write_labels(folder.labels, partition.client_ids, counts)
         affected = experiment.corruption.affected(dataset, partition, experiment.seed)
         if affected:
@@ -55,6 +51,8 @@ def train(
                 state = learner.state
                 for logger in loggers:
                     logger.log(record)
+                if record["round"] == beginning.round + 1:  # nobody waits for the picture before there is a first result
+                    _draw_partition(folder, dataset.name, partition, counts)
                 if checkpoints.is_due(len(records)):
                     metrics.sync()
                     checkpoints.save(len(records), state)
@@ -72,8 +70,7 @@ def train(
             for logger in loggers:
                 logger.close()
         final = learner.finish(folder)
-        with replacing(folder.curves) as partial:
-            plot_curves(records, partial)
+        _draw_curves(folder, records)
         summary = {
             "num_rounds": learner.num_rounds,
             "num_clients": len(partition),
@@ -86,6 +83,20 @@ def train(
         }
         folder.write_summary(summary)
     return summary
+
+
+def _draw_partition(folder: RunFolder, name: str, partition: Partition, counts: np.ndarray) -> None:
+    from fedlab.report.partition_plot import plot_partition  # matplotlib takes half a second to import
+
+    with replacing(folder.partition) as partial:
+        plot_partition(counts, partial, f"{name}: {len(partition):,} clients", partition.client_ids)
+
+
+def _draw_curves(folder: RunFolder, records: Sequence[Record]) -> None:
+    from fedlab.report.curves import plot_curves
+
+    with replacing(folder.curves) as partial:
+        plot_curves(records, partial)
 
 
 def _not_the_last(record: Record, learner: Learner) -> Record:

@@ -12,6 +12,7 @@ import time
 from typing import Generator, Sequence
 
 import numpy as np
+import psutil
 import work  # beside this file
 
 from fedlab.aggregation import Mean
@@ -30,10 +31,10 @@ RATE, GENERATOR_RATE, DECAY = 5e-4, 5e-3, 1.25e-5
 NETWORKS = {
     "G1": Networks(
         noise_dimension=64,
-        generator_hidden=(),
+        generator_hidden=(256,),
         generator_filters=(64, 32, 16),
         discriminator_filters=(16, 32),
-        discriminator_hidden=(),
+        discriminator_hidden=(128,),
         discriminator_normalization="none",
         leak=0.2,
     ),
@@ -150,18 +151,25 @@ CONTENDERS = {f.__name__: f for f in (fedlab_compiled, plain_tensorflow, fedlab_
 
 
 def run(contender: str, workload: str, data: str, num_rounds: int, out: str) -> None:
-    """Writes the seconds of every round, how far each network has moved, and whether all weights are numbers."""
+    """Writes of every round the seconds and the CPU seconds, TFF's worker included, and how far the weights have moved."""
     task = task_of(workload, data, num_rounds)
     rounds = CONTENDERS[contender](task)
-    seconds, first, last = [], [], []
+    seconds, cpu_seconds, first, last = [], [], [], []
     for _ in range(task.num_rounds):
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), _cpu_seconds()
         last = next(rounds)
         seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(_cpu_seconds() - busy)
         first = first or last
     rounds.close()
     moved = np.sqrt(sum(float(np.square(a - b).sum()) for a, b in zip(last, first)))
-    np.savez(out, seconds=seconds, moved=moved, num_weights=sum(w.size for w in last))
+    np.savez(out, seconds=seconds, cpu_seconds=cpu_seconds, moved=moved, num_weights=sum(w.size for w in last))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and its children."""
+    me = psutil.Process()
+    return sum(t.user + t.system for t in (p.cpu_times() for p in (me, *me.children(recursive=True))))
 
 
 if __name__ == "__main__":

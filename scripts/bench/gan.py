@@ -2,8 +2,8 @@
 
 Every contender trains the same networks on the same clients, with six steps of the discriminator on each of ten clients, gradient
 penalty included, and six of the generator. They are measured in turn (A B C A B C …), each time in a new process, with two rounds
-to warm up. Ratios compare medians within one turn. What noise each meets is its own, so what is compared of the work is its
-amount, and how far the weights move.
+to warm up. Ratios compare medians within one turn; CPU seconds say more where other processes disturb. What noise each meets is
+its own, so what is compared of the work is its amount, and how far the weights move.
 """
 
 from __future__ import annotations
@@ -81,11 +81,8 @@ def _measure_workload(name: str, data: str, num_rounds: int, repeats: int, conso
             out = f"{folder}/out.npz"
             measurement = measure([sys.executable, SCRIPT, contender, name, data, str(num_rounds), out])
             with np.load(out) as saved:
-                record = {
-                    "seconds": saved["seconds"].tolist(),
-                    "moved": float(saved["moved"]),
-                    "num_weights": int(saved["num_weights"]),
-                }
+                times = {key: saved[key].tolist() for key in ("seconds", "cpu_seconds")}
+                record: Record = {**times, "moved": float(saved["moved"]), "num_weights": int(saved["num_weights"])}
             record["peak_memory_bytes"] = measurement.peak_memory_bytes
             record["busy_elsewhere"] = round(measurement.busy_elsewhere, 3)
             runs[contender].append(record)
@@ -98,6 +95,7 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     contenders = {
         name: {
             "seconds_per_round": spread([s for seconds in timed[name] for s in seconds]),
+            "cpu_seconds_per_round": spread([s for r in records for s in r["cpu_seconds"][work.WARM_UP_ROUNDS :]]),
             "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
             "runs": records,
         }
@@ -105,7 +103,7 @@ def summarize(runs: dict[str, list[Record]]) -> Record:
     }
     moved = [r["moved"] for records in runs.values() for r in records]
     sizes = {r["num_weights"] for records in runs.values() for r in records}
-    if len(sizes) > 1 or not 0 < max(moved) < SAME_DISTANCE * min(moved):
+    if len(sizes) > 1 or not all(0 < m < SAME_DISTANCE * min(moved) for m in moved):
         return {"contenders": contenders, "ratios": None}
     medians = {name: [statistics.median(seconds) for seconds in timed[name]] for name in runs}
     ratios = {n: spread([rival / ours for rival, ours in zip(medians[n], medians[OURS])]) for n in runs if n != OURS}
@@ -116,7 +114,7 @@ def _print_table(name: str, result: Record, console: Console) -> None:
     title = f"{name}: {WORKLOADS[name][0]}; {result['repeats']} × {result['num_rounds']} rounds"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("", no_wrap=True)
-    for column in ("s/round", "min", "max", "÷ compiled", "min", "max", "memory"):
+    for column in ("s/round", "min", "max", "÷ compiled", "min", "max", "CPU s", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
     for contender, figures in result["contenders"].items():
         ratio = (result["ratios"] or {}).get(contender)
@@ -124,6 +122,7 @@ def _print_table(name: str, result: Record, console: Console) -> None:
             TITLES[contender],
             *(f"{figures['seconds_per_round'][k]:.3f}" for k in ("median", "min", "max")),
             *(f"{ratio[k]:.2f}" if ratio else "" for k in ("median", "min", "max")),
+            f"{figures['cpu_seconds_per_round']['median']:.2f}",
             f"{figures['peak_memory_bytes'] / 1e9:.2f} GB",
             style="bold" if contender == OURS else None,
         )

@@ -133,3 +133,17 @@ def test_protocols_do_the_same_work(tmp_path, secure):
     assert figures["masked"]["bytes_up"] > 1.9 * figures["plain"]["bytes_up"]
     assert figures["ckks"]["bytes_up"] > 6 * figures["plain"]["bytes_up"]
     assert all(n < 10 for n in figures["masked, 30 % drop out"]["runs"][0]["included"])
+
+
+def gan_run(seconds, moved=1.0, num_weights=10):
+    return {"seconds": seconds, "cpu_seconds": seconds, "moved": moved, "num_weights": num_weights, "peak_memory_bytes": 1}
+
+
+def test_gans_are_compared_within_a_turn_and_only_where_they_move_alike(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    gan = importlib.import_module("bench.gan")
+    ours = [gan_run([9.0, 9.0, 1.0, 1.0]), gan_run([9.0, 9.0, 2.0, 2.0])]
+    result = gan.summarize({"fedlab_compiled": ours, "plain_tensorflow": [gan_run([0.1, 0.1, 3.0]), gan_run([0.1, 0.1, 10.0])]})
+    assert result["ratios"] == {"plain_tensorflow": {"median": 4.0, "min": 3.0, "max": 5.0}}
+    for other in (gan_run([1.0] * 3, moved=5.0), gan_run([1.0] * 3, moved=float("nan")), gan_run([1.0] * 3, num_weights=9)):
+        assert gan.summarize({"fedlab_compiled": ours, "plain_tensorflow": [other]})["ratios"] is None

@@ -9,6 +9,7 @@ from fedlab.archive import RunFolder
 from fedlab.archive.difftest import read_differences, read_scores
 from fedlab.archive.verdict import latest
 from fedlab.cohort import All
+from fedlab.corruption import Inversion
 from fedlab.difftest import Difftest
 from fedlab.difftest.defects import RoundTooEarly, SoftmaxTwice
 from fedlab.errors import ConfigError
@@ -18,14 +19,18 @@ from fedlab.partition import Iid
 from fedlab.process.optimizers import Exponential
 
 SPEC = Difftest(bootstrap=100, scores=20)
+ARMS = {"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)), corruption=Inversion(users=("2",)))}
 FIGURES = ("difftest_delta_class", "difftest_clients_different")
 
 
 @pytest.fixture(scope="module")
 def defect(run_of):
-    """A right loss and a wrong one, for five rounds of which every second and the last are compared."""
+    """A right arm, and one with a wrong loss and a client whose pixels are inverted.
+
+    Five rounds, of which every second and the last are compared.
+    """
     return run_of(
-        arms={"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)))},
+        arms=ARMS,
         num_rounds=5,
         eval_every=2,
         model=Mlp(hidden=(8,)),
@@ -42,18 +47,22 @@ def test_every_second_round_and_the_last_are_compared(defect):
 
 
 def test_the_rows_say_what_the_saved_models_say(defect, tensorflow):
-    dataset, partition = defect.experiment.load()
+    (dataset, partition), (spoilt, _) = (arm.load() for arm in defect.experiment.arms.values())
     newest = latest(read_differences(defect.folder.difftest))
     models = [
         tensorflow.keras.models.load_model(defect.folder.path / "arms" / name / "model.keras") for name in ("right", "wrong")
     ]
     for row, mine in zip(newest.clients, partition.indices):
-        x = dataset.train.x[mine].astype(np.float32) / 255
-        a, b = (tensorflow.nn.softmax(model(x)).numpy() for model in models)
+        assert (dataset.train.x[mine] == spoilt.train.x[mine]).all() == (row.client != "2")
+        a, b = (
+            tensorflow.nn.softmax(model(data.train.x[mine].astype(np.float32) / 255)).numpy()
+            for model, data in zip(models, (dataset, spoilt))
+        )
         assert row.examples == len(mine)
         assert row.delta_class == (a.argmax(1) != b.argmax(1)).sum()
         assert row.largest_score_difference == pytest.approx(np.abs(a - b).max(), rel=1e-4)
         assert row.accuracy_a == pytest.approx((a.argmax(1) == dataset.train.y[mine]).mean())
+        assert row.accuracy_b == pytest.approx((b.argmax(1) == dataset.train.y[mine]).mean())
 
 
 def test_the_summary_has_the_verdict_of_the_last_round(defect):
@@ -67,7 +76,7 @@ def test_the_summary_has_the_verdict_of_the_last_round(defect):
 def test_a_run_that_went_on_has_the_rows_of_one_that_was_never_stopped(defect, run_of, tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     shared = dict(
-        arms={"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)))},
+        arms=ARMS,
         eval_every=2,
         model=Mlp(hidden=(8,)),
         difftest=SPEC.model_copy(update={"every": 2}),

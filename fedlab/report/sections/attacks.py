@@ -1,4 +1,4 @@
-"""What attacks on the run came to: a table for each. Their pictures are among the others."""
+"""What attacks on the run came to: a picture and a table for each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fedlab.archive import Run
 from fedlab.archive.attacks import Result, read_results
 from fedlab.report import words
 from fedlab.report.section import Section, section
+from fedlab.report.sections.images import picture
 
 _READ = {
     None: "",
@@ -20,19 +21,21 @@ _READ = {
 def build(run: Run) -> Optional[Section]:
     """None for a run that was not attacked."""
     found = read_results(run.folder)
-    return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(r) for r in found]) if found else None
+    return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(run, r) for r in found]) if found else None
 
 
-def _told(result: Result) -> dict[str, Any]:
+def _told(run: Run, result: Result) -> dict[str, Any]:
     options = result["options"]
     return {
         "title": words.metric_label(result["name"]),
+        "picture": picture(run.folder.images / f"{result['name']}.png", run.folder.images),
         "read": _READ.get(result.get("protocol"), "").format(round=result.get("round")),
         "noise": words.number(options["weight_noise"]) if options.get("weight_noise") else "",
         "evaluation": result["evaluation"],
         "options": [(name.replace("_", " "), words.setting(value)) for name, value in options.items()],
         "models": [{**row, "name": _name(row)} for row in result["victims"]],
         "baselines": result["baselines"],
+        "held": result.get("held") or {},
     }
 
 

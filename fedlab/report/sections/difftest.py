@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from fedlab.archive import Run
 from fedlab.archive.difftest import ClientDifference, read_differences, read_scores
-from fedlab.archive.verdict import DIFFERENT, EQUAL, Comparison, latest
+from fedlab.archive.verdict import DIFFERENT, EQUAL, Comparison, interval, latest, points
 from fedlab.report import words
 from fedlab.report.heat import HeatMap, difference_map
 from fedlab.report.plot import Axis, Plot, histogram, scatter
@@ -57,7 +57,13 @@ def difftest_section(
         rows=[row for row in newest.clients if row.client in shown] + [newest.all],
         left_out=len(newest.clients) - len(shown),
         smallest_p=_smallest_p,
+        difference=lambda row: _minus(points(row.accuracy_difference)),
+        interval=lambda row: _minus(interval(row)),
     )
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _least_alike(comparison: Comparison) -> list[str]:
@@ -72,7 +78,6 @@ def _smallest_p(row: ClientDifference) -> float:
 
 def _figures(comparison: Comparison, b: str) -> list[tuple[str, str, str]]:
     whole, clients = comparison.all, len(comparison.clients)
-    interval = f"{100 * whole.interval_low:+.2f} to {100 * whole.interval_high:+.2f}"
     undecided = clients - len(comparison.named(DIFFERENT)) - len(comparison.named(EQUAL))
     return [
         ("clients that differ", f"{len(comparison.named(DIFFERENT)):,}", f"of {clients:,}"),
@@ -80,7 +85,7 @@ def _figures(comparison: Comparison, b: str) -> list[tuple[str, str, str]]:
         (f"{b} less accurate on", f"{len(comparison.worse):,}", f"of {clients:,}"),
         ("predictions that differ", words.percent(whole.delta_class / whole.examples), f"{whole.delta_class:,}"),
         ("largest difference of a score", words.number(whole.largest_score_difference, 3), ""),
-        ("accuracy, points", f"{100 * whole.accuracy_difference:+.2f}".replace("-", "−"), interval.replace("-", "−")),
+        ("accuracy, points", _minus(points(whole.accuracy_difference)), _minus(interval(whole))),
     ]
 
 

@@ -10,6 +10,7 @@ import struct
 from typing import Optional
 
 from fedlab.archive import Run
+from fedlab.archive.attacks import read_results
 from fedlab.report.section import Section, section
 
 MAX_BYTES = 1_000_000  # of all pictures together, so that a page stays one that can be mailed
@@ -34,7 +35,8 @@ class Picture:
 
 def build(run: Run) -> Optional[Section]:
     """None where there are no pictures. Those for which there is no room are named."""
-    moving, still = (_sorted(run.folder.images, f"*.{kind}") for kind in ("gif", "png"))
+    elsewhere = {result["name"] for result in read_results(run.folder)}  # shown among the attacks
+    moving, still = ([p for p in _sorted(run.folder.images, f"*.{kind}") if p.stem not in elsewhere] for kind in ("gif", "png"))
     paths = [*moving, *(_thinned(still) if moving else still)]
     if not paths:
         return None
@@ -46,9 +48,19 @@ def build(run: Run) -> Optional[Section]:
             left_out.append(str(path.relative_to(run.path)))
             continue
         room -= len(content)
-        kind = path.suffix[1:].lower()
-        pictures.append(Picture(caption(path, run.folder.images), kind, base64.b64encode(content).decode(), *size))
+        pictures.append(_picture(path, run.folder.images, content, size))
     return section("images", "Pictures", "sections/images.html", pictures=pictures, left_out=left_out)
+
+
+def picture(path: pathlib.Path, root: pathlib.Path) -> Optional[Picture]:
+    """None for what is no picture, or is not there."""
+    content = path.read_bytes() if path.is_file() else b""
+    size = _size(content)
+    return _picture(path, root, content, size) if size else None
+
+
+def _picture(path: pathlib.Path, root: pathlib.Path, content: bytes, size: tuple[int, int]) -> Picture:
+    return Picture(caption(path, root), path.suffix[1:].lower(), base64.b64encode(content).decode(), *size)
 
 
 def caption(path: pathlib.Path, root: pathlib.Path) -> str:
