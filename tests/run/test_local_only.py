@@ -32,11 +32,11 @@ def test_with_one_client_it_is_fed_avg_bit_for_bit(run_of, lab):
     assert all(r["bytes_up"] == r["bytes_down"] == 0 for r in alone.records)
 
 
-def test_each_client_is_as_if_it_were_alone(run_of, lab):
+def test_each_client_is_as_if_it_were_alone(once, lab):
     from fedlab.run.learners import build_learner
     from fedlab.run.rounds import of_one_client
 
-    experiment = run_of(process=LocalOnly(), partition=Iid(num_clients=3), **SMALL).experiment
+    experiment = once.experiment.model_copy(update={**SMALL, "process": LocalOnly(), "partition": Iid(num_clients=3)})
     dataset, partition = experiment.load()
     learner = build_learner(experiment, dataset, partition, {})
     records = list(learner.rounds(1))

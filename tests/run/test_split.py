@@ -20,6 +20,7 @@ from fedlab.secure import Masked
 from fedlab.split import Split
 
 SMALL = dict(num_rounds=3, model=Mlp(hidden=(8, 6)), cohort=All(), partition=Single())
+TUNED = dict(SMALL, client_optimizer=Sgd(learning_rate=0.05, momentum=0.9), client_schedule=Exponential(decay_rate=0.5))
 
 
 def comparable(run):
@@ -31,10 +32,15 @@ def assert_near(a, b, atol=3e-6):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=atol)
 
 
+@pytest.fixture(scope="module")
+def single(run_of):
+    return run_of(process=Split(), **TUNED)
+
+
 @pytest.mark.parametrize("labels", ["server", pytest.param("client", marks=pytest.mark.slow)])
-def test_one_client_is_fed_avg_with_one_client(run_of, labels):
-    options = dict(SMALL, client_optimizer=Sgd(learning_rate=0.05, momentum=0.9), client_schedule=Exponential(decay_rate=0.5))
-    split, whole = run_of(process=Split(labels=labels), **options), run_of(process=FedAvg(), **options)
+def test_one_client_is_fed_avg_with_one_client(run_of, single, labels):
+    split = single if labels == "server" else run_of(process=Split(labels=labels), **TUNED)
+    whole = run_of(process=FedAvg(), **TUNED)
     assert_near(split, whole)
     for mine, theirs in zip(split.records, whole.records):
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_num_examples"):
@@ -48,9 +54,9 @@ def test_in_parallel_it_is_fed_avg(run_of, weighting):
     assert_near(split, run_of(process=FedAvg(client_weighting=weighting), **options))
 
 
-def test_in_parallel_with_one_client_is_in_sequence(run_of, lab):
-    parallel, sequential = (run_of(process=Split(order=order), **SMALL) for order in ("parallel", "sequential"))
-    assert lab.same_bits(parallel.model.get_weights(), sequential.model.get_weights())
+def test_in_parallel_with_one_client_is_in_sequence(run_of, lab, single):
+    parallel = run_of(process=Split(order="parallel"), **TUNED)
+    assert lab.same_bits(parallel.model.get_weights(), single.model.get_weights())
 
 
 def test_how_weights_are_handed_on_changes_bytes_only(run_of, lab):
