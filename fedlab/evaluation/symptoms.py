@@ -60,20 +60,34 @@ class Finding:
     detected: Optional[float]  # share of real images with the bug that do; None where no bug was put in
     found: bool
 
-    @property
-    def sentence(self) -> str:
-        return (
-            f"low-accuracy users' images are {self.symptom} in {self.low:.1%} of samples, high-accuracy users' in {self.high:.1%}"
-        )
+
+# What the two groups are called: by user, by example
+_GROUPS = {
+    "user": (
+        "low-accuracy users' images",
+        "high-accuracy users'",
+        "of the low-accuracy users have the bug in their data",
+        "of the others",
+    ),
+    "example": (
+        "images classified wrongly",
+        "images classified rightly",
+        "of the images classified wrongly have the bug",
+        "of the others",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the images of two groups say; `truth`: the share of each group's users who do have the bug."""
+    """What the images of two groups say. `truth`: the share of each group, by user of the users, by example of the images, that
+    does have the bug.
+    """
 
     findings: tuple[Finding, ...]
     truth: dict[str, float]
     bug: str
+    by: str
     num_images: int
 
     @property
@@ -83,25 +97,27 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict, the truth, the rule."""
-        found = self.found
+        found, (these, those, have_it, others) = self.found, _GROUPS[self.by]
         low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
-        truth = f"In truth {low} of the low-accuracy users have the bug in their data ({self.bug}), {high} of the others."
+        truth = f"In truth {low} {have_it} ({self.bug}), {high} {others}."
         if found:
-            return [f"Found: {found.sentence}.", truth, rule()]
+            shown = f"{these} are {found.symptom} in {found.low:.1%} of samples, {those} in {found.high:.1%}"
+            return [f"Found: {shown}.", truth, rule(self.by)]
         shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
         none = not any(self.truth.values())
-        return [f"Nothing found: {shown}.", "In truth nobody has a bug." if none else truth, rule()]
+        return [f"Nothing found: {shown}.", "In truth nobody has a bug." if none else truth, rule(self.by)]
 
     def as_json(self) -> dict[str, Any]:
         found = self.found
         return {"found": found.symptom if found else None, "lines": self.lines(), **dataclasses.asdict(self)}
 
 
-def rule() -> str:
+def rule(by: str) -> str:
     """In words."""
+    groups = "low-accuracy users than for the others" if by == "user" else "what is classified wrongly than for what is rightly"
     return (
-        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for low-accuracy users "
-        "than for the others, and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
+        f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for {groups}, "
+        "and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
     )
 
 
@@ -112,6 +128,7 @@ def verdict(
     detected: Mapping[str, float],
     truth: dict[str, float],
     bug: str,
+    by: str = "user",
 ) -> Verdict:
     """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom."""
     in_low, in_high = shares(low), shares(high)
@@ -120,7 +137,7 @@ def verdict(
         bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
         found = round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
         findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
-    return Verdict(tuple(findings), truth, bug, len(low))
+    return Verdict(tuple(findings), truth, bug, by, len(low))
 
 
 def difference_interval(p: float, n: int, q: float, m: int, z: float = Z) -> tuple[float, float]:

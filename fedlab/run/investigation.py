@@ -14,7 +14,7 @@ from fedlab.errors import DataError, FedlabError
 from fedlab.evaluation import symptoms
 from fedlab.evaluation.symptoms import Verdict
 from fedlab.filter import Threshold
-from fedlab.filter.files import read_users
+from fedlab.filter.files import read_examples, read_users
 from fedlab.run.population import Judged, Population
 from fedlab.spec import Spec
 
@@ -74,12 +74,18 @@ def described(judged: Judged, population: Population) -> dict[str, Any]:
 def conclude(folder: InvestigationFolder, trial: dict[str, Any]) -> Verdict:
     """From what the arms' generators made and from the trial. Raises `FedlabError` where an arm has left no images."""
     images = {arm: read_images(folder, arm) for arm in ARMS}
-    truth = {}
-    for arm, path in folder.filters.items():
-        flags = list(read_users(path if trial["by"] == "user" else path.with_suffix(".clients.csv")).values())
-        truth[arm] = float(np.mean(flags))
+    truth = {arm: _truth(path, trial["by"]) for arm, path in folder.filters.items()}
     real = trial["real"]
-    return symptoms.verdict(images["low"], images["high"], real["clean"], real.get("bug", {}), truth, trial["bug"])
+    return symptoms.verdict(images["low"], images["high"], real["clean"], real.get("bug", {}), truth, trial["bug"], trial["by"])
+
+
+def _truth(path: pathlib.Path, by: str) -> float:
+    """Of the users whom a filter file keeps, or by example of the images, the share that has the bug."""
+    if by == "user":
+        return float(np.mean(list(read_users(path).values())))
+    flags = read_users(path.with_suffix(".clients.csv"))
+    counts = {user: len(places) for user, places in read_examples(path).items()}
+    return sum(counts[user] for user, has_it in flags.items() if has_it) / sum(counts.values())
 
 
 def read_images(folder: InvestigationFolder, arm: str) -> np.ndarray:

@@ -71,7 +71,7 @@ def test_the_same_command_does_nothing_again(out, capsys):
 @pytest.mark.slow
 def test_by_example(out, capsys):
     investigate(out, "investigation.by=example")
-    assert "Found: low-accuracy users' images are inverted" in capsys.readouterr().out
+    assert "Found: images classified wrongly are inverted" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -56,6 +56,12 @@ def test_the_rule(low, high, found):
     assert "100% of the low-accuracy users have the bug" in truth and f"{100 * LEAST_DIFFERENCE:.0f} more of a hundred" in rule
 
 
+def test_by_example_the_groups_are_images():
+    first, truth, _ = verdict(images(90), images(0), NEVER, {}, {"low": 0.99, "high": 0.35}, "Inversion", "example").lines()
+    assert first == "Found: images classified wrongly are inverted in 90.0% of samples, images classified rightly in 0.0%."
+    assert truth == "In truth 99% of the images classified wrongly have the bug (Inversion), 35% of the others."
+
+
 def test_few_images_are_not_enough():
     assert verdict(images(1, 2), images(0, 2), NEVER, {}, {"low": 1.0, "high": 0.0}, "Inversion").found is None
 
