@@ -202,7 +202,9 @@ class Experiment(Spec):
         for name, arm in self.arms.items():
             with of_arm(name):
                 found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
-                if self._same(arm, "data", "partition", "corruption"):  # the same arrays, to be held once
+                # The same arrays, to be held once; which clients have a corruption may depend on how they are divided
+                unit = () if isinstance(arm.corruption, NoCorruption) else ("partition",)
+                if self._same(arm, "data", "corruption", *unit):
                     found[name] = (dataset, found[name][1])
                 arm.check_clients(len(found[name][1]))
         return found
