@@ -53,7 +53,7 @@ def clients(num_clients: int) -> Partition:
     return Partition(tuple(f"c{i}" for i in range(num_clients)), tuple(parts))
 
 
-@pytest.mark.parametrize("corruption", KINDS, ids=repr)
+@pytest.mark.parametrize("corruption", KINDS, ids=[f"{i}-{type(kind).__name__}" for i, kind in enumerate(KINDS)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_the_examples_of_those_affected_are_changed_and_no_others(corruption, dtype):
     data, partition = dataset(dtype), clients(5)
