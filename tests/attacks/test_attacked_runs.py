@@ -37,6 +37,7 @@ def test_under_masks_they_are_not(attacked):
     assert all(v["test_accuracy"] < 0.3 for v in found["victims"] if v["name"] != "global")
 
 
+@pytest.mark.slow
 def test_images_of_what_a_client_does_not_hold_are_worse(attacked, tmp_path):
     folder = attacked("partition=shards partition.shards_per_client=1 attack.max_clients=4")
     found = result(folder)

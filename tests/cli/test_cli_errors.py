@@ -8,6 +8,9 @@ import pytest
 
 from fedlab.cli.main import main
 
+CONF = pathlib.Path(__file__).parent.parent.parent / "conf"
+MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+
 # (arguments, what the line must say, exit code)
 MISTAKES = [
     # verbs and flags
@@ -20,7 +23,7 @@ MISTAKES = [
     ("data fetch mnits", "mnits", 2),
     ("completion fish", "fish", 2),
     # choices
-    ("train model=cnnn", "no model 'cnnn'. Did you mean 'cnn'? Choices: cnn, cnn_mcmahan, mlp, mlp_2nn, perceptron.", 2),
+    ("train model=cnnn", f"no model 'cnnn'. Did you mean 'cnn'? Choices: {', '.join(MODELS)}.", 2),
     ("train modell=cnn", "no option 'modell'. Did you mean 'model'?", 2),
     ("train model=", "no model ''. Choices:", 2),
     ("train model=null", "no model 'null'. Choices:", 2),

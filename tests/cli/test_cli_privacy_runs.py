@@ -87,7 +87,7 @@ def test_noise_that_nobody_can_replay(run, folder, capfd):
         pytest.param("privacy=gaussian_adaptive privacy.noise_multiplier=0.05", marks=pytest.mark.slow),
         pytest.param("privacy=tree", marks=pytest.mark.slow),
         pytest.param("privacy=gaussian_fixed secure=ckks", marks=pytest.mark.slow),
-        "privacy=gaussian_fixed engine=tff",
+        pytest.param("privacy=gaussian_fixed engine=tff", marks=pytest.mark.slow),
     ],
 )
 def test_rounds_without_anybody_are_rounds_like_others(run, folder, options):
@@ -105,6 +105,7 @@ def test_without_noise_nothing_happens_in_them(run, folder):
     assert len(set(column(folder, "weights_hash"))) == 2 and column(folder, "num_clients") == NOBODY
 
 
+@pytest.mark.slow
 def test_the_examples_of_clients(run, folder, capfd):
     out = run("num_rounds=3 client=dp_sgd client.delta=0.01")
     assert "example-level privacy of the worst client: ε = " in out and "at δ = 0.01" in out

@@ -65,6 +65,7 @@ def undisturbed(tmp_path_factory):
     return where / "run"
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_extended_and_verified(undisturbed, tmp_path):
     fedlab("train", *FAST, "num_rounds=4", "eval_every=1", cwd=tmp_path)
     done = fedlab("train", "resume=run", "num_rounds=6", cwd=tmp_path)

@@ -24,7 +24,7 @@ AGGREGATORS = {
     "multi_krum": Krum(num_byzantine=0, num_selected=3),
 }
 AGREEMENT = 1e-5  # what the design promises of all engines, |a − b| / |b| of each tensor
-ALWAYS = {("fed_prox", "robust"), ("fed_sgd", "multi_krum")}
+ALWAYS = {("fed_prox", "multi_krum")}
 PAIRS = [
     pytest.param(p, a, marks=[] if (p, a) in ALWAYS else pytest.mark.slow, id=f"{p}-{a}") for p in PROCESSES for a in AGGREGATORS
 ]

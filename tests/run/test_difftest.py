@@ -73,6 +73,7 @@ def test_the_summary_has_the_verdict_of_the_last_round(defect):
     assert {name: defect.records[-1][name] for name in FIGURES} == {name: defect.summary[name] for name in FIGURES}
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_has_the_rows_of_one_that_was_never_stopped(defect, run_of, tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     shared = dict(

@@ -36,7 +36,11 @@ GUARDED = {
     "dp_sgd": dict(client=DpSgd(batch_size=5)),
     "masked": dict(secure=Masked(dropout_rate=0.2, threshold=0.51)),
 }
-QUICK = ("gaussian_fixed", "dp_sgd")
+QUICK = ("fed_avg", "fed_avg_with_dropout", "dp_sgd")
+
+
+def slow_unless_quick(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def comparable(run):
@@ -48,7 +52,7 @@ def stopped_after(run_of, rounds, folder, **options):
     run_of(folder=folder, num_rounds=rounds, checkpoint=Checkpointing(every=1), **options)
 
 
-@pytest.mark.parametrize("family", [f if i < 3 else pytest.param(f, marks=pytest.mark.slow) for i, f in enumerate(FAMILIES)])
+@pytest.mark.parametrize("family", slow_unless_quick(FAMILIES))
 def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, family):
     options = {**FAMILIES[family], "eval_every": 4}  # so that the last round before the stop is evaluated out of turn
     whole = run_of(**options)
@@ -70,9 +74,7 @@ class CtrlC:
     def close(self): ...
 
 
-@pytest.mark.parametrize(
-    "family", [f if f in ("gaussian_fixed", "dp_sgd") else pytest.param(f, marks=pytest.mark.slow) for f in GUARDED]
-)
+@pytest.mark.parametrize("family", slow_unless_quick(GUARDED))
 def test_a_guarded_run_goes_on_as_if_it_had_never_been_stopped(run_of, lab, tmp_path, family):
     """Noise, clip norms, trees, dropouts and what has been spent are as they would have been."""
     options = {**GUARDED[family], "model": Mlp(hidden=(8,)), "seed": 5}
