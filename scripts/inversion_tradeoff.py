@@ -13,11 +13,11 @@ import argparse
 import math
 import pathlib
 import sys
-from typing import Optional, Sequence
+from typing import Sequence
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.attacks import Result, accuracies, read_results, scores
-from fedlab.archive.figures import epsilon
+from fedlab.archive.figures import epsilon, is_simulated
 from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.tradeoff import plot_tradeoff
@@ -61,7 +61,7 @@ def table(found: Sequence[tuple[Run, Result]]) -> str:
             mine = [v for v in result["victims"] if _kind(v) == kind]
             means = [sum(v[figure] for v in mine) / len(mine) for figure in ("confidence", "ssim", "correlation")]
             accuracy = f"{accuracies(result)[kind]:.1%}".replace("%", " %")
-            shown = [KINDS.get(kind, kind), accuracy, *(f"{m:.2f}" for m in means), f"{score:.2f}", _spent(epsilon(run), kind)]
+            shown = [KINDS.get(kind, kind), accuracy, *(f"{m:.2f}" for m in means), f"{score:.2f}", _spent(run, kind)]
             rows.append([f"`{run.manifest['name']}`", *shown])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -77,9 +77,12 @@ def _kind(victim: dict) -> str:
     return ("clients" if victim["name"].startswith("client ") else victim["name"]) + "_noisy" * (victim["noise"] > 0)
 
 
-def _spent(value: Optional[float], kind: str) -> str:
+def _spent(run: Run, kind: str) -> str:
     """ε holds for what is released, the global model, and not for what the server receives."""
-    return "∞" if value is None or math.isinf(value) or kind.startswith("clients") else words.epsilon(value)
+    value = epsilon(run)
+    if value is None or math.isinf(value) or kind.startswith("clients"):
+        return "∞"
+    return words.epsilon(value) + " (simulated)" * is_simulated(run)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def epsilon(run: Run) -> Optional[float]:
     return None if value is None else float(value)
 
 
+def is_simulated(run: Run) -> bool:
+    """Whether its ε is that of a larger federation, for which the run only stands."""
+    return (run.config.get("privacy") or {}).get("simulated_cohort") is not None
+
+
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     return {
         name: value

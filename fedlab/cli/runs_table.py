@@ -56,7 +56,7 @@ COLUMNS = {
     "rounds": Column(lambda row: row.rounds, lambda row: f"{row.rounds:,}/{row.wanted:,}"),
     "accuracy": Column(lambda row: row.accuracy, lambda row: "" if row.accuracy is None else words.percent(row.accuracy)),
     "loss": Column(lambda row: row.loss, lambda row: "" if row.loss is None else words.number(row.loss)),
-    "epsilon": Column(lambda row: row.epsilon, lambda row: "" if row.epsilon is None else words.epsilon(row.epsilon)),
+    "epsilon": Column(lambda row: row.epsilon, lambda row: _spent(row)),
     "duration": Column(lambda row: row.seconds, lambda row: "" if row.seconds is None else words.seconds(row.seconds)),
     "started": Column(lambda row: row.started, lambda row: _local(row.started), numeric=False),
 }
@@ -137,6 +137,11 @@ def _duration(manifest: dict[str, Any], status: str) -> Optional[float]:
     total = (manifest.get("seconds") or {}).get("total")
     begun = words.parse_time(manifest.get("started"))
     return time.time() - begun.timestamp() if total is None and status == "running" and begun else total
+
+
+def _spent(row: Listed) -> str:
+    simulated = row.options.get("privacy.simulated_cohort") is not None
+    return "" if row.epsilon is None else words.epsilon(row.epsilon) + " (simulated)" * simulated
 
 
 def _local(started: Optional[str]) -> str:

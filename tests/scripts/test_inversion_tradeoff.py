@@ -21,8 +21,8 @@ def script(monkeypatch):
     return importlib.import_module("inversion_tradeoff")
 
 
-def attacked(path, target, victims, **summary):
-    write_run(path, summary=summary, name=f"inversion/{path.name}")
+def attacked(path, target, victims, config=None, **summary):
+    write_run(path, config, summary=summary, name=f"inversion/{path.name}")
     rows = [{"name": n, "noise": noise, "test_accuracy": a, "score": s, **MEASURED} for n, noise, a, s in victims]
     rest = {"options": {}, "evaluation": {}, "baselines": {}}
     write_result(RunFolder(path), {"name": f"model_inversion_{target}", "target": target, "victims": rows, **rest})
@@ -46,6 +46,12 @@ def test_a_row_for_each_kind_of_model(script, tmp_path, capsys):
     assert ("inversion/plain", "clients, as the server saw them", 0.4, 0.9) in [
         point for run in [script.read_run(plain)] for point in script.points(run, script.newest(run))
     ]
+
+
+def test_the_epsilon_of_a_federation_that_a_run_stands_for_is_told_from_its_own(script, tmp_path, capsys):
+    simulated = {"privacy": {"population": 10_000, "simulated_cohort": 100}}
+    script.main([str(attacked(tmp_path / "dp", "global", [("global", 0.0, 0.9, 0.4)], simulated, epsilon=0.25))])
+    assert capsys.readouterr().out.rstrip().endswith("| 0.2500 (simulated) |")
 
 
 def test_a_run_that_was_not_attacked_is_refused(script, tmp_path, capsys):
