@@ -183,11 +183,18 @@ ON_DIGITS = {
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],
+    **{f"gan/{name}": ["partition=iid", "partition.num_clients=20"] for name in ("small", "dp")},
+    "gan/published": ["partition=iid", "partition.num_clients=20", "client.max_local_steps=1", "process.generator_steps=1"],
 }
+RUNS = [
+    str(path.relative_to(EXPERIMENTS).with_suffix(""))
+    for path in sorted(EXPERIMENTS.rglob("*.yaml"))
+    if not path.match("gan/debug*")  # investigations, of several runs: test_investigate.py
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(str(p.relative_to(EXPERIMENTS).with_suffix("")) for p in EXPERIMENTS.rglob("*.yaml")))
+@pytest.mark.parametrize("name", RUNS)
 def test_every_experiment_runs_on_digits_and_again_to_the_same_bits(name, tmp_path):
     changes = ON_DIGITS.get(name, [])
     if "MULTIRUN" in (EXPERIMENTS / f"{name}.yaml").read_text():
@@ -196,7 +203,13 @@ def test_every_experiment_runs_on_digits_and_again_to_the_same_bits(name, tmp_pa
     reproducible = json.loads((tmp_path / "run" / "manifest.json").read_text())["reproducible"]
     verified = fedlab("verify", "run", "--quiet", cwd=tmp_path, code=0 if reproducible else 1)
     assert ("all 3 rounds gave the same bits" in verified.stdout) == reproducible
-    assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] <= 1
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    accuracies = [
+        value for name, value in summary.items() if name.split("/")[-1] == "test_accuracy"
+    ]  # an arm's is arm/test_accuracy
+    if "polarity" in summary:  # of a GAN, which has no accuracy
+        accuracies = [summary["polarity"]]
+    assert accuracies and all(0 <= accuracy <= 1 for accuracy in accuracies)
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 
 import pytest
 
 from fedlab.archive import read_run
 from fedlab.cli.main import main
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment" / "gan"
 
 # A toy: the digits of scikit-learn over twenty clients, who are the users; the smallest networks that learn light from dark
 CLASSIFIER = (
@@ -79,6 +82,14 @@ def test_a_flip_of_labels_is_not_found(out, capsys):
     investigate(out, "corruption=label_flip")
     printed = capsys.readouterr().out
     assert "Nothing found" in printed and "In truth 100% of the low-accuracy users have the bug" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS.glob("debug_*.yaml")))
+def test_every_investigation_comes_to_a_verdict(name, out):
+    words = [f"+experiment=gan/{name}", *TOY[1:], "num_rounds=2", "client.max_local_steps=1", "process.generator_steps=1"]
+    assert main(["investigate", *words, "--out", str(out / name)]) == 0
+    assert len(list((out / name).glob("*/verdict.json"))) == 1
 
 
 @pytest.mark.parametrize(
