@@ -195,6 +195,7 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
     except UnsupportedRandomOp as error:
         raise LoweringError(f"the graph draws with {error} which cannot be made reproducible") from error
     _drop_colocation(graph)
+    _sum_in_pairs(graph)
     _make_function_names_unique(graph)
     inputs = _tensor_names(proto.parameter) if proto.HasField("parameter") else []
     outputs = _tensor_names(proto.result)
@@ -238,6 +239,21 @@ def _drop_colocation(graph: tf.compat.v1.GraphDef) -> None:
     for node in itertools.chain(graph.node, *(f.node_def for f in graph.library.function)):
         if "_class" in node.attr:
             del node.attr["_class"]
+
+
+def _sum_in_pairs(graph: tf.compat.v1.GraphDef) -> None:
+    """Adds the terms of a longer sum one after the other. AddN takes first whichever it finds free to be overwritten, which
+    depends on what runs beside it, and so do the last bits of a sum of three. Of two they do not."""
+    for nodes, output in ((graph.node, ""), *((f.node_def, ":sum:0") for f in graph.library.function)):
+        for node in [n for n in nodes if n.op == "AddN" and n.attr["N"].i > 2]:
+            terms, rest = list(node.input[: node.attr["N"].i]), list(node.input[node.attr["N"].i :])
+            total = terms[0]
+            node.attr["N"].i = 2
+            for i, term in enumerate(terms[1:-1]):
+                partial = nodes.add(name=f"{node.name}_of_{i + 2}", op="AddN", input=[total, term], attr=node.attr)
+                total = partial.name + output
+            del node.input[:]
+            node.input.extend([total, terms[-1], *rest])
 
 
 def _make_function_names_unique(graph: tf.compat.v1.GraphDef) -> None:

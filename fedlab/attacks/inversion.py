@@ -34,8 +34,33 @@ class Inverted:
 
 def objective(model: Model, x: tf.Tensor, classes: tf.Tensor, tv_weight: tf.Tensor, l2_weight: tf.Tensor) -> tf.Tensor:
     """float32 [n]: each image's cross-entropy (nats) + `tv_weight` · total variation + `l2_weight` · squared norm."""
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=model(x))
-    return loss + tv_weight * tf.image.total_variation(x) + l2_weight * tf.reduce_sum(tf.square(x), [1, 2, 3])
+    penalties = tv_weight * tf.image.total_variation(x) + l2_weight * tf.reduce_sum(tf.square(x), [1, 2, 3])
+    return _cross_entropy(model, x, classes) + penalties
+
+
+def gradient(model: Model, x: tf.Tensor, classes: tf.Tensor, tv_weight: tf.Tensor, l2_weight: tf.Tensor) -> tf.Tensor:
+    """[n, height, width, channels], like `x`: that of each image's `objective`.
+
+    The penalties' is written out, term by term in a fixed order. A tape sums the terms of a pixel in an order that depends on
+    what runs beside it, and equal attacks would not give equal bits.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        values = _cross_entropy(model, x, classes)
+    found = tape.gradient(values, x)  # of each image by itself: none takes part in another's objective
+    for axis in (1, 2):
+        ahead = [[0, 0]] * 4
+        behind = [[0, 0]] * 4
+        ahead[axis], behind[axis] = [1, 0], [0, 1]
+        count = tf.shape(x)[axis] - 1
+        later, earlier = tf.split(x, [1, count], axis)[1], tf.split(x, [count, 1], axis)[0]
+        uphill = tf.sign(later - earlier)
+        found += tv_weight * (tf.pad(uphill, ahead) - tf.pad(uphill, behind))
+    return found + 2.0 * l2_weight * x
+
+
+def _cross_entropy(model: Model, x: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=model(x))
 
 
 class Inverter:
@@ -81,13 +106,10 @@ class Inverter:
             return tf.where(tf.math.is_finite(found), found, found.dtype.max)  # a model of nonsense may overflow
 
         def step(i, x, mean, square):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                values = objective(self._model, x, classes, tv_weight, l2_weight)
-            gradient = tape.gradient(values, x)  # of each image by itself: none takes part in another's objective
-            gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
-            mean = _DECAYS[0] * mean + (1 - _DECAYS[0]) * gradient
-            square = _DECAYS[1] * square + (1 - _DECAYS[1]) * tf.square(gradient)
+            slope = gradient(self._model, x, classes, tv_weight, l2_weight)
+            slope = tf.where(tf.math.is_finite(slope), slope, 0.0)
+            mean = _DECAYS[0] * mean + (1 - _DECAYS[0]) * slope
+            square = _DECAYS[1] * square + (1 - _DECAYS[1]) * tf.square(slope)
             t = tf.cast(i + 1, tf.float32)
             direction = mean / (1 - _DECAYS[0] ** t) / (tf.sqrt(square / (1 - _DECAYS[1] ** t)) + _EPSILON)
             return i + 1, tf.clip_by_value(x - learning_rate * direction, self._low, self._high), mean, square

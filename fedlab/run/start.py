@@ -51,6 +51,8 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
         with contextlib.suppress(RuntimeError):  # already initialised by an earlier run in this process
             tf.config.threading.set_intra_op_parallelism_threads(max(1, num_cores // max(1, expected_clients)))
             tf.config.threading.set_inter_op_parallelism_threads(num_cores)
+        # It would make long sums of pairs again (see fedlab.lowering)
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     # Without this, TFF would start its runtime, a child process, at the first stray call of one of its computations
     tff.test.set_no_default_context()
     if device == "gpu" and not gpus:
