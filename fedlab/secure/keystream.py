@@ -1,6 +1,7 @@
-"""Masks: the keystream of AES-256 in counter mode, added to a buffer of words or taken from it.
+"""Masks: the keystream of AES-128 in counter mode, added to a buffer of words or taken from it.
 
-AES-CTR runs on the processor's AES instructions; here it expands a seed about 1.5 times as fast as ChaCha20 does.
+AES-CTR runs on the processor's AES instructions; here it expands a seed about 2.5 times as fast as ChaCha20 does. Pairs agree on
+seeds by X25519, which has 128 bits of security too, so a longer key would cost time and add none.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ _ZEROS = memoryview(bytes(PIECE_BYTES))  # a slice is no copy
 
 
 def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]) -> None:
-    """Adds each mask, in place: `masks` are (32-byte key, +1 or −1).
+    """Adds each mask, in place: `masks` are (32-byte seed, +1 or −1). Half of a seed is the key, half where the counter begins,
+    so that whoever looks for the keys of many masks must look for each by itself.
 
     `buffer`: uint8 [bytes], words of 64 bits up to `split`, of 32 bits from there; both parts a multiple of 16 bytes.
-    A key must serve for one buffer only: two buffers under one mask reveal their difference.
+    A seed must serve for one buffer only: two buffers under one mask reveal their difference.
     """
     pieces = [
         (start, min(start + PIECE_BYTES, stop), word)
@@ -46,11 +48,8 @@ def _add(buffer: np.ndarray, pieces: Sequence[tuple[int, int, type]], masks: Seq
     """The same for pieces (start, stop, type of the words), each beginning where the one before it ends."""
     if not pieces:
         return
-    counter = (pieces[0][0] // BLOCK_BYTES).to_bytes(BLOCK_BYTES, "big")
-    expanding = [
-        (Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update_into, np.add if sign > 0 else np.subtract)
-        for key, sign in masks
-    ]
+    begin = pieces[0][0] // BLOCK_BYTES
+    expanding = [(_cipher(seed, begin).encryptor().update_into, np.add if sign > 0 else np.subtract) for seed, sign in masks]
     stream = bytearray(PIECE_BYTES)
     for start, stop, word in pieces:
         words: np.ndarray = buffer[start:stop].view(word)
@@ -59,3 +58,9 @@ def _add(buffer: np.ndarray, pieces: Sequence[tuple[int, int, type]], masks: Seq
         for expand, apply in expanding:
             expand(zeros, piece)
             apply(words, keystream, out=words)
+
+
+def _cipher(seed: bytes, begin: int) -> Cipher:
+    """From block `begin` of the keystream on."""
+    counter = (int.from_bytes(seed[BLOCK_BYTES:], "big") + begin) % 2 ** (8 * BLOCK_BYTES)
+    return Cipher(algorithms.AES(seed[:BLOCK_BYTES]), modes.CTR(counter.to_bytes(BLOCK_BYTES, "big")))

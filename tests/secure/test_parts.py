@@ -98,14 +98,15 @@ def test_masks_that_are_put_on_come_off_in_any_order(split, rest):
     assert np.array_equal(buffer, before)
 
 
-def test_a_mask_is_the_keystream_of_aes_in_counter_mode():
+@pytest.mark.parametrize("last", [bytes(range(16)), bytes(16), b"\xff" * 16], ids=["some", "zeros", "wraps around"])
+def test_a_mask_is_the_keystream_of_aes_in_counter_mode(last):
     """By encrypting single counters, at the seams of the pieces above all."""
-    key, size = os.urandom(32), 3 * PIECE_BYTES
+    seed, size = os.urandom(16) + last, 3 * PIECE_BYTES
     zeros = np.zeros(size, np.uint8)
-    add_masks(zeros, size, [(key, +1)])
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    add_masks(zeros, size, [(seed, +1)])
+    encryptor, first = Cipher(algorithms.AES(seed[:16]), modes.ECB()).encryptor(), int.from_bytes(seed[16:], "big")
     for block in (0, 1, PIECE_BYTES // 16 - 1, PIECE_BYTES // 16, 3 * PIECE_BYTES // 16 - 1):
-        assert zeros[block * 16 :][:16].tobytes() == encryptor.update(block.to_bytes(16, "big"))
+        assert zeros[block * 16 :][:16].tobytes() == encryptor.update(((first + block) % 2**128).to_bytes(16, "big"))
     blocks = {zeros[i : i + 16].tobytes() for i in range(0, size, 16)}
     assert len(blocks) == size // 16  # nothing repeats from piece to piece
 
