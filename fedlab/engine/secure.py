@@ -6,7 +6,6 @@ import collections
 import concurrent.futures
 import contextlib
 import itertools
-import os
 import time
 from typing import Any, Iterator, Optional
 
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab import lowering
+from fedlab import cores, lowering
 from fedlab.engine import RoundInput, SecureSumming, State
 from fedlab.engine.resident import resident
 from fedlab.errors import ConfigError, FedlabError
@@ -22,13 +21,13 @@ from fedlab.lowering import LoweredProcess
 from fedlab.secure import BelowThreshold, Layout, Outcome, ServerView, Tensor
 from fedlab.types import ExampleSet
 
-AHEAD = 8  # groups of clients that are computed before the protocol asks for them
+AHEAD = 32  # clients that are computed before the protocol asks for them
 
 
 class SecureEngine:
     """Runs a lowered process; what it marks as securely summed, or everything that clients send, goes through a protocol.
 
-    Clients are computed a few at a time, while the protocol agrees on keys and works on those before them.
+    Clients are computed side by side, one thread each, while the protocol agrees on keys and works on those before them.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class SecureEngine:
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
         self.seconds = {"lowering": time.perf_counter() - started, "aggregation": 0.0}
-        self._lanes = parallel_clients or len(os.sched_getaffinity(0))
+        self._lanes = parallel_clients or (1 if tf.config.list_logical_devices("GPU") else cores.available())
         self._x, self._y = resident(examples)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
@@ -84,23 +83,21 @@ class SecureEngine:
 
     @contextlib.contextmanager
     def _computed(self, message: list[tf.Tensor], r: RoundInput) -> Iterator[Iterator[list[np.ndarray]]]:
-        """What all clients send, a few clients stacked at a time. Computing begins here, not when the first is asked for."""
+        """What each client sends, in their order. Computing begins here, not when the first is asked for."""
 
-        def compute(begin: int) -> list[np.ndarray]:
-            end = min(begin + self._lanes, len(r.clients))
-            splits = r.row_splits[begin : end + 1]
-            mine = slice(splits[0], splits[-1])
-            arrays = (r.indices[mine], splits - splits[0], r.order[:, mine], r.keys[begin:end])
-            return [t.numpy() for t in self._work(message, *map(tf.constant, arrays))]
+        def compute(k: int) -> list[np.ndarray]:
+            mine = slice(r.row_splits[k], r.row_splits[k + 1])
+            sent = self._work(message, *map(tf.constant, (r.indices[mine], r.order[:, mine], r.keys[k])))
+            return [t.numpy() for t in sent]
 
-        starts = iter(range(0, len(r.clients), self._lanes))
-        pool = concurrent.futures.ThreadPoolExecutor(1)
-        ahead = collections.deque(pool.submit(compute, begin) for begin in itertools.islice(starts, AHEAD))
+        pool = concurrent.futures.ThreadPoolExecutor(self._lanes)
+        left = iter(range(len(r.clients)))
+        ahead = collections.deque(pool.submit(compute, k) for k in itertools.islice(left, max(AHEAD, self._lanes)))
 
         def results() -> Iterator[list[np.ndarray]]:
             while ahead:
                 ready = ahead.popleft().result()
-                ahead.extend(pool.submit(compute, begin) for begin in itertools.islice(starts, 1))
+                ahead.extend(pool.submit(compute, k) for k in itertools.islice(left, 1))
                 yield ready
 
         try:
@@ -113,9 +110,8 @@ class SecureEngine:
     ) -> Iterator[list[np.ndarray]]:
         """What each client sends through the protocol; what it sends besides is appended to `in_the_clear`."""
         for tensors in computed:
-            for k in range(len(tensors[0])):
-                in_the_clear.append([t[k] for t in tensors[: self._num_in_the_clear]])
-                yield [t[k] for t in tensors[self._num_in_the_clear :]]
+            in_the_clear.append(tensors[: self._num_in_the_clear])
+            yield tensors[self._num_in_the_clear :]
 
     def _sums(self, outcome: Outcome) -> list[np.ndarray]:
         """The protocol's sums, in the types in which the process wants them. Raises `FedlabError` where one does not fit."""
@@ -152,7 +148,6 @@ class SecureEngine:
         clear_specs = lowering.tensor_specs(process.contribution_type)[: self._num_in_the_clear]
         clear = [tf.TensorSpec([None, *s.shape], s.dtype) for s in clear_specs]
         sums = [tf.TensorSpec(t.shape, t.dtype) for t in self._layout.tensors]
-        sent = [*clear_specs, *sums]
 
         def moment(server_key: tf.Tensor, number: int) -> tf.Tensor:  # as the compiled engine has them
             return server_key + tf.constant([number, 0], tf.int64)
@@ -160,15 +155,8 @@ class SecureEngine:
         def prepare(state: list, server_key: tf.Tensor) -> list:
             return list(process.prepare(*state, key=moment(server_key, 1)))
 
-        def work(message: list, indices: tf.Tensor, row_splits: tf.Tensor, order: tf.Tensor, keys: tf.Tensor) -> list:
-            def one_client(k: tf.Tensor) -> list:
-                begin, end = row_splits[k], row_splits[k + 1]
-                mine = indices[begin:end]
-                data = (order[:, begin:end], tf.gather(self._x, mine), tf.gather(self._y, mine))
-                return list(process.work(*data, *message, key=keys[k]))
-
-            numbers = tf.range(tf.size(row_splits) - 1)
-            return tf.map_fn(one_client, numbers, fn_output_signature=sent, parallel_iterations=self._lanes)
+        def work(message: list, indices: tf.Tensor, order: tf.Tensor, key: tf.Tensor) -> list:
+            return list(process.work(order, tf.gather(self._x, indices), tf.gather(self._y, indices), *message, key=key))
 
         def finish(state: list, clear: list, sums: list, server_key: tf.Tensor) -> tuple[list, list]:
             while_, after = moment(server_key, 2), moment(server_key, 3)
@@ -200,9 +188,8 @@ class SecureEngine:
             work,
             message,
             tf.TensorSpec([None], ints),
-            tf.TensorSpec([None], ints),
             tf.TensorSpec([None, None], ints),
-            tf.TensorSpec([None, 2], tf.int64),
+            tf.TensorSpec([2], tf.int64),
         )
         self._finish = traced(finish, state, clear, sums, key)
         self.seconds["tracing"] = time.perf_counter() - started
