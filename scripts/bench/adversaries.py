@@ -49,7 +49,7 @@ def task_of(workload: str, data: str, num_rounds: int) -> work.Task:
 
 
 def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
-    start_tensorflow(spec.device, task.workload.clients_per_round)
+    start_tensorflow(spec.device, expected_clients=1)  # as Experiment.clients_at_once has it for GANs
     from fedlab.models.adversarial import gan_model
     from fedlab.process.client_work import ExampleSpec
 
@@ -97,9 +97,15 @@ def plain_tensorflow(task: work.Task) -> Rounds:
     """The same arithmetic with Keras models, variables and tapes: a `tf.function` per client, TensorFlow's own threads."""
     import tensorflow as tf
 
+    from fedlab.models.adversarial import gan_model
+
     networks, shape = task.workload.model, task.dataset.train.x.shape[1:]
+    initial = gan_model(networks, shape, work.SEED).initial_weights
     tf.keras.utils.set_random_seed(work.SEED)
     discriminator, generator = networks.discriminator(shape), networks.generator(shape)
+    for network, weights in zip((discriminator, generator), initial):
+        for variable, value in zip(network.trainable_variables, weights):
+            variable.assign(value)
 
     def decay(network):
         return DECAY * tf.add_n([tf.reduce_sum(tf.square(w)) for w in network.trainable_variables if len(w.shape) > 1])
