@@ -2,7 +2,7 @@
 
 trial.json      stage filter: how the classifier does on the users with the bug in their data, whom the filters keep, how often
                 each symptom is seen in real images without the bug and with it, and whom the bug befell: the truth
-verdict.json    the symptoms in generated images and what follows; verdict.txt the same in three lines
+verdict.json    the symptoms in generated images and what follows; verdict.txt the same in words
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from fedlab.cli.filter import write_by_example, write_by_user
 from fedlab.cli.job import say
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.evaluation.symptoms import Verdict
+from fedlab.filter.files import read_users
 from fedlab.process import Gan
 from fedlab.run.investigation import Investigation, conclude, described, read_images, tried_on_real
 
@@ -88,6 +89,11 @@ def investigate(plan: Plan, console: Console) -> Verdict:
     if not folder.trial.is_file():
         folder.write(folder.trial, _filtered(plan, console))
     trial = folder.read(folder.trial)
+    if trial.get("classifier") != hashlib.sha256(plan.model.read_bytes()).hexdigest():
+        raise FedlabError(
+            f"{relative(folder.path)} was begun with another classifier than {plan.model} is now: remove that folder, "
+            "or give --out."
+        )
     for line in trial["lines"]:
         say(console, line)
     arms = {arm: {"filter": plan.options.filter_spec(folder.filters[arm].absolute())} for arm in ARMS}
@@ -111,6 +117,9 @@ def _filtered(plan: Plan, console: Console) -> dict[str, Any]:
             lines.append(write_by_user(tried, threshold, arm == "low", path, plan.command))
         else:
             lines.append(write_by_example(tried, arm == "low", options.min_examples, path, plan.command))
+    if options.by == "user":
+        in_both = len(read_users(folder.filters["low"]).keys() & read_users(folder.filters["high"]).keys())
+        lines += [f"{in_both:,} users are in both groups: accuracies are much alike"] if in_both else []
     from fedlab.report.accuracy_plot import plot_accuracies
 
     judged = tried.judged
@@ -120,6 +129,7 @@ def _filtered(plan: Plan, console: Console) -> dict[str, Any]:
         "by": options.by,
         "bug": str(plan.config["corruption"]["_target_"]).rpartition(".")[2],
         "lines": lines,
+        "classifier": tried.sha256,
         **described(judged, tried.population),
         "real": tried_on_real(tried.population, corruption, int(stages.seed)),
         "config": {stage: plan.config[stage] for stage in judging.STAGES},
@@ -146,7 +156,7 @@ def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, 
         return
     path.mkdir(parents=True, exist_ok=True)
     folder.write(JobRecord(number=0, name=name, command=command, parameters={}, config=config))
-    say(console, f"{relative(path)}: training; what it says is in {folder.log.name}")
+    say(console, f"{relative(path)}: training; what it says is in {relative(folder.log)}")
     with open(folder.log, "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "fedlab.cli.sweep_process", str(path), str(os.getpid())],

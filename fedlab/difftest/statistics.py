@@ -4,9 +4,9 @@ Notation: n examples, K classes; a, b [n, K] the class probabilities that model 
 
 What is independent are the examples; what is paired are the two models on one example. So every test sees one number per
 example and model, never the n · K scores at once, which sum to one in each example. McNemar's test uses the pairs. Kolmogorov and
-Smirnov's and χ² take two samples that are independent of one another; fed with pairs, which agree more than strangers do, they
-reject too seldom and never too often: they keep their level and lose some power. What the classroom original computes
-is here under `original_…`.
+Smirnov's and χ² take two samples that are independent of one another; fed with pairs of models that agree more than strangers
+would, as two that learnt the same task do, they reject too seldom: they keep their level and lose some power. What the classroom
+original computes is here under `original_…`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Evaluation(Spec):
 class GanEvaluation(Evaluation):
     """What is measured of generated images, for process=gan."""
 
-    num_images: Annotated[int, Field(ge=2)] = 500  # generated, and as many real ones of the test set
+    # generated, in one batch, and as many real ones of the test set, or all where it has fewer
+    num_images: Annotated[int, Field(ge=2, le=10_000)] = 500
     grid_size: PositiveInt = 6  # pictures of the generator's progress have so many images in either direction
     classifier: Optional[str] = (
         None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does

@@ -67,13 +67,13 @@ _GROUPS = {
         "low-accuracy users' images",
         "high-accuracy users'",
         "of the low-accuracy users have the bug in their data",
-        "of the others",
+        "of the high-accuracy users",
     ),
     "example": (
         "images classified wrongly",
         "images classified rightly",
         "of the images classified wrongly have the bug",
-        "of the others",
+        "of those classified rightly",
     ),
 }
 
@@ -89,6 +89,8 @@ class Verdict:
     bug: str
     by: str
     num_images: int
+    # Classifier scores of the generators' images, and of real ones ("real"); {} where nothing measured them
+    classifier_scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def found(self) -> Optional[Finding]:
@@ -101,11 +103,22 @@ class Verdict:
         low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
         truth = f"In truth {low} {have_it} ({self.bug}), {high} {others}."
         if found:
-            shown = f"{these} are {found.symptom} in {found.low:.1%} of samples, {those} in {found.high:.1%}"
-            return [f"Found: {shown}.", truth, rule(self.by)]
-        shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
-        none = not any(self.truth.values())
-        return [f"Nothing found: {shown}.", "In truth nobody has a bug." if none else truth, rule(self.by)]
+            first = f"Found: {these} are {found.symptom} in {found.low:.1%} of samples, {those} in {found.high:.1%}."
+        else:
+            shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
+            first = f"Nothing found: {shown}."
+            truth = truth if any(self.truth.values()) else "In truth nobody has a bug."
+        return [first, truth, *self._caution(), rule(self.by)]
+
+    def _caution(self) -> list[str]:
+        """How far the samples are images at all: a generator that has learnt nothing has some polarity, too."""
+        scores = self.classifier_scores
+        if not scores:
+            return []
+        return [
+            f"Classifier score of the samples: {scores['low']:.1f} for low accuracy, {scores['high']:.1f} for high; real images "
+            f"have {scores['real']:.1f}. Near 1 they show nothing, and the verdict says as little: look at grids.png."
+        ]
 
     def as_json(self) -> dict[str, Any]:
         found = self.found
@@ -114,7 +127,11 @@ class Verdict:
 
 def rule(by: str) -> str:
     """In words."""
-    groups = "low-accuracy users than for the others" if by == "user" else "what is classified wrongly than for what is rightly"
+    groups = (
+        "low-accuracy users than for high-accuracy ones"
+        if by == "user"
+        else "what is classified wrongly than for what is rightly"
+    )
     return (
         f"A symptom counts as found where {100 * LEAST_DIFFERENCE:.0f} more of a hundred samples have it for {groups}, "
         "and the 99 % interval of that difference (Newcombe 1998, method 10) does not hold 0."
@@ -129,6 +146,7 @@ def verdict(
     truth: dict[str, float],
     bug: str,
     by: str = "user",
+    classifier_scores: Optional[Mapping[str, float]] = None,
 ) -> Verdict:
     """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom."""
     in_low, in_high = shares(low), shares(high)
@@ -137,7 +155,7 @@ def verdict(
         bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
         found = round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
         findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
-    return Verdict(tuple(findings), truth, bug, by, len(low))
+    return Verdict(tuple(findings), truth, bug, by, len(low), dict(classifier_scores or {}))
 
 
 def difference_interval(p: float, n: int, q: float, m: int, z: float = Z) -> tuple[float, float]:

@@ -38,8 +38,8 @@ class NoFilter(Filter):
 class FromFile(Filter):
     """What the file at `path` keeps, made from the same data by `fedlab data filter`.
 
-    `verify`: refuses a file that was made from other data, or that does not say. Ids that nobody has, ids that come twice and
-    places beyond a user's examples are refused in any case.
+    `verify`: refuses a file that was made from other data, that does not say, or that was changed since. Ids that nobody has,
+    ids that come twice and places beyond a user's examples are refused in any case.
     """
 
     path: str
@@ -52,7 +52,7 @@ class FromFile(Filter):
     def check(self) -> None:
         self._read()
         if self.verify:
-            Provenance.read(self._file)
+            Provenance.read(self._file).require(self._file)
 
     def __call__(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> Partition:
         kept = self._read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ class Provenance:
     selection: str  # in words: "users of accuracy below 0.9"
     threshold: Any  # accuracy; None by example
     command: str
+    rows: str = ""  # SHA-256 of the filter file, which `write_users` and `write_examples` fill in
 
     @staticmethod
     def path(file: pathlib.Path) -> pathlib.Path:
@@ -48,6 +50,14 @@ class Provenance:
             ) from None
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path} is damaged: {error}.") from error
+
+    def require(self, file: pathlib.Path) -> None:
+        """Raises `DataError` where `file` is not as it was written."""
+        if _sha256(file) != self.rows:
+            raise DataError(
+                f"{file} is not what {self.path(file).name} beside it is about: it was changed since `fedlab data filter` "
+                "wrote it. Make it anew, or set filter.verify=false."
+            )
 
 
 def write_users(path: pathlib.Path, users: Mapping[str, bool], provenance: Provenance) -> None:
@@ -112,7 +122,12 @@ def _write(path: pathlib.Path, rows: Sequence[tuple[str, str]], provenance: Prov
     with open(partial, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     os.replace(partial, path)
+    provenance = dataclasses.replace(provenance, rows=_sha256(path))
     Provenance.path(path).write_text(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
+
+
+def _sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _twice(indices: Sequence[int]) -> int:

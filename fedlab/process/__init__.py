@@ -73,6 +73,7 @@ class Process(Spec):
     aggregates: ClassVar[bool] = True  # whether there is a sum of clients' updates, to be made robust, private or secure
     name: ClassVar[str] = ""  # as it is chosen, for those that take a part in few things
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
+    trains_a_classifier: ClassVar[bool] = True  # one, which model.keras holds in the end
     one_thread_each: ClassVar[bool] = True  # whether clients are computed best so, side by side, or with threads inside each op
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
@@ -130,6 +131,7 @@ class LocalOnly(FedAvg):
     """
 
     aggregates: ClassVar[bool] = False
+    trains_a_classifier: ClassVar[bool] = False
     name: ClassVar[str] = "local_only"
 
 
@@ -165,6 +167,7 @@ class Gan(Process):
     whose state lasts from round to round.
     """
 
+    trains_a_classifier: ClassVar[bool] = False
     one_thread_each: ClassVar[bool] = False  # ops are large, and no client works while the server trains the generator
 
     gradient_penalty: NonNegativeFloat = 10.0  # λ

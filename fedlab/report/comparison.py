@@ -12,6 +12,7 @@ from fedlab.archive import Run, read_run, scan
 from fedlab.archive.differences import flat
 from fedlab.archive.figures import final_figures
 from fedlab.archive.folder import relative
+from fedlab.archive.reading import Arm
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
 
@@ -101,7 +102,7 @@ def gather(paths: Sequence[Union[str, pathlib.Path]]) -> tuple[list[Run], list[F
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """The groups come in the order of their first runs."""
-    configs = [{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE} for run in runs]
+    configs = [_setting(run) for run in runs]
     keys = [key for key in dict.fromkeys(k for c in configs for k in c) if len({_hashable(c.get(key)) for c in configs}) > 1]
     members: dict[tuple[str, ...], list[int]] = {}
     for i, config in enumerate(configs):
@@ -115,6 +116,12 @@ def compare(runs: Sequence[Run]) -> Comparison:
     ordered = [n for n in _FIRST if n in metrics] + [n for n in metrics if n not in (*_FIRST, *_LAST)]
     ordered += [n for n in _LAST if n in metrics]
     return Comparison(tuple(groups), tuple(keys), tuple(ordered), tuple(_remarks(runs, groups)))
+
+
+def _setting(run: Run) -> dict[str, Any]:
+    """Which arm it is, where it is one, and the dotted keys of its configuration."""
+    arm = {"arm": run.path.name} if isinstance(run, Arm) else {}
+    return {**arm, **{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE}}
 
 
 def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:

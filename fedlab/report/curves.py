@@ -2,41 +2,87 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from typing import Any, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
 TRAIN, TEST = "#9aa5b1", "#1f6feb"
+Records = Sequence[Dict[str, Any]]
+Limits = Tuple[Optional[float], Optional[float]]
 
 
-def plot_curves(records: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-    """Accuracy and loss over rounds, training and test, as a PNG."""
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    metric: str
+    label: str
+    color: str
+    style: str = "-"
+
+
+def plot_curves(records: Records, path: pathlib.Path) -> None:
+    """As a PNG, over rounds: accuracy and loss, training and test; of GANs, polarity and the discriminator's scores."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, metric in ((left, "accuracy"), (right, "loss")):
-        for name, label, color in _curves(records, metric):
-            points = [(r["round"], r[name]) for r in records if r.get(name) is not None]
-            if points:
-                marker = "o" if len(points) <= 30 else None
-                axes.plot(*zip(*points), color=color, marker=marker, markersize=3, linewidth=1.5, label=label)
-        axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    left.set_title("accuracy", loc="left")
-    left.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
-    right.set_title("loss (cross-entropy, nats)", loc="left")
-    right.set_ylim(bottom=0)
-    if left.get_legend_handles_labels()[0]:
-        left.legend(loc="lower right", frameon=False)
+    if _arms(records, "generated_score"):
+        _draw(left, "generated images with a light background", records, _of_generator(records), share=True, limits=(-0.03, 1.03))
+        _draw(right, "discriminator's mean score", records, _of_discriminator(records))
+    else:
+        _draw(left, "accuracy", records, _of_classifier(records, "accuracy"), share=True)
+        _draw(right, "loss (cross-entropy, nats)", records, _of_classifier(records, "loss"), limits=(0.0, None))
     figure.savefig(path, dpi=150, format="png")
 
 
-def _curves(records: Sequence[dict[str, Any]], metric: str) -> list[tuple[str, str, str]]:
-    """(metric, label, colour): training and test of a run, the test of each of several arms."""
-    arms = [name.rpartition("/")[0] for name in dict.fromkeys(n for r in records for n in r if n.endswith(f"/test_{metric}"))]
+def _draw(
+    axes: Any, title: str, records: Records, lines: Sequence[_Line], share: bool = False, limits: Limits = (None, None)
+) -> None:
+    """`share`: as percentages; `limits`: where the axis begins and ends, None for where the figures do."""
+    for line in lines:
+        points = [(r["round"], r[line.metric]) for r in records if r.get(line.metric) is not None]
+        if points:
+            marker = "o" if len(points) <= 30 else None
+            style = {"color": line.color, "linestyle": line.style, "marker": marker, "markersize": 3, "linewidth": 1.5}
+            axes.plot(*zip(*points), label=line.label, **style)
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("round")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if share:
+        axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    axes.set_ylim(*limits)
+    if any(line.label for line in lines) and axes.lines:
+        axes.legend(loc="best", frameon=False)
+
+
+def _arms(records: Records, metric: str) -> list[str]:
+    """The arms that have this metric, in their order; [""] where the run itself has it."""
+    names = dict.fromkeys(n for r in records for n in r if n == metric or n.endswith(f"/{metric}"))
+    return [name.rpartition("/")[0] for name in names]
+
+
+def _of_classifier(records: Records, metric: str) -> list[_Line]:
+    """Training and test of a run, the test of each of several arms."""
+    arms = [arm for arm in _arms(records, f"test_{metric}") if arm]
     if arms:
-        return [(f"{arm}/test_{metric}", f"{arm}, test set", f"C{i}") for i, arm in enumerate(arms)]
-    return [(f"train_{metric}", "clients, while training", TRAIN), (f"test_{metric}", "test set", TEST)]
+        return [_Line(f"{arm}/test_{metric}", f"{arm}, test set", f"C{i}") for i, arm in enumerate(arms)]
+    return [_Line(f"train_{metric}", "clients, while training", TRAIN), _Line(f"test_{metric}", "test set", TEST)]
+
+
+def _of_generator(records: Records) -> list[_Line]:
+    return [_Line(_of(arm, "polarity"), arm, f"C{i}") for i, arm in enumerate(_arms(records, "polarity"))]
+
+
+def _of_discriminator(records: Records) -> list[_Line]:
+    lines = []
+    for i, arm in enumerate(_arms(records, "generated_score")):
+        whose = f"{arm}: " if arm else ""
+        lines.append(_Line(_of(arm, "real_score"), f"{whose}real images", f"C{i}"))
+        lines.append(_Line(_of(arm, "generated_score"), f"{whose}generated", f"C{i}", "--"))
+    return lines
+
+
+def _of(arm: str, metric: str) -> str:
+    return f"{arm}/{metric}" if arm else metric

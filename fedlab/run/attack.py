@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.attacks import accuracies, scores, write_result
+from fedlab.archive.attacks import Result, accuracies, read_results, scores, write_result
 from fedlab.attacks import Attack, ModelInversion
 from fedlab.attacks.inversion import Inverter
 from fedlab.attacks.judge import accuracy, train_judge
@@ -50,18 +50,28 @@ def attack_run(
             found = _attack(spec or one.attack, one, arms[name], folder.arm(name))
             figures.update({f"{name}/{metric}": value for metric, value in found.items()})
     if figures:
-        folder.write_summary({**json.loads(folder.summary.read_text()), **figures})
+        parts = {name.rpartition("/")[0] for name in figures}
+        kept = {n: v for n, v in json.loads(folder.summary.read_text()).items() if not _is_of_attack(n, parts)}
+        folder.write_summary({**kept, **figures})
     return figures
 
 
+def _is_of_attack(name: str, parts: set[str]) -> bool:
+    """Whether this is a figure of an attack on the run itself, the part "", or on one of these arms."""
+    part, _, metric = name.rpartition("/")
+    return metric.startswith("attack_") and part in parts
+
+
 def _attack(spec: Attack, experiment: Experiment, inputs: Inputs, folder: RunFolder) -> dict[str, float]:
-    return invert(spec, experiment, *inputs, folder) if isinstance(spec, ModelInversion) else {}
+    if not isinstance(spec, ModelInversion):
+        return {}
+    invert(spec, experiment, *inputs, folder)
+    # Of all attacks on record, so that summary.json says what their files say; target=global comes last and prevails
+    return {name: figure for result in read_results(folder) for name, figure in _figures(result).items()}
 
 
-def invert(
-    spec: ModelInversion, experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder
-) -> dict[str, float]:
-    """Writes attacks/NAME.json and .npz and images/NAME.png; returns the figures that summary.json is to hold.
+def invert(spec: ModelInversion, experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder) -> None:
+    """Writes attacks/NAME.json and .npz and images/NAME.png.
 
     Raises `FedlabError` where the folder lacks what the attack needs.
     """
@@ -123,9 +133,13 @@ def invert(
         "seconds": round(time.perf_counter() - started, 3),
     }
     _write(folder, result, np.stack(images), scorer)
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """Those that summary.json is to hold."""
     figures = {f"attack_score_{kind}": round(value, 4) for kind, value in scores(result).items()}
     noisy = {f"attack_accuracy_{k}": round(v, 4) for k, v in accuracies(result).items() if k.endswith("_noisy")}
-    return {**figures, **noisy, **{f"attack_score_{kind}": score for kind, score in held.items()}}
+    return {**figures, **noisy, **{f"attack_score_{kind}": score for kind, score in result.get("held", {}).items()}}
 
 
 def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, partition: Partition) -> dict[str, float]:
@@ -156,7 +170,9 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
 def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
     """A Keras file's model. Raises `FedlabError` where there is none, or it is not for these examples."""
     if not path.is_file():
-        raise FedlabError(f"no model to attack: {path} does not exist. A run leaves it when it has finished.")
+        raise FedlabError(
+            f"no model to attack: {path} does not exist. Runs that train one model leave it when they have finished."
+        )
     try:
         model = tf.keras.models.load_model(path, compile=False)
         shape = tuple(model(np.zeros((1, *train.x.shape[1:]), np.float32), training=False).shape)

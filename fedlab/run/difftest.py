@@ -19,8 +19,8 @@ from fedlab.run.learner import Learner
 class ArmComparer:
     """Compares the arms that `spec` names on every client's own examples: those held out, else those it trains on.
 
-    Each arm sees these examples as its own data stage gives them; which class they are is what the first of the two says. Raises
-    `ConfigError` for arms that do not have the same clients with the same examples, or do not classify.
+    Each arm sees these examples as its own stages give them; their classes must be the same. Raises `ConfigError` for arms that
+    do not have the same clients with the same examples, or do not classify.
     """
 
     def __init__(self, spec: Difftest, arms: Mapping[str, Learner], seed: int, num_rounds: int, seconds: dict[str, float]):
@@ -33,10 +33,10 @@ class ArmComparer:
                 raise ConfigError(f"difftest compares classifiers, and arm {name} trains none: choose others in difftest.arms.")
         own, other = self._a.partition.evaluated, self._b.partition.evaluated
         same = len(own) == len(other) and all(map(np.array_equal, own.indices, other.indices))
-        if not same or len(self._a.dataset.train) != len(self._b.dataset.train):
+        if not same or not np.array_equal(self._a.dataset.train.y, self._b.dataset.train.y):
             raise ConfigError(
-                f"difftest: arms {self.names[0]} and {self.names[1]} divide their examples differently among clients: they need "
-                "the same data, partition and evaluation.holdout."
+                f"difftest: arms {self.names[0]} and {self.names[1]} do not have the same examples of the same classes on the "
+                "same clients: they need the same data, partition and evaluation.holdout; a corruption may change images only."
             )
         self._outputs: list[ClientOutputs] = []
         self._newest: Optional[Comparison] = None

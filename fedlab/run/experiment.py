@@ -120,6 +120,10 @@ class Experiment(Spec):
     def _check_stages(self) -> None:
         self._check_sums()
         self.attack.check(self.secure.observe)
+        if not self.process.trains_a_classifier and not isinstance(self.attack, NoAttack):
+            raise ConfigError(
+                "an attack needs the one classifier that a run trains, and this process trains none: use attack=none."
+            )
         if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
             raise ConfigError(
                 "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."

@@ -6,7 +6,7 @@ import pathlib
 from typing import Annotated, Any, Literal, Union
 
 import numpy as np
-from pydantic import BeforeValidator, PositiveInt
+from pydantic import BeforeValidator, PositiveInt, model_validator
 
 from fedlab.archive.investigation import ARMS, InvestigationFolder
 from fedlab.corruption import Corruption, NoCorruption
@@ -44,6 +44,13 @@ class Investigation(Spec):
     high: AccuracyText = "p75"
     min_examples: PositiveInt = 5
 
+    @model_validator(mode="after")
+    def _low_below_high(self) -> Investigation:
+        low, high = Threshold.parse(self.low), Threshold.parse(self.high)
+        if low.is_percentile == high.is_percentile and low.value > high.value:
+            raise ValueError(f"low={self.low} is above high={self.high}: users would be in both groups. Exchange them")
+        return self
+
     def filter_spec(self, path: pathlib.Path) -> dict[str, str]:
         """The node `filter` of an arm that trains on what the file keeps."""
         return {"_target_": f"fedlab.filter.{'Users' if self.by == 'user' else 'Examples'}", "path": str(path)}
@@ -75,8 +82,11 @@ def conclude(folder: InvestigationFolder, trial: dict[str, Any]) -> Verdict:
     """From what the arms' generators made and from the trial. Raises `FedlabError` where an arm has left no images."""
     images = {arm: read_images(folder, arm) for arm in ARMS}
     truth = {arm: _truth(path, trial["by"]) for arm, path in folder.filters.items()}
-    real = trial["real"]
-    return symptoms.verdict(images["low"], images["high"], real["clean"], real.get("bug", {}), truth, trial["bug"], trial["by"])
+    real, summary = trial["real"], folder.read(folder.gans.summary)
+    names = {**{arm: f"{arm}/classifier_score" for arm in ARMS}, "real": "low/real_classifier_score"}
+    measured = {whose: summary[name] for whose, name in names.items()} if summary.keys() >= set(names.values()) else {}
+    bugged = real.get("bug", {})
+    return symptoms.verdict(images["low"], images["high"], real["clean"], bugged, truth, trial["bug"], trial["by"], measured)
 
 
 def _truth(path: pathlib.Path, by: str) -> float:

@@ -62,6 +62,11 @@ def test_a_run_is_attacked_again_to_the_same_bits_and_its_page_tells(copied):
     summary = json.loads((copied / "summary.json").read_text())
     assert summary["attack_score_global"] == found["victims"][0]["score"] and "attack_score_clients" in summary
     assert summary["attack_accuracy_global_noisy"] == found["victims"][1]["test_accuracy"]
+    assert attack(copied, *options) == 0 and attack(copied, "attack.iterations=20") == 0
+    again = json.loads((copied / "summary.json").read_text())
+    newest = result(copied, "model_inversion_global")["victims"]
+    assert again["attack_score_global"] == newest[0]["score"] and not any(name.endswith("_noisy") for name in again)
+    assert attack(copied, "attack.iterations=20", "attack.weight_noise=0.5") == 0
     page = read_page(copied / "report.html")
     assert "attacks" in page.sections and "images" not in page.sections  # each picture once
     assert sum(image["src"].startswith("data:image/png") for image in page.all("img")) == 2

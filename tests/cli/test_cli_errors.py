@@ -85,6 +85,7 @@ MISTAKES = [
     ("train process=fed_sgd client_optimizer=adam", "has no use for a client optimizer", 2),
     ("train aggregator=krum cohort.clients_per_round=4 cohort.dropout_rate=0.1", "needs at least 5 clients", 2),
     ("train server_optimizer.learning_rate=inf", "finite number", 2),
+    ("train process=local_only attack=model_inversion", "needs the one classifier that a run trains", 2),
     # secure sums
     ("train secure=mask", "no secure 'mask'. Did you mean 'masked'? Choices: ckks, masked, plain.", 2),
     ("train secure=masked aggregator=krum", "secure=masked gives the server a sum only, and this aggregator compares clients", 2),

@@ -97,6 +97,7 @@ def test_every_investigation_comes_to_a_verdict(name, out):
     [
         (["data=digits"], "there is nothing to investigate: choose an investigation"),
         (["+experiment=gan/debug", "investigation.low=p200"], "investigation.low=p200: 'p200' is neither an accuracy"),
+        (["+experiment=gan/debug", "investigation.low=p80", "investigation.high=p20"], "low=p80 is above high=p20"),
         (["+experiment=gan/debug", "investigation.by=me"], "investigation.by=me: must be 'user' or 'example'"),
         (["+experiment=gan/debug", "investigation.classifier=nowhere"], "classifier=nowhere: no such .keras file, or run"),
         (["+experiment=gan/debug", "investigation.classifier=['modell=cnn']"], "no option 'modell'. Did you mean 'model'?"),

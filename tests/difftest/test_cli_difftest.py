@@ -116,3 +116,12 @@ def test_a_run_that_has_left_no_model_is_named(folder, capsys, monkeypatch):
     code, _, err = ask(folder, capsys, monkeypatch, "run:a1", "run:a2")
     (folder / "aside").rename(folder / "run" / "arms" / "a2" / "model.keras")
     assert code == 1 and err.startswith("fedlab difftest: run/arms/a2 has no model.keras: only a run that has finished")
+
+
+@pytest.mark.slow
+def test_runs_that_were_given_other_examples_are_refused_though_they_are_as_many(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    other = [*TRAIN[:-1], "seed=1", "hydra.run.dir=other"]
+    assert subprocess.run([sys.executable, "-m", "fedlab.cli.main", *other], cwd=folder, timeout=300).returncode == 0
+    code, _, err = ask(folder, capsys, monkeypatch, "run:a1", "other:a1", "--data", "test")
+    assert code == 3 and "the two runs do not have the same test set" in err

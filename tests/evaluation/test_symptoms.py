@@ -59,7 +59,13 @@ def test_the_rule(low, high, found):
 def test_by_example_the_groups_are_images():
     first, truth, _ = verdict(images(90), images(0), NEVER, {}, {"low": 0.99, "high": 0.35}, "Inversion", "example").lines()
     assert first == "Found: images classified wrongly are inverted in 90.0% of samples, images classified rightly in 0.0%."
-    assert truth == "In truth 99% of the images classified wrongly have the bug (Inversion), 35% of the others."
+    assert truth == "In truth 99% of the images classified wrongly have the bug (Inversion), 35% of those classified rightly."
+
+
+def test_a_verdict_says_whether_the_samples_show_anything():
+    scores = {"low": 1.2, "high": 6.51, "real": 9.0}
+    lines = verdict(images(9), images(0), NEVER, {}, {"low": 0.0, "high": 0.0}, "NoCorruption", "user", scores).lines()
+    assert len(lines) == 4 and "1.2 for low accuracy, 6.5 for high; real images have 9.0" in lines[2]
 
 
 def test_few_images_are_not_enough():

@@ -49,6 +49,15 @@ def test_a_legend_names_the_class_and_not_all_that_comes_with_it(run):
     assert rows["client_optimizer"] == ["Sgd", "Sgd", "Adam"] and rows["client_optimizer.beta_1"] == ["–", "–", "0.9"]
 
 
+def test_arms_go_by_their_names_and_are_no_repetitions_of_each_other(run):
+    arms = {"arms": {"left": {}, "right": {}}}
+    found = compare(
+        read_run(run("armed", config=arms, summary={"left/test_accuracy": 0.5, "right/test_accuracy": 0.75})).each_arm()
+    )
+    assert found.keys == ("arm",) and [group.label for group in found.groups] == ["arm left", "arm right"]
+    assert [group.metrics["test_accuracy"].mean for group in found.groups] == [0.5, 0.75]
+
+
 def test_means_need_a_value_of_every_run():
     means, band = averaged([[(1, 1.0), (2, 2.0), (3, None)], [(1, 3.0), (2, 2.0), (3, 1.0), (4, 9.0)]])
     assert means == [(1, 2.0), (2, 2.0), (3, None)]

@@ -9,7 +9,7 @@ from fedlab.archive import RunFolder
 from fedlab.archive.difftest import read_differences, read_scores
 from fedlab.archive.verdict import latest
 from fedlab.cohort import All
-from fedlab.corruption import Inversion
+from fedlab.corruption import Inversion, LabelFlip
 from fedlab.difftest import Difftest
 from fedlab.difftest.defects import RoundTooEarly, SoftmaxTwice
 from fedlab.errors import ConfigError
@@ -117,7 +117,14 @@ def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
     [
         (dict(arms={}), "none: give arms"),
         (dict(arms={"a": {}, "b": {}}, difftest=Difftest(arms=("a", "c"))), "names 'c', which is no arm of this run: a, b"),
-        (dict(arms={"a": {}, "b": dict(partition=Iid(num_clients=2), cohort=All())}), "divide their examples differently"),
+        (
+            dict(arms={"a": {}, "b": dict(partition=Iid(num_clients=2), cohort=All())}),
+            "do not have the same examples of the same",
+        ),
+        (
+            dict(arms={"a": {}, "b": dict(corruption=LabelFlip(users=("2",)))}),
+            "do not have the same examples of the same classes",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(options, message, run_of):
