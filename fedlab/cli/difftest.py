@@ -104,7 +104,8 @@ def _finished(path: str) -> Run:
         raise ConfigError(f"{path} is a run with arms: name one of them, such as {path}:{run.arms[0]}.")
     if not run.folder.model.is_file():
         raise FedlabError(
-            f"{relative(run.path)} has no model.keras: only a run that has finished can be compared, with one classifier for all clients."
+            f"{relative(run.path)} has no model.keras: only a run that has finished can be compared, "
+            "with one classifier for all clients."
         )
     return run
 
