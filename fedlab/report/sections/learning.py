@@ -18,9 +18,11 @@ def build(run: Run) -> Optional[Section]:
     """None where no round was completed."""
     arms = {name: run.arm(name).records() for name in run.arms}
     records = arms or {"": run.records()}
+    adversarial = any("train_gradient_penalty" in record for rs in records.values() for record in rs)
+    loss = ("Discriminator's loss", "Wasserstein, with penalties") if adversarial else ("Loss", "cross-entropy, nats")
     plots = [
         line_plot("Accuracy", _pairs(records, "accuracy"), "", "percent"),
-        line_plot("Loss", _pairs(records, "loss"), "cross-entropy, nats", zero=True),
+        line_plot(loss[0], _pairs(records, "loss"), loss[1], zero=not adversarial),
     ]
     told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
     others: list[Plot] = []
