@@ -17,6 +17,7 @@ from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
 from fedlab.engine import Engine, RoundInput
 from fedlab.run.experiment import Experiment
+from fedlab.run.interrupt import Interruption
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
 from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
@@ -32,7 +33,8 @@ class FederatedLearner(Learner):
         self.num_rounds = self.privacy.num_rounds
         process = self._process()
         self._engine: Engine = experiment.engine.build(process, dataset.train, experiment.summing(len(partition)))
-        self._state = self._engine.initialize(randomness.key(experiment.seed, "initial state"))
+        with Interruption():  # an exception out of TFF's runtime, while it starts its worker, might be lost in there
+            self._state = self._engine.initialize(randomness.key(experiment.seed, "initial state"))
         self._sent: list = []  # the weights that clients were sent in the newest round
         self.seconds = self._engine.seconds  # per phase; the engine may add to some of them
         self.seconds.update(training=0.0, evaluation=0.0)
