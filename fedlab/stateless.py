@@ -2,7 +2,8 @@
 
 TFF, Keras and tensorflow-privacy draw dropout masks, rounding and noise with unseeded stateful ops, also inside function
 bodies, branches and loops. The key is threaded to each of them: every op and every call draws from a key of its own, a
-function of its place in the graph, and a loop's key moves on with each iteration.
+function of its place in the graph, and a loop's key moves on with each iteration. What held them is then said to be stateless,
+too: TensorFlow runs what has a state strictly one after the other, and so would clients be that could run side by side.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ _STATELESS = {  # stateful op → stateless twin, and where its output dtype sta
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 _LOOPS = {"While", "StatelessWhile"}
+_WITHOUT_STATE = {
+    "StatefulPartitionedCall": "PartitionedCall",
+    "If": "StatelessIf",
+    "Case": "StatelessCase",
+    "While": "StatelessWhile",
+}
 
 
 class UnsupportedRandomOp(Exception):
@@ -47,7 +54,30 @@ def make_stateless(graph: graph_pb2.GraphDef) -> bool:
     placeholder = graph.node.add(name=KEY, op="Placeholder")
     placeholder.attr["dtype"].type = types_pb2.DT_INT64
     placeholder.attr["shape"].shape.dim.add(size=2)
+    _call_stateless(graph, functions)
     return True
+
+
+def _call_stateless(graph: graph_pb2.GraphDef, functions: dict[str, function_pb2.FunctionDef]) -> None:
+    """Declares stateless each function without a state, and each call, branch and loop of such functions only."""
+    stateless, left = set[str](), dict(functions)
+    while found := [name for name, f in left.items() if not any(_has_state(n, stateless, functions) for n in f.node_def)]:
+        stateless.update(found)
+        left = {name: f for name, f in left.items() if name not in stateless}
+    for name in stateless:
+        functions[name].signature.is_stateful = False
+        del functions[name].signature.control_output[:]
+        functions[name].control_ret.clear()
+    for node in (*graph.node, *(node for f in functions.values() for node in f.node_def)):
+        if node.op in _WITHOUT_STATE and not _has_state(node, stateless, functions):
+            node.op = _WITHOUT_STATE[node.op]
+
+
+def _has_state(node: node_def_pb2.NodeDef, stateless: set[str], functions: Iterable[str]) -> bool:
+    """Whether a node has a state of its own, or refers to a function that is not among the `stateless`."""
+    definition = op_def_registry.get(node.op)
+    own = definition is not None and definition.is_stateful and node.op not in _WITHOUT_STATE
+    return own or any(name in functions and name not in stateless for name in _references(node))
 
 
 def _references(node: node_def_pb2.NodeDef) -> list[str]:

@@ -74,7 +74,6 @@ class Process(Spec):
     name: ClassVar[str] = ""  # as it is chosen, for those that take a part in few things
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
     trains_a_classifier: ClassVar[bool] = True  # one, which model.keras holds in the end
-    one_thread_each: ClassVar[bool] = True  # whether clients are computed best so, side by side, or with threads inside each op
 
     def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
         """Raises `ConfigError` for choices that contradict each other. `why_uniform`: why all clients have to count alike."""
@@ -168,7 +167,6 @@ class Gan(Process):
     """
 
     trains_a_classifier: ClassVar[bool] = False
-    one_thread_each: ClassVar[bool] = False  # ops are large, and no client works while the server trains the generator
 
     gradient_penalty: NonNegativeFloat = 10.0  # λ
     weight_decay: NonNegativeFloat = 1.25e-5  # times the sum of the squared kernels of the network in training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import pathlib
 import platform
 import subprocess
@@ -115,6 +116,7 @@ def _tensorflow() -> dict[str, Any]:
     ]
     return {
         "gpus": gpus,
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
     }

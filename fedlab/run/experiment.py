@@ -245,8 +245,6 @@ class Experiment(Spec):
         """Roughly how many clients there are to compute side by side, one thread each, for sharing out the cores."""
         if self.arms:
             return max(arm.clients_at_once for arm in self.arms.values())
-        if not self.process.one_thread_each:
-            return 1
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
         return self.partition.known_num_clients or 1_000

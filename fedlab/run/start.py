@@ -35,6 +35,9 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
     do not depend on the number of cores.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Convolutions and large products in up to 1.8 times less time. TensorFlow chooses it by itself on some processors and not on
+    # others. TFF's worker, a child process, follows
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with _without_chatter(), _without_collecting(), warnings.catch_warnings():
@@ -51,8 +54,9 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
         with contextlib.suppress(RuntimeError):  # already initialised by an earlier run in this process
             tf.config.threading.set_intra_op_parallelism_threads(max(1, num_cores // max(1, expected_clients)))
             tf.config.threading.set_inter_op_parallelism_threads(num_cores)
-        # It would make long sums of pairs again (see fedlab.lowering)
-        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+        # The first would make long sums of pairs again (see fedlab.lowering), the second fails, and says so on every start, where
+        # oneDNN meets the derivative of a leaky ReLU; no round is measurably slower without it
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "remapping": False})
     # Without this, TFF would start its runtime, a child process, at the first stray call of one of its computations
     tff.test.set_no_default_context()
     if device == "gpu" and not gpus:

@@ -49,7 +49,7 @@ def task_of(workload: str, data: str, num_rounds: int) -> work.Task:
 
 
 def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
-    start_tensorflow(spec.device, expected_clients=1)  # as Experiment.clients_at_once has it for GANs
+    start_tensorflow(spec.device, expected_clients=task.workload.clients_per_round)
     from fedlab.models.adversarial import gan_model
     from fedlab.process.client_work import ExampleSpec
 
@@ -93,8 +93,15 @@ def fedlab_tff(task: work.Task) -> Rounds:
     return _fedlab(task, Tff())
 
 
+def fedlab_tff_without_onednn(task: work.Task) -> Rounds:
+    """The same process on TFF's runtime with the kernels that TensorFlow chooses by itself on most processors."""
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    return _fedlab(task, Tff())
+
+
 def plain_tensorflow(task: work.Task) -> Rounds:
     """The same arithmetic with Keras models, variables and tapes: a `tf.function` per client, TensorFlow's own threads."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # by the same kernels
     import tensorflow as tf
 
     from fedlab.models.adversarial import gan_model
@@ -153,7 +160,7 @@ def plain_tensorflow(task: work.Task) -> Rounds:
         yield [w.numpy() for network in (discriminator, generator) for w in network.trainable_variables]
 
 
-CONTENDERS = {f.__name__: f for f in (fedlab_compiled, plain_tensorflow, fedlab_tff)}
+CONTENDERS = {f.__name__: f for f in (fedlab_compiled, plain_tensorflow, fedlab_tff, fedlab_tff_without_onednn)}
 
 
 def run(contender: str, workload: str, data: str, num_rounds: int, out: str) -> None:

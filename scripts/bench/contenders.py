@@ -98,6 +98,7 @@ def fedlab_compiled(task: work.Task) -> Rounds:
 
 def plain_tensorflow(task: work.Task) -> Rounds:
     """The same arithmetic by hand, with no framework: a `tf.function` per client, TensorFlow's own thread settings."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # by the same kernels
     import tensorflow as tf
 
     batch, rate = task.workload.batch_size, task.workload.learning_rate

@@ -35,6 +35,7 @@ TITLES = {  # in the order in which they take turns; functions of adversaries.py
     "fedlab_compiled": "fedlab engine=compiled",
     "plain_tensorflow": "plain TensorFlow loop",
     "fedlab_tff": "the same process, engine=tff",
+    "fedlab_tff_without_onednn": "engine=tff without oneDNN",
 }
 OURS = "fedlab_compiled"
 SAME_DISTANCE = 1.25  # by what factor the distances that weights have moved may differ

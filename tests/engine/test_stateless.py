@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.framework import op_def_registry
 
 from fedlab import lowering
 from fedlab.stateless import make_stateless
@@ -106,6 +107,32 @@ def test_draws_follow_the_key_and_keep_their_distribution(name, place):
     for draws in (a, b, c):
         assert abs(draws.mean() - mean) < FIVE_SIGMA * std / np.sqrt(N)  # standard error of a mean
         assert abs(draws.std() - std) < FIVE_SIGMA * std * np.sqrt((kurtosis - 1) / (4 * N))  # … and of a standard deviation
+
+
+def stateful_ops(function):
+    """Names of the ops with a state in the graph of `function` once loaded, and in the functions that it holds."""
+    call = lowering.load(tff.tensorflow.computation(function))
+    concrete = tf.function(lambda key: list(call(key=key)), autograph=False).get_concrete_function(tf.TensorSpec([2], tf.int64))
+    graph = concrete.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    definitions = [op_def_registry.get(node.op) for node in nodes]
+    return {d.name for d in definitions if d is not None and d.is_stateful and d.name != "Placeholder"}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+def test_what_holds_draws_has_no_state_left_that_would_keep_clients_from_running_side_by_side(place):
+    assert stateful_ops(lambda: place(lambda shape: tf.random.normal(shape))) == set()
+
+
+def test_what_holds_another_state_keeps_it_and_still_happens():
+    def refusing(shape):
+        drawn = tf.random.uniform(shape)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(drawn) > 2.0, ["an assertion that fails"])]):
+            return tf.identity(drawn)
+
+    assert {"Assert", "While"} <= stateful_ops(lambda: in_loop(refusing))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an assertion that fails"):
+        loaded(lambda: in_loop(refusing))(1, 2)
 
 
 def test_two_ops_of_one_graph_draw_different_numbers():

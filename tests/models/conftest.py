@@ -14,11 +14,12 @@ def logits_of(tensorflow):
     from fedlab import lowering
 
     def logits(model, weights, x, training=False, key=(0, 0)):
-        computation = tff.tensorflow.computation(
-            lambda: model.predict_on_batch(weights, tensorflow.constant(x), training=training)
-        )
+        # As inputs, not as constants: TensorFlow would compute with those when it builds the graph, by other kernels
+        types = tensorflow.nest.map_structure(lambda a: tff.TensorType(a.dtype, a.shape), (weights, x))
+        computation = tff.tensorflow.computation(lambda w, x: model.predict_on_batch(w, x, training=training), types)
         call = lowering.load(computation)
-        graph = tensorflow.function(lambda key: call(key=key)[0], autograph=False)
-        return graph(tensorflow.constant(np.array(key, np.int64))).numpy()
+        graph = tensorflow.function(lambda key, *inputs: call(*inputs, key=key)[0], autograph=False)
+        inputs = [tensorflow.constant(a) for a in (*tensorflow.nest.flatten(weights), x)]
+        return graph(tensorflow.constant(np.array(key, np.int64)), *inputs).numpy()
 
     return logits
