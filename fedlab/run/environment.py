@@ -116,7 +116,7 @@ def _tensorflow() -> dict[str, Any]:
     ]
     return {
         "gpus": gpus,
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1",
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("1", "true"),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
     }

@@ -116,7 +116,7 @@ def stateful_ops(function):
     graph = concrete.graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     definitions = [op_def_registry.get(node.op) for node in nodes]
-    return {d.name for d in definitions if d is not None and d.is_stateful and d.name != "Placeholder"}
+    return {d.name for d in definitions if d is not None and d.is_stateful}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
