@@ -6,15 +6,15 @@
 .PHONY: help setup train test test-slow lint format types check doctor pins wheel clean
 
 # One-liners for whichever Python is at hand. The second names an installation, also from inside a virtual environment.
-SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))
+SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))
 IDENTITY := import sys; print(sys.version_info[:3], sys.base_prefix)
 PYENV := $${PYENV_ROOT:-$$HOME/.pyenv}/versions
 ifdef PYTHON
 CANDIDATES := "$(PYTHON)"
-NO_PYTHON := PYTHON=$(PYTHON) is no Python 3.9, 3.10 or 3.11 with the venv module.
+NO_PYTHON := PYTHON=$(PYTHON) is no Python 3.10 or 3.11 with the venv module.
 else
-CANDIDATES := python3.11 python3.10 python3.9 python3 python "$(PYENV)"/3.11.*/bin/python "$(PYENV)"/3.10.*/bin/python "$(PYENV)"/3.9.*/bin/python
-NO_PYTHON := fedlab needs Python 3.9, 3.10 or 3.11 with the venv module and found none: install one (apt install python3.11 python3.11-venv, or pyenv install 3.11), or name one with PYTHON=/path/to/python.
+CANDIDATES := python3.11 python3.10 python3 python "$(PYENV)"/3.11.*/bin/python "$(PYENV)"/3.10.*/bin/python
+NO_PYTHON := fedlab needs Python 3.10 or 3.11 with the venv module and found none: install one (apt install python3.11 python3.11-venv, or pyenv install 3.11), or name one with PYTHON=/path/to/python.
 endif
 
 # A .venv that no longer runs, that was moved, or that another Python made than the one asked for is made anew.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Callable, Iterator, Optional, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,8 +38,8 @@ class SecureLeaf:
 
     path: tuple[str, ...]
     type: tff.TensorType  # integers
-    bound: Optional[int]  # largest value of one client, which is not negative; None where `modulus` takes its place
-    modulus: Optional[int]
+    bound: int | None  # largest value of one client, which is not negative; None where `modulus` takes its place
+    modulus: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +204,9 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
         graph, element = _replace_dataset(graph, outputs)
         inputs = [*element, *inputs[1:]]
     present = {node.name for node in graph.node}
-    used: list[Optional[str]] = [name if name.split(":")[0] in present else None for name in inputs]
+    used: list[str | None] = [name if name.split(":")[0] in present else None for name in inputs]
 
-    def call(*args: tf.Tensor, key: Optional[tf.Tensor] = None) -> Flat:
+    def call(*args: tf.Tensor, key: tf.Tensor | None = None) -> Flat:
         assert len(args) == len(used), (len(args), len(used))
         # tf.identity: a mapped tensor must belong to the graph that is being traced
         feed = {name: tf.identity(arg) for name, arg in zip(used, args) if name}

@@ -9,7 +9,8 @@ too: TensorFlow runs what has a state strictly one after the other, and so would
 from __future__ import annotations
 
 import functools
-from typing import Any, Iterable, Optional
+from collections.abc import Iterable
+from typing import Any
 
 from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2, types_pb2
 from tensorflow.python.framework import op_def_registry
@@ -184,7 +185,7 @@ def _spread(position: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def _insert_input(node: node_def_pb2.NodeDef, index: Optional[int], name: str) -> None:
+def _insert_input(node: node_def_pb2.NodeDef, index: int | None, name: str) -> None:
     """Inserts a data input at `index`, or after the last data input."""
     inputs = list(node.input)
     at = sum(not i.startswith("^") for i in inputs) if index is None else index

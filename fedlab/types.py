@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
 
 import numpy as np
 
@@ -19,7 +18,7 @@ class ExampleSet:
     x: np.ndarray
     y: np.ndarray
     num_classes: int
-    user_ids: Optional[np.ndarray] = None
+    user_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         assert self.x.dtype in (np.uint8, np.float32), self.x.dtype
@@ -50,7 +49,7 @@ class Partition:
 
     client_ids: tuple[str, ...]  # a name per client: the user id where there is one, else "0", "1", …
     indices: tuple[np.ndarray, ...]  # int64 [n_c] per client, positions in the training set
-    held_out: Optional[tuple[np.ndarray, ...]] = None  # the same for examples that a client keeps from training; None: for nobody
+    held_out: tuple[np.ndarray, ...] | None = None  # the same for examples that a client keeps from training; None: for nobody
 
     def __post_init__(self) -> None:
         assert len(self.client_ids) == len(self.indices)

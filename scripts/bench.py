@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 SUITES = {
     "rounds": "seconds per round, memory and start of fedlab, TFF and a hand-written loop",

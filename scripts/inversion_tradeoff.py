@@ -13,7 +13,7 @@ import argparse
 import math
 import pathlib
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.attacks import Result, accuracies, read_results, scores

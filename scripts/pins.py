@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Dict, List, Tuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "requirements"
@@ -28,7 +27,7 @@ EXTRAS = ("dev", "ray", "mlflow", "gpu")  # each is resolved under the pins of t
 # One pinned package: `name==version ; marker \` and its indented hashes.
 ENTRY = re.compile(r"^(?P<name>[\w.\-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>.+?))?(?: \\)?$")
 
-Pins = Dict[Tuple[str, str, str], List[str]]  # (name, version, marker) -> the lines as they stand in the file
+Pins = dict[tuple[str, str, str], list[str]]  # (name, version, marker) -> the lines as they stand in the file
 
 
 def parse(text: str) -> Pins:
@@ -64,7 +63,17 @@ def resolve(extra: str, present: Pins, constraints: list[pathlib.Path], uv: str,
         output = pathlib.Path(temporary) / "pins.txt"
         if not upgrade:
             output.write_text(entries(present))
-        command = [uv, "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.9", "--output-file", str(output)]
+        command = [
+            uv,
+            "pip",
+            "compile",
+            "pyproject.toml",
+            "--universal",
+            "--python-version",
+            "3.10",
+            "--output-file",
+            str(output),
+        ]
         command += ["--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
         command += [] if extra == "base" else ["--extra", extra]
         for path in constraints:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 import warnings
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ class Trainer:
         names = self.engine.state_names
         return [np.asarray(t) for name, t in zip(names, state) if name[0] == "global_model_weights"]
 
-    def run(self, inputs: list, state: Optional[list] = None) -> Result:
+    def run(self, inputs: list, state: list | None = None) -> Result:
         """A round per input, from `state` or the initial one."""
         state = self.engine.initialize(np.array([17, 4])) if state is None else state
         result = Result([], [], [])
@@ -198,7 +199,7 @@ class Lab:
     def clients(round_input: Any) -> list:
         """(positions of its examples, visiting order of them) of each client of a round."""
         splits = round_input.row_splits
-        return [(round_input.indices[a:b], round_input.order[:, a:b]) for a, b in zip(splits, splits[1:])]
+        return [(round_input.indices[a:b], round_input.order[:, a:b]) for a, b in itertools.pairwise(splits)]
 
     @staticmethod
     def permuted(round_input: Any, permutation: Any) -> Any:

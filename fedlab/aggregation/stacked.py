@@ -7,7 +7,7 @@ the server sees every update, so they cannot be combined with secure sums. Memor
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 
 def arm_configs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import io
 import json
 import pathlib
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import math
 import pathlib
-from typing import Any, Iterable, Mapping, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fedlab.archive.folder import replacing
 from fedlab.errors import FedlabError
@@ -21,7 +22,7 @@ class ClientScore:
     client: str
     examples: int
     accuracy: float
-    loss: Optional[float]
+    loss: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,5 +98,5 @@ def _read(path: pathlib.Path) -> list[list[str]]:
         raise FedlabError(f"{path} cannot be read: {error}.") from error
 
 
-def _finite(value: Optional[float]) -> Optional[float]:
+def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None

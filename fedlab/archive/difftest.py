@@ -10,7 +10,8 @@ import dataclasses
 import io
 import os
 import pathlib
-from typing import Any, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive.reading import Run
 
@@ -18,7 +18,7 @@ def final_figures(run: Run) -> dict[str, float]:
     return {name: value for name, value in _numbers(newest).items() if name.startswith(("test_", "train_", "epsilon"))}
 
 
-def epsilon(run: Run) -> Optional[float]:
+def epsilon(run: Run) -> float | None:
     """The privacy a run has spent so far, ∞ where its noise earns none; None where it makes no promise."""
     if run.summary and run.manifest["status"] == "finished":
         value = run.summary.get("epsilon")

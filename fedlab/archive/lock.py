@@ -11,7 +11,7 @@ import os
 import pathlib
 import socket
 import time
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.errors import FedlabError
 
@@ -21,7 +21,7 @@ class RunLock:
 
     def __init__(self, path: pathlib.Path, patience_seconds: float = 0.0):
         self._path, self._patience = path, patience_seconds
-        self._descriptor: Optional[int] = None
+        self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
         try:
@@ -70,7 +70,7 @@ def is_held(path: pathlib.Path) -> bool:
         os.close(descriptor)
 
 
-def holder(path: pathlib.Path) -> Optional[dict[str, Any]]:
+def holder(path: pathlib.Path) -> dict[str, Any] | None:
     """What the last holder wrote of itself: `pid`, `host`, `started`."""
     try:
         return json.loads(path.read_text())

@@ -24,7 +24,8 @@ import datetime
 import hashlib
 import json
 import pathlib
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from fedlab.archive.folder import write_json
 

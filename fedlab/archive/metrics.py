@@ -6,7 +6,8 @@ import json
 import math
 import os
 import pathlib
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from fedlab.archive.folder import replacing
 

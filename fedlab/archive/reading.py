@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any, Iterator, Union
+from collections.abc import Iterator
+from typing import Any
 
 from fedlab.archive import lock
 from fedlab.archive.arms import arm_configs
@@ -93,7 +94,7 @@ def _of_arm(figures: Record, name: str) -> Record:
     return {**{metric: figures[metric] for metric in _OF_ALL_ARMS if metric in figures}, **own}
 
 
-def read_run(path: Union[str, pathlib.Path]) -> Run:
+def read_run(path: str | pathlib.Path) -> Run:
     """Raises `FedlabError` where there is no run, or one whose manifest cannot be read."""
     folder = RunFolder.existing(pathlib.Path(path))
     manifest = _read(folder.manifest)
@@ -102,7 +103,7 @@ def read_run(path: Union[str, pathlib.Path]) -> Run:
     return Run(folder, manifest, _read(folder.summary) if folder.summary.is_file() else {})
 
 
-def scan(root: pathlib.Path) -> Iterator[Union[Run, FedlabError]]:
+def scan(root: pathlib.Path) -> Iterator[Run | FedlabError]:
     """Every run below `root`, in the order of their paths; an error for each folder whose manifest is broken."""
     for folder, below, files in os.walk(root):
         below.sort()

@@ -18,7 +18,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive.folder import RunFolder, write_json
 from fedlab.archive.lock import RunLock
@@ -37,7 +37,7 @@ class JobRecord:
     parameters: dict[str, Any]
     config: dict[str, Any]
     status: str = "running"
-    failure: Optional[str] = None
+    failure: str | None = None
     seconds: float = 0.0  # over all attempts
     invocation: str = ""  # of the sweep's command, the last that wanted this job
 
@@ -56,7 +56,7 @@ class JobFolder(RunFolder):
             if path not in (self.record, self.log, self.lock):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def read(self) -> Optional[JobRecord]:
+    def read(self) -> JobRecord | None:
         """The record, or None where there is none to be read."""
         try:
             return JobRecord(**json.loads(self.record.read_text()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from fedlab.archive.difftest import ClientDifference
 
@@ -80,7 +80,7 @@ class Comparison:
         )
 
 
-def latest(rows: Sequence[ClientDifference]) -> Optional[Comparison]:
+def latest(rows: Sequence[ClientDifference]) -> Comparison | None:
     """The comparison of the newest round among `rows`; None without any."""
     return Comparison(tuple(row for row in rows if row.round == rows[-1].round)) if rows else None
 

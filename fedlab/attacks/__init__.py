@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal, Optional
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -47,15 +47,15 @@ class ModelInversion(Attack):
     name: ClassVar[str] = "model_inversion"
 
     target: Literal["global", "clients", "file"] = "global"
-    file: Optional[str] = None
-    iterations: Optional[PositiveInt] = None
-    learning_rate: Optional[Rate] = None
-    tv_weight: Optional[Weight] = None  # of the total variation: the sum of |differences| of neighbouring pixels
-    l2_weight: Optional[Weight] = None  # of the sum of squared pixels
+    file: str | None = None
+    iterations: PositiveInt | None = None
+    learning_rate: Rate | None = None
+    tv_weight: Weight | None = None  # of the total variation: the sum of |differences| of neighbouring pixels
+    l2_weight: Weight | None = None  # of the sum of squared pixels
     num_starts: PositiveInt = 3  # images of noise to begin with, of which the one with the best objective is kept
     weight_noise: Weight = 0.0  # every model is attacked twice where > 0: as it is, and with Gaussian noise on its weights
     max_clients: PositiveInt = 10  # of more, so many evenly spaced ones are attacked
-    seed: Annotated[Optional[int], Field(ge=0, lt=2**63)] = None  # null: that of the run
+    seed: Annotated[int | None, Field(ge=0, lt=2**63)] = None  # null: that of the run
 
     @model_validator(mode="after")
     def _file_where_it_is_read(self) -> ModelInversion:

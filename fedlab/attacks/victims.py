@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _unweighted(read: Sequence[np.ndarray], place: int, num_trainable: int) -> l
     return [u / (weight if weight else 1) for u in read[place:end]]
 
 
-def _bytes_as_numbers(view: ServerView, client: int, num_trainable: int) -> Optional[list[np.ndarray]]:
+def _bytes_as_numbers(view: ServerView, client: int, num_trainable: int) -> list[np.ndarray] | None:
     """The message's bytes from the first on, over and again, as signed fractions in the shapes of the weights."""
     sent = [array.view(np.uint8).ravel() for array in view.received[client].values()]
     if not sum(map(len, sent)):

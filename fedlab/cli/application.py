@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import traceback
-from typing import Any, Callable, NoReturn, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from typing import NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -58,7 +59,7 @@ def _spec(options: Sequence[str]) -> Attack:
     return spec
 
 
-def split(run: str, arm: Optional[str]) -> tuple[pathlib.Path, Optional[str]]:
+def split(run: str, arm: str | None) -> tuple[pathlib.Path, str | None]:
     """The folder and the name of the arm, which may be part of `run`."""
     path, colon, name = run.rpartition(":")
     if arm is None and colon and not pathlib.Path(run).exists():
@@ -66,7 +67,7 @@ def split(run: str, arm: Optional[str]) -> tuple[pathlib.Path, Optional[str]]:
     return pathlib.Path(run), arm
 
 
-def _attack(run: Run, arm: Optional[str], spec: Attack, console: Console) -> dict[str, float]:
+def _attack(run: Run, arm: str | None, spec: Attack, console: Console) -> dict[str, float]:
     """The figures that the summary gets."""
     require_whole(run)
     if arm is not None:

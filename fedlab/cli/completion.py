@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from fedlab.errors import ConfigError
 

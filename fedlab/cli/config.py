@@ -8,10 +8,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 import os
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import HydraException
@@ -38,7 +40,7 @@ def config_dir() -> pathlib.Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def compose(overrides: Sequence[str], own: Optional[str] = None) -> DictConfig:
+def compose(overrides: Sequence[str], own: str | None = None) -> DictConfig:
     """The composed configuration, as `fedlab train` would see it. `own`: a user's configuration folder. Raises `ConfigError`."""
     if own is not None and not pathlib.Path(own).is_dir():
         raise ConfigError(f"the configuration folder {own} does not exist.")
@@ -61,7 +63,7 @@ def why(error: BaseException, overrides: Sequence[str] = ()) -> str:
 
 def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
     """What there is to choose from: shipped, and in a folder given with `-cd`."""
-    own = [pathlib.Path(value) for flag, value in zip(overrides, overrides[1:]) if flag in ("-cd", "--config-dir")]
+    own = [pathlib.Path(value) for flag, value in itertools.pairwise(overrides) if flag in ("-cd", "--config-dir")]
     folders = [config_dir(), *(folder for folder in own if folder.is_dir())]
     groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
     choices = [o for o in overrides if o.partition("=")[0] in groups]
@@ -121,7 +123,7 @@ def build_all(config: DictConfig, stage: str) -> dict[str, Any]:
     return {str(name): build(config[stage], str(name), f"{stage}.{name}") for name in config[stage]}
 
 
-def build(config: DictConfig, name: str, stage: Optional[str] = None) -> Any:
+def build(config: DictConfig, name: str, stage: str | None = None) -> Any:
     """What the node `name` of `config` names in `_target_`: a `Spec`, or a user's own function with its options filled in.
 
     Raises `ConfigError` in one line that names the key, the value, and what is allowed. `stage`: where the node is in the whole.

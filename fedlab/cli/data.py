@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -69,7 +69,7 @@ def fetch(argv: Sequence[str]) -> int:
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
         tasks = {}
 
-        def on_progress(path: str, num_bytes: int, total: Optional[int]) -> None:
+        def on_progress(path: str, num_bytes: int, total: int | None) -> None:
             if path not in tasks:
                 tasks[path] = display.add_task(path)
             display.update(tasks[path], completed=num_bytes, total=total)
@@ -137,7 +137,7 @@ def _names() -> list[str]:
     return sorted(path.stem for path in (config_dir() / "data").glob("*.yaml"))
 
 
-def _config(name: str, directory: Optional[str]) -> DictConfig:
+def _config(name: str, directory: str | None) -> DictConfig:
     if name not in _names():
         raise ConfigError(f"no data set '{name}'.{did_you_mean(name, _names())} Data sets: {', '.join(_names())}.")
     config = OmegaConf.create({"data": OmegaConf.load(config_dir() / "data" / f"{name}.yaml")})

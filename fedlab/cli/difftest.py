@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from typing import Any, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -130,7 +131,7 @@ def _examples(path: str) -> tuple[ExampleSet, Partition]:
 
 
 def _compared(
-    spec: Any, runs: Sequence[Run], data: str, file: Optional[tuple[ExampleSet, Partition]], seed: int
+    spec: Any, runs: Sequence[Run], data: str, file: tuple[ExampleSet, Partition] | None, seed: int
 ) -> tuple[Comparison, list[tuple[str, float, float]]]:
     """The comparison, and a sample of scores."""
     experiments = [configuration.build_experiment(OmegaConf.create(run.config)) for run in runs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,7 +20,7 @@ class RoundDisplay:
         self._seconds: list[float] = []
         self._last_line = -_SILENT_SECONDS
         self._known: dict[str, float] = {}
-        self._progress: Optional[Progress] = None
+        self._progress: Progress | None = None
         if console.is_terminal:
             self._progress = Progress(
                 TextColumn("round"),

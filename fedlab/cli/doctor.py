@@ -17,12 +17,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import fedlab
 
 DISTRIBUTION = "fedlab-runner"
-PYTHONS = ((3, 9), (3, 11))  # the lowest and highest that TensorFlow Federated 0.87 runs on
+PYTHONS = ((3, 10), (3, 11))  # the lowest and highest that TensorFlow Federated 0.87 runs on
 
 # Packages that TFF 0.87 pins to a version no longer published: named here so that they are checked like direct ones.
 OVERRIDDEN = ("jax", "jaxlib")
@@ -44,7 +44,7 @@ def check_python() -> Iterator[Finding]:
     if low <= sys.version_info[:2] <= high:
         yield Finding("python", "ok", detail)
     else:
-        yield Finding("python", "problem", detail, "install fedlab into an environment of Python 3.9, 3.10 or 3.11")
+        yield Finding("python", "problem", detail, "install fedlab into an environment of Python 3.10 or 3.11")
 
 
 def pins_file(extra: str = "base") -> pathlib.Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 import shlex
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from fedlab.cli import judging
 from fedlab.cli.judging import Subject
@@ -108,7 +109,7 @@ def _require(chosen: Any, selection: str, hint: str) -> None:
         raise DataError(f"there are no {selection}: {hint}.")
 
 
-def _provenance(tried: Subject, selection: str, threshold: Optional[float], command: str) -> Any:
+def _provenance(tried: Subject, selection: str, threshold: float | None, command: str) -> Any:
     from fedlab.filter import Provenance
     from fedlab.run.fingerprint import fingerprints
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 from omegaconf import DictConfig
 
@@ -60,7 +61,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    number: Optional[int] = int(text.replace("_", "")) if text.replace("_", "").isdecimal() else None
+    number: int | None = int(text.replace("_", "")) if text.replace("_", "").isdecimal() else None
     if not number:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return number

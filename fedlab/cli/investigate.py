@@ -6,7 +6,8 @@ import argparse
 import itertools
 import pathlib
 import shlex
-from typing import Iterator, NoReturn, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from rich.console import Console
 

@@ -10,7 +10,7 @@ import pathlib
 import signal
 import subprocess
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -40,7 +40,7 @@ class Plan:
     name: str
     command: str
     folder: InvestigationFolder
-    classifier: Optional[tuple[pathlib.Path, dict[str, Any], str]]  # what to train, where, its name; None: there is one
+    classifier: tuple[pathlib.Path, dict[str, Any], str] | None  # what to train, where, its name; None: there is one
 
     @property
     def model(self) -> pathlib.Path:
@@ -51,7 +51,7 @@ class Plan:
         return RunFolder(path).model if path.is_dir() else path
 
 
-def plan(overrides: list[str], own: Optional[str], root: Optional[pathlib.Path], command: str) -> Plan:
+def plan(overrides: list[str], own: str | None, root: pathlib.Path | None, command: str) -> Plan:
     """From the words of the command. Raises `ConfigError` for what cannot work."""
     composed = configuration.compose(overrides, own)
     if "investigation" not in composed:
@@ -177,7 +177,7 @@ def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, 
         raise FedlabError(f"{relative(path)}: {lines[-1].removeprefix('fedlab train: ') if lines else f'exit code {code}'}")
 
 
-def _status(folder: RunFolder) -> Optional[str]:
+def _status(folder: RunFolder) -> str | None:
     try:
         return read_run(folder.path).status
     except FedlabError:

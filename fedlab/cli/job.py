@@ -9,7 +9,8 @@ import resource
 import shlex
 import sys
 import time
-from typing import Any, Callable, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import yaml
@@ -64,7 +65,7 @@ def start(
     claim: Callable[[], RunFolder],
     console: Console,
     extra: Sequence[Logger] = (),
-    expect: Optional[Run] = None,
+    expect: Run | None = None,
 ) -> dict[str, Any]:
     """A new run in the folder that `claim` makes, once the data is there. Returns its summary.
 
@@ -133,7 +134,7 @@ def require_same_data(run: Run, inputs: Inputs) -> None:
 
 
 def _run(
-    job: Job, inputs: Inputs, folder: RunFolder, resumed: Optional[Run], console: Console, extra: Sequence[Logger]
+    job: Job, inputs: Inputs, folder: RunFolder, resumed: Run | None, console: Console, extra: Sequence[Logger]
 ) -> dict[str, Any]:
     """Trains in `folder`, whose lock is held, and keeps its manifest."""
     from fedlab.run.learners import build_learner
@@ -209,7 +210,7 @@ class _Account:
     def note(self, **values: Any) -> None:
         self._manifest.update(**values)
 
-    def close(self, status: str, seconds: dict[str, float], failure: Optional[str] = None) -> None:
+    def close(self, status: str, seconds: dict[str, float], failure: str | None = None) -> None:
         mine = {**self._seconds, **seconds, "total": time.perf_counter() - self._started}
         phases = {name: round(self._before.get(name, 0.0) + value, 3) for name, value in mine.items()}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -10,7 +10,7 @@ import importlib
 import os
 import signal
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import fedlab
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
@@ -42,7 +42,7 @@ def usage() -> str:
     return "\n".join([*lines, "", "fedlab VERB --help tells more of each."])
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb named by `argv[0]`; returns the exit code.
 
     0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM; of difftest, 4 different, 5 undecided.

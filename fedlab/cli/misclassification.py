@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import pathlib
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def misclassification(argv: Sequence[str]) -> int:
             print(f"users {label}: {int(part.sum()):,}, {mean}")
     print()
     counts = {name: np.histogram(values, _BINS)[0] for name, values in series.items()}
-    bins = [f"{low:.0%} to {high:.0%}" for low, high in zip(_BINS, _BINS[1:])]
+    bins = [f"{low:.0%} to {high:.0%}" for low, high in itertools.pairwise(_BINS)]
     columns = ("users of accuracy", *counts)
     print_table(columns, [(label, *(str(c[i]) for c in counts.values())) for i, label in enumerate(bins)], columns[1:])
     if to_csv:

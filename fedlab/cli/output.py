@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Optional
 
 from fedlab.errors import ConfigError
 
 
-def writable(flag: str, path: Optional[pathlib.Path]) -> Optional[pathlib.Path]:
+def writable(flag: str, path: pathlib.Path | None) -> pathlib.Path | None:
     """`path`, the value of `flag`. Raises `ConfigError` where no file can have that name."""
     if path is None:
         return None

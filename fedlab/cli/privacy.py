@@ -10,7 +10,8 @@ import argparse
 import json
 import math
 import pathlib
-from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fedlab.errors import ConfigError
 
@@ -202,7 +203,7 @@ def _plot(ledger: Ledger, args: argparse.Namespace, noise: float) -> None:
     steps = min(args.rounds, 24)
     rounds = [-(-args.rounds * (i + 1) // steps) for i in range(steps)]
     spent = [ledger.spent(r) for r in rounds]
-    by_pld: Optional[list[float]] = [s.epsilon_pld for s in spent if s.epsilon_pld is not None]
+    by_pld: list[float] | None = [s.epsilon_pld for s in spent if s.epsilon_pld is not None]
     title = f"{spent[0].unit}-level privacy at δ = {ledger.delta:.4g}, noise multiplier {noise:.4g}"
     plot_privacy(rounds, [s.epsilon_rdp for s in spent], by_pld if by_pld and len(by_pld) == steps else None, args.png, title)
     if not args.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from typing import Sequence
+from collections.abc import Sequence
 
 from fedlab.archive.folder import relative
 from fedlab.cli.output import writable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import shlex
-from typing import Any, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException

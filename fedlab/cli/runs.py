@@ -6,7 +6,7 @@ import argparse
 import json
 import pathlib
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 from fedlab.archive import scan
 from fedlab.cli.runs_table import COLUMNS, Listed, filtered, listed, ordered

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import time
-from typing import Any, Callable, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.differences import flat
@@ -14,7 +15,7 @@ from fedlab.archive.folder import relative
 from fedlab.errors import ConfigError, did_you_mean
 from fedlab.report import words
 
-Value = Union[str, float, None]
+Value = str | float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Listed:
     status: str
     rounds: int
     wanted: int
-    accuracy: Optional[float]
-    loss: Optional[float]
-    epsilon: Optional[float]
-    seconds: Optional[float]
-    started: Optional[str]
+    accuracy: float | None
+    loss: float | None
+    epsilon: float | None
+    seconds: float | None
+    started: str | None
     options: dict[str, Any]
     config: dict[str, Any]
 
@@ -132,7 +133,7 @@ def _sortable(value: Any) -> Any:
     return value if isinstance(value, (int, float, str)) else words.setting(value)
 
 
-def _duration(manifest: dict[str, Any], status: str) -> Optional[float]:
+def _duration(manifest: dict[str, Any], status: str) -> float | None:
     """Seconds that the run took; so far, where it still runs."""
     total = (manifest.get("seconds") or {}).get("total")
     begun = words.parse_time(manifest.get("started"))
@@ -144,6 +145,6 @@ def _spent(row: Listed) -> str:
     return "" if row.epsilon is None else words.epsilon(row.epsilon) + " (simulated)" * simulated
 
 
-def _local(started: Optional[str]) -> str:
+def _local(started: str | None) -> str:
     parsed = words.parse_time(started)
     return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else ""

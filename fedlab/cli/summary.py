@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 
@@ -23,7 +24,7 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
 
 
-def _classified(own: Mapping[str, Any]) -> Optional[str]:
+def _classified(own: Mapping[str, Any]) -> str | None:
     if "test_accuracy" not in own:
         return None
     line = f"[bold]test accuracy {own['test_accuracy']:.2%}[/bold]"
@@ -37,7 +38,7 @@ def _classified(own: Mapping[str, Any]) -> Optional[str]:
     return line
 
 
-def _generated(own: Mapping[str, Any]) -> Optional[str]:
+def _generated(own: Mapping[str, Any]) -> str | None:
     if "polarity" not in own:
         return None
     measures = {"frechet_features": "Fréchet distance", "classifier_score": "classifier score"}

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Iterator, Optional, Union
+from collections.abc import Iterator
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +35,7 @@ _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.S
 _LOOK_SECONDS = 0.2
 
 
-def run_job(plan: Plan, config: DictConfig) -> Union[float, list[float], None]:
+def run_job(plan: Plan, config: DictConfig) -> float | list[float] | None:
     """The task that Hydra hands to a launcher. Returns the objective; where there is none None, a failure to Optuna."""
     leads = os.getpid() == plan.pid
     Stopping.waiting_here = leads
@@ -51,7 +52,7 @@ def run_job(plan: Plan, config: DictConfig) -> Union[float, list[float], None]:
     return values[0] if values and len(values) == 1 else values
 
 
-def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> Optional[list[float]]:
+def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> list[float] | None:
     """One job, from its configuration to its objective; tells of its beginning and its end."""
     folder, record, wrong = _prepared(plan, config)
     before, state, label = folder.read(), _state(folder), _label(plan, record)
@@ -82,7 +83,7 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> Optional[list[fl
     return values
 
 
-def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, Optional[str]]:
+def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, str | None]:
     """The job's folder, which need not exist yet, its record, and what is wrong with a configuration that cannot be resolved."""
     settings = HydraConfig.get()
     overrides, wrong = list(settings.overrides.task), None
@@ -112,7 +113,7 @@ def _label(plan: Plan, record: JobRecord) -> str:
     return "  ".join([f"job {record.number}{of}", *words])
 
 
-def _values(plan: Plan, folder: JobFolder, record: JobRecord) -> Optional[list[float]]:
+def _values(plan: Plan, folder: JobFolder, record: JobRecord) -> list[float] | None:
     """The objective of a run that has finished; where it has none, `record` says why."""
     if record.status != "finished":
         return None
@@ -123,7 +124,7 @@ def _values(plan: Plan, folder: JobFolder, record: JobRecord) -> Optional[list[f
         return None
 
 
-def _state(folder: JobFolder) -> Optional[str]:
+def _state(folder: JobFolder) -> str | None:
     """How the run in `folder` ended; None where there is none."""
     try:
         return read_run(folder.path).status

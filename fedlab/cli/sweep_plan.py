@@ -12,7 +12,8 @@ import re
 import shlex
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -47,9 +48,9 @@ class Plan:
     flags: tuple[str, ...]  # of the command, those that a job by itself needs as well
     objective: Objective
     fixed: frozenset[str]  # keys of overrides that are the same for every job
-    total: Optional[int]  # jobs, where that is known beforehand
+    total: int | None  # jobs, where that is known beforehand
     side_by_side: int  # jobs at a time on this machine
-    cores: Optional[int]  # for each of them, where there are several
+    cores: int | None  # for each of them, where there are several
     quiet: bool
     pid: int  # of the process that leads the sweep
     invocation: str  # tells this invocation of the command from others
@@ -58,7 +59,7 @@ class Plan:
     first_number: int = 0  # of the first job that has no folder yet
 
 
-def composed(argv: Sequence[str], args: argparse.Namespace) -> Optional[DictConfig]:
+def composed(argv: Sequence[str], args: argparse.Namespace) -> DictConfig | None:
     """The configuration with Hydra's own part, swept values left out; None where `argv` asks for no sweep."""
     if args.config_dir and not os.path.isdir(args.config_dir):
         return None  # Hydra will say it
@@ -171,7 +172,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _how_many(swept: Sequence[str], arguments: Sequence[str], sweeper: DictConfig) -> Optional[int]:
+def _how_many(swept: Sequence[str], arguments: Sequence[str], sweeper: DictConfig) -> int | None:
     if "n_trials" in sweeper:
         return sweeper.n_trials
     try:

@@ -8,7 +8,7 @@ import pathlib
 import shlex
 import signal
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -57,7 +57,7 @@ def _run(folder: JobFolder) -> None:
     start(Job(experiment, record.config, record.name, record.command), lambda: folder, console)
 
 
-def _status(folder: JobFolder) -> Optional[str]:
+def _status(folder: JobFolder) -> str | None:
     """finished, unfinished, or None for what begins anew: no run, or one that failed, perhaps by the state that it saved."""
     try:
         status = read_run(folder.path).manifest["status"]

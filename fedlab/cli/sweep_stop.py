@@ -9,12 +9,12 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from fedlab.archive.sweep import SweepFolder
 
 
-def asked(folder: SweepFolder) -> Optional[int]:
+def asked(folder: SweepFolder) -> int | None:
     """The number of the signal that the sweep is to stop with; None where it is to go on."""
     try:
         return int(folder.stop.read_text())

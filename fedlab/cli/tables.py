@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,7 @@ _CLIPPED = 24
 _UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
-def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Optional[str] = None, clip: Row = ()) -> None:
+def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: str | None = None, clip: Row = ()) -> None:
     """`numeric`: the columns whose cells are set to the right. `clip`: those that a narrow terminal may cut short."""
     if not sys.stdout.isatty():
         _print_plain(columns, rows, numeric, title)
@@ -29,7 +29,7 @@ def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: Opt
     Console(markup=False, highlight=False).print(table)
 
 
-def _print_plain(columns: Row, rows: Sequence[Row], numeric: Row, title: Optional[str]) -> None:
+def _print_plain(columns: Row, rows: Sequence[Row], numeric: Row, title: str | None) -> None:
     if title:
         print(f"# {title}")
     lines = [columns, *rows]

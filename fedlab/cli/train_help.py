@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+import itertools
+from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
@@ -35,7 +36,7 @@ def page(overrides: Sequence[str]) -> str:
             folder, _, name = choice.rpartition("/")
             groups.setdefault(f"{group}/{folder}" if folder else group, []).append(name)
     lines = [f"{group}: {', '.join(names)}" for group, names in sorted(groups.items())]
-    own = next((value for flag, value in zip(overrides, overrides[1:]) if flag in ("-cd", "--config-dir")), None)
+    own = next((value for flag, value in itertools.pairwise(overrides) if flag in ("-cd", "--config-dir")), None)
     composed = configuration.compose([o for o in overrides if not o.startswith("-") and o != own], own)
     settings = OmegaConf.to_yaml(composed)
     return "\n".join([HEAD, *lines, "", "Configuration (set with key=value):", "", settings, FOOT])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 import tempfile
-from typing import NoReturn, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 from omegaconf import OmegaConf
 from rich.console import Console

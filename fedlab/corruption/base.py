@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -30,7 +30,7 @@ class Corruption(Spec):
     """
 
     fraction: float = Field(0.5, ge=0, le=1)
-    users: Optional[tuple[UserId, ...]] = None
+    users: tuple[UserId, ...] | None = None
 
     def affected(self, dataset: Dataset, partition: Partition, seed: int) -> dict[str, bool]:
         """Who has the bug: the truth, for scoring what was found, and for nothing else. In ascending order of the users' ids.
@@ -77,7 +77,7 @@ def _number(user: str) -> int:
     return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big")
 
 
-def _examples_of(examples: ExampleSet, partition: Optional[Partition]) -> dict[str, np.ndarray]:
+def _examples_of(examples: ExampleSet, partition: Partition | None) -> dict[str, np.ndarray]:
     """Where each user's examples are, in ascending order of their ids; nowhere, where nobody knows whose they are."""
     if examples.user_ids is None:
         return dict(zip(partition.client_ids, partition.indices)) if partition else {}

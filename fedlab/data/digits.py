@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Digits(Source):
     def published(self) -> Published:
         return Published(train=1_797, test=0, classes=10)
 
-    def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         from sklearn.datasets import load_digits  # most of a second, and only this source needs it
 
         digits = load_digits()

@@ -8,7 +8,7 @@ import os
 import pathlib
 import sqlite3
 import tempfile
-from typing import TYPE_CHECKING, ClassVar, Optional
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import model_validator
@@ -84,7 +84,7 @@ class Emnist(Source):
                 f" Without a network, put {DATABASE} into {self._database.parent} yourself."
             ) from None
 
-    def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         self.fetch(lambda *_: None)
         import tensorflow as tf
         import tensorflow_federated as tff

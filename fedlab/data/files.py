@@ -9,11 +9,11 @@ import os
 import pathlib
 import tempfile
 import urllib.request
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from fedlab.errors import DataError
 
-Progress = Callable[[str, int, Optional[int]], None]  # path of the file, bytes so far, bytes in all where the server says
+Progress = Callable[[str, int, int | None], None]  # path of the file, bytes so far, bytes in all where the server says
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Mnist(Source):
     def published(self) -> Published:
         return Published(train=60_000, test=10_000, classes=10)
 
-    def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         train_x, train_y, test_x, test_y, *labels = (parse_idx(content) for content in self._contents())
         train_users, test_users = (_writers(rows) for rows in labels) if labels else (None, None)
         return _example_set(train_x, train_y, train_users), _example_set(test_x, test_y, test_users)
@@ -94,6 +94,6 @@ def _writers(qmnist_rows: np.ndarray) -> np.ndarray:
     return qmnist_rows[:, 2].astype(np.int64)
 
 
-def _example_set(images: np.ndarray, labels: np.ndarray, users: Optional[np.ndarray]) -> ExampleSet:
+def _example_set(images: np.ndarray, labels: np.ndarray, users: np.ndarray | None) -> ExampleSet:
     users = users if users is None else users[: len(images)]  # QMNIST's test labels go on where MNIST's test set ends
     return ExampleSet(images[..., np.newaxis], labels.astype(np.int32), num_classes=10, user_ids=users)

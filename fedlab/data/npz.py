@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import zipfile
 import zlib
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Npz(Source):
         """All of `x`, `y` and `user_ids`, undivided and with no option applied. Raises `DataError`."""
         return self._read()[0]
 
-    def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         try:
             with open(self._file, "rb") as file:  # numpy leaves a file that it opened itself open when it is damaged
                 archive = np.load(file, allow_pickle=False)

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import os
 import pathlib
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -39,10 +39,10 @@ class Source(Spec):
     `max_examples`: positive, keeps at most so many training examples, drawn uniformly.
     """
 
-    dir: Optional[str] = None
-    classes: Optional[tuple[int, ...]] = None
-    max_examples: Optional[int] = Field(None, gt=0)
-    test_fraction: Optional[float] = Field(None, gt=0, lt=1)
+    dir: str | None = None
+    classes: tuple[int, ...] | None = None
+    max_examples: int | None = Field(None, gt=0)
+    test_fraction: float | None = Field(None, gt=0, lt=1)
 
     name: ClassVar[str]
     data_files: ClassVar[tuple[DataFile, ...]] = ()
@@ -58,7 +58,7 @@ class Source(Spec):
         return self
 
     @property
-    def published(self) -> Optional[Published]:
+    def published(self) -> Published | None:
         """The size of the whole data set; None where only the files can tell."""
         return None
 
@@ -68,7 +68,7 @@ class Source(Spec):
         return False
 
     @property
-    def num_train_examples(self) -> Optional[int]:
+    def num_train_examples(self) -> int | None:
         """How many training examples `load` will give; None where only the files can tell."""
         if self.published is None or self.classes is not None:
             return None
@@ -122,7 +122,7 @@ class Source(Spec):
         return Dataset(self.name, train, test)
 
     @abc.abstractmethod
-    def _read(self) -> tuple[ExampleSet, Optional[ExampleSet]]:
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         """The whole training set and, where the source has one, the whole test set."""
 
     def _contents(self) -> list[bytes]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -31,7 +31,7 @@ class Difftest(Spec):
     """
 
     every: PositiveInt = 1
-    arms: Optional[tuple[str, str]] = None
+    arms: tuple[str, str] | None = None
     score_tolerance: Share = 1e-3
     tolerance: Share = 0.02
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import PositiveInt
@@ -55,7 +55,7 @@ class Engine(Protocol):
     bytes_down: int  # what the server sends to one client in a round
     bytes_up: int  # what one client sends back
     seconds: dict[str, float]  # per phase: "lowering", "tracing" and, where it is apart from the rest, "aggregation"
-    observed: Optional[ServerView]  # what the server received in the last round, where that is recorded
+    observed: ServerView | None  # what the server received in the last round, where that is recorded
 
     def initialize(self, key: np.ndarray) -> State:
         """The state before the first round; `key` int64 [2] decides what is drawn for it."""
@@ -79,7 +79,7 @@ class EngineSpec(Spec):
 
     @abc.abstractmethod
     def build(
-        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: Optional[SecureSumming] = None
+        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: SecureSumming | None = None
     ) -> Engine:
         """The engine, holding `examples` where it computes. `summing`: a protocol for what clients send; None is a plain sum."""
 
@@ -89,10 +89,10 @@ class Compiled(EngineSpec):
 
     # How many clients of the cohort are computed at the same time. Their contributions are summed in the cohort's order
     # whatever it is, so no result depends on it. null: one per CPU core, or 1 on a GPU.
-    parallel_clients: Optional[PositiveInt] = None
+    parallel_clients: PositiveInt | None = None
 
     def build(
-        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: Optional[SecureSumming] = None
+        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: SecureSumming | None = None
     ) -> Engine:
         if summing is not None:
             from fedlab.engine.secure import SecureEngine
@@ -112,7 +112,7 @@ class Tff(EngineSpec):
     runs_protocols: ClassVar[bool] = False
 
     def build(
-        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: Optional[SecureSumming] = None
+        self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: SecureSumming | None = None
     ) -> Engine:
         assert summing is None, "checked before"
         from fedlab.engine.reference import TffEngine

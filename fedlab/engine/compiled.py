@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,9 +19,9 @@ from fedlab.types import ExampleSet
 class CompiledEngine:
     """Runs a lowered process over examples that stay on the device."""
 
-    observed: Optional[ServerView] = None  # no protocol is run
+    observed: ServerView | None = None  # no protocol is run
 
-    def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: Optional[int] = None):
+    def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: int | None = None):
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
         assert not self._lowered.secure_leaves, "sums that are to be secure need an engine that runs a protocol"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import signal
 import sys
 import threading
 import time
 import weakref
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import tensorflow as tf
@@ -26,7 +28,7 @@ _WORKER = "worker_binary"  # TFF's runtime: a child process that its Python side
 class TffEngine:
     """Feeds each client's examples to `process.next` as a `tf.data.Dataset` of one element."""
 
-    observed: Optional[ServerView] = None  # no protocol is run
+    observed: ServerView | None = None  # no protocol is run
 
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet):
         self._process = process
@@ -47,7 +49,7 @@ class TffEngine:
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
         splits = round_input.row_splits
-        data = [self._client_data(round_input, begin, end) for begin, end in zip(splits, splits[1:])]
+        data = [self._client_data(round_input, begin, end) for begin, end in itertools.pairwise(splits)]
         with self._installed():
             output = self._process.next(tff.structure.pack_sequence_as(self._state_type, state), data)
         metrics = _flatten(output.metrics)

@@ -7,7 +7,8 @@ import concurrent.futures
 import contextlib
 import itertools
 import time
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +36,7 @@ class SecureEngine:
         process: tff.templates.IterativeProcess,
         examples: ExampleSet,
         summing: SecureSumming,
-        parallel_clients: Optional[int] = None,
+        parallel_clients: int | None = None,
     ):
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
@@ -49,7 +50,7 @@ class SecureEngine:
         self._protocol = summing.spec.build(self._layout, summing.most_clients, summing.seed, summing.num_rounds)
         self.bytes_down = lowering.num_bytes(self._lowered.message_type)
         self.bytes_up = 0 if not self._num_in_the_clear else lowering.num_bytes(self._lowered.contribution_type)
-        self.observed: Optional[ServerView] = None
+        self.observed: ServerView | None = None
         self._trace()
 
     def initialize(self, key: np.ndarray) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated, Optional
+from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
@@ -31,12 +31,12 @@ class GanEvaluation(Evaluation):
     # generated, in one batch, and as many real ones of the test set, or all where it has fewer
     num_images: Annotated[int, Field(ge=2, le=10_000)] = 500
     grid_size: PositiveInt = 6  # pictures of the generator's progress have so many images in either direction
-    classifier: Optional[str] = (
+    classifier: str | None = (
         None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does
     )
 
     @property
-    def classifier_path(self) -> Optional[pathlib.Path]:
+    def classifier_path(self) -> pathlib.Path | None:
         """The Keras file."""
         if self.classifier is None:
             return None

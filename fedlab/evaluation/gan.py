@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +39,7 @@ class ImageClassifier:
 class GanEvaluator:
     """Compares what a generator makes of noise that stays the same with real images that stay the same."""
 
-    def __init__(self, model: GanModel, real: np.ndarray, noise: np.ndarray, classifier: Optional[ImageClassifier]):
+    def __init__(self, model: GanModel, real: np.ndarray, noise: np.ndarray, classifier: ImageClassifier | None):
         """`real` [n, ...] as the data has them; `noise` float32 [n, noise_dimension]."""
         self._real, self._noise, self._classifier = real, tf.constant(noise), classifier
         self._real_parts = classifier(real) if classifier else None

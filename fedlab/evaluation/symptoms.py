@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Callable, Mapping, Optional
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Finding:
     high: float
     interval: tuple[float, float]  # 99 %, of low − high
     false_alarms: float  # share of real images without a bug that have the symptom
-    detected: Optional[float]  # share of real images with the bug that do; None where no bug was put in
+    detected: float | None  # share of real images with the bug that do; None where no bug was put in
     found: bool
 
 
@@ -93,7 +94,7 @@ class Verdict:
     classifier_scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
-    def found(self) -> Optional[Finding]:
+    def found(self) -> Finding | None:
         """The symptom in which the groups differ most, of those in which they differ; None for nothing."""
         return max((f for f in self.findings if f.found), key=lambda f: f.low - f.high, default=None)
 
@@ -146,7 +147,7 @@ def verdict(
     truth: dict[str, float],
     bug: str,
     by: str = "user",
-    classifier_scores: Optional[Mapping[str, float]] = None,
+    classifier_scores: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom."""
     in_low, in_high = shares(low), shares(high)

@@ -14,7 +14,8 @@ import json
 import os
 import pathlib
 import re
-from typing import Any, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fedlab.errors import DataError
 

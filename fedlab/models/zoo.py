@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -44,7 +44,7 @@ class Cnn(Spec):
     filters: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64)
     kernel_size: PositiveInt = 3
     padding: Literal["valid", "same"] = "valid"
-    num_poolings: Optional[NonNegativeInt] = None
+    num_poolings: NonNegativeInt | None = None
     hidden: tuple[PositiveInt, ...] = (128,)
     dropout: Rate = 0.0
 

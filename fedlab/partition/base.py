@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, Optional, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +25,7 @@ class Partitioner(Spec):
 
     @property
     @abc.abstractmethod
-    def known_num_clients(self) -> Optional[int]:
+    def known_num_clients(self) -> int | None:
         """How many clients there will be; None where only the data can tell."""
 
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:

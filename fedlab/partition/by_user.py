@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ class ByUser(Partitioner):
     """
 
     min_examples: int = Field(1, gt=0)
-    max_users: Optional[int] = Field(None, gt=0)
+    max_users: int | None = Field(None, gt=0)
 
     needs_user_ids: ClassVar[bool] = True
 

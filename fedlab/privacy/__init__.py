@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import secrets
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -73,13 +73,13 @@ class Mechanism(Privacy):
     and the plan says what their ε is.
     """
 
-    noise_multiplier: Optional[NonNegativeFloat] = None  # z: standard deviation of the noise on the sum / clip norm
-    target_epsilon: Optional[PositiveFloat] = None  # find the z that spends this by the last round
-    delta: Optional[Share] = None  # None: 1 / population^1.1
-    stop_at_epsilon: Optional[PositiveFloat] = None  # end the run before it would cost more
+    noise_multiplier: NonNegativeFloat | None = None  # z: standard deviation of the noise on the sum / clip norm
+    target_epsilon: PositiveFloat | None = None  # find the z that spends this by the last round
+    delta: Share | None = None  # None: 1 / population^1.1
+    stop_at_epsilon: PositiveFloat | None = None  # end the run before it would cost more
     noise_source: Literal["seed", "os"] = "seed"  # os: not replayable, so the run cannot be reproduced
-    population: Optional[PositiveInt] = None  # None: the run's clients
-    simulated_cohort: Optional[PositiveInt] = None  # M; None: the run's cohort is the real one
+    population: PositiveInt | None = None  # None: the run's clients
+    simulated_cohort: PositiveInt | None = None  # M; None: the run's cohort is the real one
 
     @model_validator(mode="after")
     def _one_noise(self) -> Mechanism:
@@ -151,7 +151,7 @@ class GaussianAdaptive(Mechanism):
     initial_clip_norm: PositiveFloat = 0.1
     target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
     clip_learning_rate: NonNegativeFloat = 0.2
-    clipped_count_stddev: Optional[PositiveFloat] = None  # b; None: a twentieth of the expected cohort
+    clipped_count_stddev: PositiveFloat | None = None  # b; None: a twentieth of the expected cohort
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts
@@ -194,7 +194,7 @@ class Tree(Mechanism):
     """
 
     clip_norm: PositiveFloat = 0.1
-    restart_every: Optional[PositiveInt] = None  # rounds until a new tree; None: one tree
+    restart_every: PositiveInt | None = None  # rounds until a new tree; None: one tree
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts

@@ -9,7 +9,8 @@ import dataclasses
 import decimal
 import functools
 import math
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import dp_accounting as dpa
 import numpy as np
@@ -37,7 +38,7 @@ class Spending:
     rounds: int
     epsilon: float
     epsilon_rdp: float
-    epsilon_pld: Optional[float]  # None: PLDs of this event are not available
+    epsilon_pld: float | None  # None: PLDs of this event are not available
     delta: float
     unit: str
     neighbours: str
@@ -52,7 +53,7 @@ class Spending:
         return {k: "inf" if isinstance(v, float) and math.isinf(v) else v for k, v in plain.items()}
 
 
-def rounded_up(epsilon: Optional[float], digits: int = 4) -> str:
+def rounded_up(epsilon: float | None, digits: int = 4) -> str:
     """ε in words, to so many significant digits and never smaller than it is."""
     if epsilon is None:
         return "none"
@@ -72,9 +73,9 @@ class Ledger:
         if not 0 < delta < 1:
             raise ConfigError(f"delta={delta:g}: it must lie between 0 and 1, and well below 1 / population.")
         self.account, self.delta, self._horizon = account, delta, max(rounds, 1)
-        self._pld: dict[tuple[dpa.DpEvent, int], Optional[float]] = {}
+        self._pld: dict[tuple[dpa.DpEvent, int], float | None] = {}
 
-    def spent(self, rounds: int, until: Optional[int] = None) -> Spending:
+    def spent(self, rounds: int, until: int | None = None) -> Spending:
         """The cost of `rounds` rounds. Given `until`, the PLD figure may be that of up to a sixteenth more rounds, but no more
         than `until`: an upper bound, which is cheap to ask for after every round."""
         if rounds < 0:
@@ -116,7 +117,7 @@ class Ledger:
         """ε by RDP alone. Raises `UnsupportedEventError`."""
         return _epsilon(*_split(self.account.event(rounds)), self.account.relation, self.delta)
 
-    def _by_pld(self, rounds: int) -> Optional[float]:
+    def _by_pld(self, rounds: int) -> float | None:
         event, count = _split(self.account.event(rounds))
         if (event, count) not in self._pld:
             last = max(self._horizon, rounds)
@@ -195,7 +196,7 @@ def _library_curve(event: dpa.DpEvent, relation: Relation, orders: Sequence[floa
             return np.concatenate([_library_curve(event, relation, [order]) for order in orders])
 
 
-def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, planned: int) -> Optional[float]:
+def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, planned: int) -> float | None:
     """ε of `count` such events by PLD; None where there is none, or none worth computing.
 
     `scale`: a rough ε of all that is planned, `planned`: how many events that is; they set the grid.

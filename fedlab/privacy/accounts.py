@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import dp_accounting as dpa
 from dp_accounting import NeighboringRelation as Relation

@@ -6,7 +6,8 @@ The figure of a run is that of its worst client.
 from __future__ import annotations
 
 import math
-from typing import Literal, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Literal
 
 import dp_accounting as dpa
 import numpy as np
@@ -16,7 +17,7 @@ from fedlab.privacy.accounting import Ledger, Spending, rdp_bounds
 from fedlab.privacy.accounts import Account, Relation, without_guarantee
 
 Batches = Literal["poisson", "shuffled"]
-Counts = Union[Sequence[int], np.ndarray]  # one for each client
+Counts = Sequence[int] | np.ndarray  # one for each client
 
 
 def local_dp_sgd(
@@ -77,7 +78,7 @@ class WorstClient:
         """The largest cost to an example, given how often each client has taken part."""
         most = self._most(participations)
         bounds = rdp_bounds(self._ledgers, most)
-        worst: Optional[Spending] = None
+        worst: Spending | None = None
         for i in np.argsort(-bounds, kind="stable"):
             if worst is not None and bounds[i] <= worst.epsilon:
                 break

@@ -5,8 +5,6 @@ All divide by a constant, whoever reports: the number of those who did is privat
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -40,7 +38,7 @@ def gaussian_adaptive(
 
 
 def tree(
-    noise_multiplier: float, divisor: float, clip_norm: float, restart_every: Optional[int], noise_key: np.ndarray
+    noise_multiplier: float, divisor: float, clip_norm: float, restart_every: int | None, noise_key: np.ndarray
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """Noise of `noise_multiplier · clip_norm` on each node. It is drawn from `noise_key`, int64 [2], and a counter in the
     state, so it is the same whichever engine runs it."""
@@ -50,7 +48,7 @@ def tree(
 class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):
     """Puts the query together once the shapes are known. TFF's own factory restarts only with adaptive clipping."""
 
-    def __init__(self, stddev: float, divisor: float, clip_norm: float, restart_every: Optional[int], noise_key: np.ndarray):
+    def __init__(self, stddev: float, divisor: float, clip_norm: float, restart_every: int | None, noise_key: np.ndarray):
         self._stddev, self._divisor, self._clip_norm = float(stddev), float(divisor), float(clip_norm)
         self._restart_every, self._noise_key = restart_every, noise_key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from fedlab.errors import ConfigError
 from fedlab.privacy import Mechanism, Privacy, accounts
@@ -29,9 +29,9 @@ class Plan:
     noise_multiplier: float  # z, that the ledger is about
     applied_noise_multiplier: float  # z · m / M, of the run's own sums
     ledger: Ledger
-    own_ledger: Optional[Ledger] = None
+    own_ledger: Ledger | None = None
 
-    def aggregator(self, seed: int) -> Optional[tff.aggregators.UnweightedAggregationFactory]:
+    def aggregator(self, seed: int) -> tff.aggregators.UnweightedAggregationFactory | None:
         """Replaces the run's aggregator; None: leave that as it is."""
         if not isinstance(self.spec, Mechanism):
             return None

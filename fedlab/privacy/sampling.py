@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Iterable, Optional, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 from fedlab.errors import ConfigError
 
@@ -107,7 +108,7 @@ class Schedule(Sampling):
     times of one user lie at least `apart` rounds."""
 
     cohort: float
-    most: Optional[int] = None
+    most: int | None = None
     apart: int = 0
 
     def __post_init__(self) -> None:
@@ -125,7 +126,7 @@ class Schedule(Sampling):
             for client in cohort:
                 rounds.setdefault(client, []).append(number)
         chosen = sum(len(r) for r in rounds.values())
-        gaps = [b - a - 1 for r in rounds.values() for a, b in zip(r, r[1:])]
+        gaps = [b - a - 1 for r in rounds.values() for a, b in itertools.pairwise(r)]
         most = max((len(r) for r in rounds.values()), default=1)
         return cls(population, max(chosen, 1) / max(len(cohorts), 1), most, min(gaps, default=len(cohorts)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -30,7 +30,7 @@ class LocalTraining(Spec):
 
     local_epochs: PositiveInt = 1  # E in McMahan et al. 2017
     batch_size: PositiveInt = 20  # B; the last batch of an epoch may be smaller
-    max_local_steps: Optional[PositiveInt] = None  # stop after so many batches, whatever the epochs
+    max_local_steps: PositiveInt | None = None  # stop after so many batches, whatever the epochs
     weight_noise: NonNegativeFloat = 0.0  # standard deviation of noise on the weights that a client sends. Nothing clips them, so
     # it promises nothing: ε is ∞
 
@@ -47,20 +47,20 @@ class DpSgd(LocalTraining):
     # poisson: in each of E · ⌈n / B⌉ steps every example takes part by itself with probability min(B / n, 1), as the account
     # assumes. shuffled: each example once an epoch, without amplification
     batches: Literal["poisson", "shuffled"] = "poisson"
-    delta: Optional[Annotated[float, Field(gt=0, lt=1)]] = None  # None: 1 / n^1.1 for the n examples of the smallest client
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None  # None: 1 / n^1.1 for the n examples of the smallest client
 
 
 @dataclasses.dataclass(frozen=True)
 class Ingredients:
     """What a process is made of."""
 
-    model: Union[tff.learning.models.FunctionalModel, GanModel]
+    model: tff.learning.models.FunctionalModel | GanModel
     examples: ExampleSpec  # shape and dtype of one client's raw data
     client: LocalTraining
     client_optimizer: Optimizer
     client_schedule: Schedule
     server_optimizer: Optimizer
-    aggregator: Union[tff.aggregators.WeightedAggregationFactory, tff.aggregators.UnweightedAggregationFactory]
+    aggregator: tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory
     takes_weights: bool  # False: all clients count alike
 
 
@@ -75,7 +75,7 @@ class Process(Spec):
     trains_locally: ClassVar[bool] = True  # whether local_epochs > 1, max_local_steps and a client optimizer mean anything
     trains_a_classifier: ClassVar[bool] = True  # one, which model.keras holds in the end
 
-    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: str | None = None) -> None:
         """Raises `ConfigError` for choices that contradict each other. `why_uniform`: why all clients have to count alike."""
         if self.client_weighting == "examples" and why_uniform:
             raise ConfigError(
@@ -184,7 +184,7 @@ class Gan(Process):
             return Sgd(learning_rate=self.generator_learning_rate)
         return Adam(learning_rate=self.generator_learning_rate, beta_1=self.generator_beta_1, beta_2=self.generator_beta_2)
 
-    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: str | None = None) -> None:
         super().check(client, client_optimizer, why_uniform)
         if isinstance(client, DpSgd) or client.weight_noise:
             raise ConfigError(

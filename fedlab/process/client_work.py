@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Callable, Union
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -162,7 +162,7 @@ def for_each_batch(step, start, data, batch_size, max_local_steps):
 
 
 def client_work_process(
-    model: Union[tff.learning.models.FunctionalModel, GanModel],
+    model: tff.learning.models.FunctionalModel | GanModel,
     examples: ExampleSpec,
     update: LocalUpdate,
     schedule: Schedule,

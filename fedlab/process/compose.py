@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -16,7 +14,7 @@ def learning_process(
     parts: Ingredients,
     update: LocalUpdate,
     weigh_by_examples: bool,
-    finalizer: Optional[tff.learning.templates.FinalizerProcess] = None,
+    finalizer: tff.learning.templates.FinalizerProcess | None = None,
 ) -> tff.learning.templates.LearningProcess:
     """The TFF process: weights are broadcast, `update` runs on every client, the aggregate is the server's gradient.
 

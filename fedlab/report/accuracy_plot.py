@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping, Union
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ _COLOURS = ("#4c72b0", "#dd8452")
 _BINS = np.linspace(0, 1, 41).tolist()
 
 
-def plot_accuracies(series: Mapping[str, np.ndarray], path: Union[str, os.PathLike], title: str = "") -> None:
+def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, title: str = "") -> None:
     """Writes a PNG: a histogram of users over accuracy for each of `series` ([users], in [0, 1]), with its quartiles."""
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 MAX_CLASSES = 20  # more columns than that and none can be made out
 
 
-def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: Union[str, os.PathLike]) -> None:
+def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: str | os.PathLike) -> None:
     """Writes a PNG: `images` [rows, classes, height, width, channels] rows and columns with their names.
 
     Each image has its own contrast, since what matters is its shape.

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import pathlib
 import statistics
-from typing import Any, Iterable, Optional, Sequence, Union
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fedlab.archive import Run, read_run, scan
 from fedlab.archive.differences import flat
@@ -28,7 +29,7 @@ class Spread:
     """A metric over the runs of a group: mean and sample standard deviation, the latter None for fewer than two."""
 
     mean: float
-    deviation: Optional[float]
+    deviation: float | None
     count: int
 
     def text(self, name: str) -> str:
@@ -75,7 +76,7 @@ class Comparison:
         return sum(len(group.runs) for group in self.groups)
 
 
-def gather(paths: Sequence[Union[str, pathlib.Path]]) -> tuple[list[Run], list[FedlabError]]:
+def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabError]]:
     """The runs that `paths` name, each a run or a folder of runs, and what is broken among them. Each arm of a run counts as one.
 
     Raises `FedlabError` where a path is neither, `ConfigError` where there are fewer than two runs in all.
@@ -84,7 +85,7 @@ def gather(paths: Sequence[Union[str, pathlib.Path]]) -> tuple[list[Run], list[F
     broken: list[FedlabError] = []
     for path in map(pathlib.Path, paths):
         if not path.is_dir() or (path / "manifest.json").exists():
-            found: Iterable[Union[Run, FedlabError]] = [read_run(path)]
+            found: Iterable[Run | FedlabError] = [read_run(path)]
         else:
             found = list(scan(path))
             if not found:
@@ -164,7 +165,7 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
             done, wanted = run.rounds_completed, run.manifest["num_rounds"]
             ended = {"interrupted": "was interrupted", "running": "is running,"}.get(run.status, run.status)
             yield f"{relative(run.path)} {ended} after {done:,} of {wanted:,} rounds: its figures are the newest it has."
-    prints: dict[str, set[Optional[str]]] = {}
+    prints: dict[str, set[str | None]] = {}
     for run in runs:
         asked = _hashable([run.config.get("data"), run.config.get("seed")])
         prints.setdefault(asked, set()).add((run.manifest.get("data") or {}).get("fingerprint"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import statistics
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from fedlab.archive.folder import relative
 from fedlab.archive.metrics import Record
@@ -45,7 +45,7 @@ def _name(index: int, group: Group) -> str:
     return f"{index + 1}: {group.label}"
 
 
-def _curves(comparison: Comparison) -> Optional[Section]:
+def _curves(comparison: Comparison) -> Section | None:
     records = [[run.records() for run in group.runs] for group in comparison.groups]
     plots = [_overlaid(comparison.groups, records, *spec) for spec in _CURVES]
     drawn = [plot for plot in plots if plot]
@@ -57,7 +57,7 @@ def _curves(comparison: Comparison) -> Optional[Section]:
 
 def _overlaid(
     groups: Sequence[Group], records: Sequence[Sequence[Sequence[Record]]], metric: str, title: str, label: str, kind: str
-) -> Optional[Plot]:
+) -> Plot | None:
     curves = []
     for i, (group, mine) in enumerate(zip(groups, records)):
         points, band = averaged([series(r, metric) for r in mine])

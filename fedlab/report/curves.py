@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
 TRAIN, TEST = "#9aa5b1", "#1f6feb"
-Records = Sequence[Dict[str, Any]]
-Limits = Tuple[Optional[float], Optional[float]]
+Records = Sequence[dict[str, Any]]
+Limits = tuple[float | None, float | None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from fedlab.archive.clients import ClientLabels
 from fedlab.report import words
@@ -29,7 +29,7 @@ class HeatMap:
     x_label: str
     gutter: float
     legend_title: str
-    sizes: Optional[Sizes] = None
+    sizes: Sizes | None = None
     marks: str = ""  # path of a dot in each cell that is set apart
     marks_label: str = ""
 

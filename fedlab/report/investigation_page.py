@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import pathlib
-from typing import Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shlex
-from typing import Any, Iterable, Iterator, Optional, Sequence, Union
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -83,7 +84,7 @@ class ReadOnce(Run):
         return self.__dict__["_records"]
 
 
-def write_report(run_path: Union[str, pathlib.Path], output: Optional[pathlib.Path] = None) -> pathlib.Path:
+def write_report(run_path: str | pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
     """Writes the page of the run in `run_path`, to report.html there or to `output`, and returns where.
 
     Raises `FedlabError` where there is no run or the file cannot be written.

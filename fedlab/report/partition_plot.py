@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 MAX_CLIENTS = 100  # more columns than that and none can be told from the next
 
 
-def plot_partition(counts: np.ndarray, path: Union[str, os.PathLike], title: str = "", client_ids: Sequence[str] = ()) -> None:
+def plot_partition(counts: np.ndarray, path: str | os.PathLike, title: str = "", client_ids: Sequence[str] = ()) -> None:
     """Writes a PNG: a bar per client for its size, above a heat map of classes × clients.
 
     `counts`: int [clients, classes]. Of more than 100 clients, 100 evenly spaced ones are drawn, and the axis says so: averaging

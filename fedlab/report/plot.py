@@ -7,7 +7,7 @@ so keeps its size on any screen.
 from __future__ import annotations
 
 import dataclasses
-from typing import Iterable, Optional, Sequence
+from collections.abc import Iterable, Sequence
 
 from fedlab.report import words
 from fedlab.report.scale import Scale, linear, rounds
@@ -34,7 +34,7 @@ class Axis:
     scale: Scale
     label: str
     kind: str = "number"  # number or percent: also how the page words a value pointed at
-    texts: Optional[tuple[str, ...]] = None  # of the ticks, where they are not numbers
+    texts: tuple[str, ...] | None = None  # of the ticks, where they are not numbers
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
@@ -84,7 +84,7 @@ def tick_texts(ticks: Sequence[float], kind: str) -> list[str]:
     return [words.number(_clean(t), digits) for t in ticks]
 
 
-def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "number", *, zero: bool = False) -> Optional[Plot]:
+def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "number", *, zero: bool = False) -> Plot | None:
     """Curves over rounds; None where there is no point to draw. `zero`: the y axis begins there."""
     drawn = [(curve, found) for curve in curves if (found := pieces(curve.points))]
     values = [y for _, found in drawn for piece in found for _, y in piece]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,8 +15,8 @@ RDP, PLD = "#9aa5b1", "#1f6feb"
 def plot_privacy(
     rounds: Sequence[int],
     by_rdp: Sequence[float],
-    by_pld: Optional[Sequence[float]],
-    path: Union[str, os.PathLike],
+    by_pld: Sequence[float] | None,
+    path: str | os.PathLike,
     title: str = "",
 ) -> None:
     """Writes a PNG: the bounds on ε after each of `rounds`. `by_pld`: None where there is no such bound. An infinite ε, which

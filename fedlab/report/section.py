@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import pathlib
 import re
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -29,7 +30,7 @@ class Section:
     body: Markup
 
 
-Builder = Callable[[Run], Optional[Section]]  # None where the run has nothing to say on the matter
+Builder = Callable[[Run], Section | None]  # None where the run has nothing to say on the matter
 
 
 def section(anchor: str, title: str, template: str, **values: Any) -> Section:

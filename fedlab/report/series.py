@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterable, Mapping, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-Point = tuple[float, Optional[float]]  # round, value; None where the value is not a number
+Point = tuple[float, float | None]  # round, value; None where the value is not a number
 MAX_POINTS = 600
 
 # Told elsewhere in a report, or no quantity at all
@@ -28,7 +29,7 @@ def series(records: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
     return [(r["round"], finite(r[name])) for r in records if name in r and not isinstance(r[name], (str, list, dict))]
 
 
-def finite(value: Any) -> Optional[float]:
+def finite(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
@@ -40,7 +41,7 @@ def names(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return [name for name in found if name not in _NOT_CURVES]
 
 
-def last(records: Sequence[Mapping[str, Any]], name: str) -> Optional[tuple[int, float]]:
+def last(records: Sequence[Mapping[str, Any]], name: str) -> tuple[int, float] | None:
     """(round, value) of the newest record that has a value."""
     return next(((r["round"], v) for r in reversed(records) if (v := finite(r.get(name))) is not None), None)
 

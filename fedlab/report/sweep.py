@@ -6,7 +6,8 @@ import dataclasses
 import json
 import math
 import pathlib
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from fedlab.archive import Run, read_run
 from fedlab.errors import FedlabError
@@ -24,10 +25,10 @@ class Job:
     parameters: dict[str, Any]
     status: str
     objective: tuple[float, ...]
-    seconds: Optional[float]
-    failure: Optional[str]
+    seconds: float | None
+    failure: str | None
 
-    def run(self) -> Optional[Run]:
+    def run(self) -> Run | None:
         """The run in its folder; None where it left none that can be read."""
         try:
             return read_run(self.folder)
@@ -48,7 +49,7 @@ class Sweep:
     parameters: tuple[str, ...]  # dotted keys
     jobs: tuple[Job, ...]
     best: tuple[int, ...]  # numbers of jobs; several where no one of them is best in all metrics
-    best_command: Optional[str]
+    best_command: str | None
 
     @property
     def ranked(self) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import urllib.parse
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import RunFolder
 from fedlab.report import sweep_plots, words
@@ -14,7 +14,7 @@ from fedlab.report.section import Section, render, section
 from fedlab.report.sweep import Job, Sweep, read_sweep
 
 
-def write_sweep_report(path: pathlib.Path, output: Optional[pathlib.Path] = None) -> pathlib.Path:
+def write_sweep_report(path: pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
     """Writes the page of the sweep in `path`, to report.html there or to `output`, and returns where.
 
     Raises `FedlabError` where sweep.json is damaged or the file cannot be written.
@@ -41,7 +41,7 @@ def _best(sweep: Sweep) -> Section:
     )
 
 
-def _pictures(sweep: Sweep) -> Optional[Section]:
+def _pictures(sweep: Sweep) -> Section | None:
     trade_off, parallel, effects = sweep_plots.trade_off(sweep), sweep_plots.parallel(sweep), sweep_plots.effects(sweep)
     if not (trade_off or parallel or effects):
         return None
@@ -57,7 +57,7 @@ def _pictures(sweep: Sweep) -> Optional[Section]:
     )
 
 
-def _curves(sweep: Sweep) -> Optional[Section]:
+def _curves(sweep: Sweep) -> Section | None:
     plots = sweep_plots.curves(sweep)
     return section("curves", "Learning curves of all jobs", "sweep/curves.html", plots=plots) if plots else None
 
@@ -68,12 +68,12 @@ def _jobs(sweep: Sweep, page: pathlib.Path) -> Section:
     return section("jobs", "Jobs", "sweep/jobs.html", sweep=sweep, rows=rows, names=names)
 
 
-def _failures(sweep: Sweep) -> Optional[Section]:
+def _failures(sweep: Sweep) -> Section | None:
     failed = [job for job in sweep.jobs if job.failure]
     return section("failures", "Failures", "sweep/failures.html", jobs=failed) if failed else None
 
 
-def _link(job: Job, page: pathlib.Path) -> Optional[str]:
+def _link(job: Job, page: pathlib.Path) -> str | None:
     """The job's own report as it is addressed from `page`."""
     report = RunFolder(job.folder).report
     if not report.is_file():

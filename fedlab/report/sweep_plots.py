@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from fedlab.report import words
 from fedlab.report.plot import Axis, Curve, Mark, Plot, dots, line, line_plot
@@ -81,7 +82,7 @@ def effects(sweep: Sweep) -> list[Plot]:
     return plots
 
 
-def parallel(sweep: Sweep) -> Optional[Parallel]:
+def parallel(sweep: Sweep) -> Parallel | None:
     """None with fewer than two jobs to draw."""
     jobs = sorted(reversed(sweep.ranked), key=lambda job: job.number in sweep.best)  # the best are drawn last, on top
     if len(jobs) < 2 or not sweep.parameters:
@@ -102,7 +103,7 @@ def parallel(sweep: Sweep) -> Optional[Parallel]:
     return Parallel(alt, tuple(Column(axis.label, tuple(axis.ticks)) for axis, _ in axes), tuple(marks))
 
 
-def trade_off(sweep: Sweep) -> Optional[Plot]:
+def trade_off(sweep: Sweep) -> Plot | None:
     """The first objective against the second, with the front of those that nothing beats; None with one objective."""
     jobs = sweep.ranked
     if len(sweep.metrics) < 2 or not jobs:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence, Union
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 
-def plot_tradeoff(points: Sequence[tuple[str, str, float, float]], path: Union[str, os.PathLike]) -> None:
+def plot_tradeoff(points: Sequence[tuple[str, str, float, float]], path: str | os.PathLike) -> None:
     """Writes a PNG. `points`: (run, what was attacked, score, test accuracy); a colour per run, a mark per kind of model."""
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     ax = figure.subplots()

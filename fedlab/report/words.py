@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Any, Optional
+from typing import Any
 
 NONE = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -81,11 +81,11 @@ def epsilon(value: float, digits: int = 4) -> str:
     return number(math.ceil(round(value / step, 6)) * step, digits)
 
 
-def percent(value: Optional[float]) -> str:
+def percent(value: float | None) -> str:
     return NONE if value is None or not math.isfinite(value) else f"{value:.2%}"
 
 
-def number(value: Optional[float], digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """`digits` significant ones; thousands set apart; a power of ten where there would be too many zeros."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -99,7 +99,7 @@ def number(value: Optional[float], digits: int = 4) -> str:
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def num_bytes(value: Optional[float]) -> str:
+def num_bytes(value: float | None) -> str:
     """In powers of 1,000."""
     if value is None:
         return NONE
@@ -110,7 +110,7 @@ def num_bytes(value: Optional[float]) -> str:
     return f"{value:,.3g} TB" if value < 1000 else f"{value:,.0f} TB"
 
 
-def seconds(value: Optional[float]) -> str:
+def seconds(value: float | None) -> str:
     """A duration: "0.060 s", "12.2 s", "3 min 5 s", "2 h 10 min"."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -121,13 +121,13 @@ def seconds(value: Optional[float]) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def when(time: Optional[str]) -> str:
+def when(time: str | None) -> str:
     """An ISO time of a manifest as "2026-11-23 18:56 UTC"."""
     parsed = parse_time(time)
     return NONE if parsed is None else parsed.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def parse_time(time: Optional[str]) -> Optional[datetime.datetime]:
+def parse_time(time: str | None) -> datetime.datetime | None:
     """In UTC; None for what is no ISO time."""
     try:
         return datetime.datetime.fromisoformat(time).astimezone(datetime.timezone.utc) if time else None

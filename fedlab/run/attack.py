@@ -6,7 +6,8 @@ import dataclasses
 import json
 import pathlib
 import time
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,8 +35,8 @@ def attack_run(
     own: Inputs,
     arms: Mapping[str, Inputs],
     folder: RunFolder,
-    spec: Optional[Attack] = None,
-    arm: Optional[str] = None,
+    spec: Attack | None = None,
+    arm: str | None = None,
 ) -> dict[str, float]:
     """Attacks a finished run, or each of its arms, and adds the figures to its summary.json; returns them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import PositiveInt
@@ -20,7 +20,7 @@ _SHARE = 0.01  # of the time, at most, goes into checkpoints when `every` is nul
 class Checkpointing(Spec):
     """How often the state is saved. The last round's state, and that of an interrupted run, always are."""
 
-    every: Optional[PositiveInt] = None  # rounds; null: as often as it takes less than a hundredth of the time
+    every: PositiveInt | None = None  # rounds; null: as often as it takes less than a hundredth of the time
     keep: PositiveInt = 2  # how many checkpoints are kept; the one before the newest stands in if that is damaged
 
 
@@ -53,7 +53,7 @@ class Checkpoints:
 class Beginning:
     """From where a run goes on: a checkpoint, the records up to it, and what the user should be told."""
 
-    checkpoint: Optional[Checkpoint]
+    checkpoint: Checkpoint | None
     records: Sequence[Record]
     remarks: Sequence[str] = ()
 

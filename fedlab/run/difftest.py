@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class ArmComparer:
                 "same clients: they need the same data, partition and evaluation.holdout; a corruption may change images only."
             )
         self._outputs: list[ClientOutputs] = []
-        self._newest: Optional[Comparison] = None
-        self._file: Optional[DifftestFile] = None
+        self._newest: Comparison | None = None
+        self._file: DifftestFile | None = None
 
     def is_due(self, round_num: int) -> bool:
         """Whether this round is compared even where it is not the last."""

@@ -9,7 +9,7 @@ import pathlib
 import platform
 import subprocess
 import sys
-from typing import Any, Optional
+from typing import Any
 
 import psutil
 
@@ -72,7 +72,7 @@ def _fedlab() -> dict[str, Any]:
     return {"version": fedlab.__version__, "git_commit": commit, "git_dirty": None if status is None else bool(status)}
 
 
-def _git(root: pathlib.Path, *args: str) -> Optional[str]:
+def _git(root: pathlib.Path, *args: str) -> str | None:
     try:
         done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

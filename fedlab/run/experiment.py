@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Annotated, Any, Callable, Iterator, Optional, Union
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
@@ -57,7 +58,7 @@ class Experiment(Spec):
     secure: SecureSum = Plain()
     engine: EngineSpec
     evaluation: Evaluation
-    difftest: Union[Difftest, NoDifftest] = NoDifftest()
+    difftest: Difftest | NoDifftest = NoDifftest()
     checkpoint: Checkpointing = Checkpointing()
     logger: dict[str, LoggerSpec] = {}
     objective: Objective = Objective()
@@ -149,7 +150,7 @@ class Experiment(Spec):
                 raise ConfigError(f"process={process.name} sends no updates to be summed: it goes with {stage} only.")
 
     @property
-    def why_uniform(self) -> Optional[str]:
+    def why_uniform(self) -> str | None:
         """Why every client has to count alike, where it has to."""
         if not self.privacy.takes_weights:
             return "under differential privacy a client with more examples would have more influence than the noise hides"
@@ -187,7 +188,7 @@ class Experiment(Spec):
         plain = isinstance(self.secure, Plain) and self.secure.observe == "none" and not self.secure.dropout_rate
         return not plain or self.aggregator.marks_sums
 
-    def summing(self, num_clients: int) -> Optional[SecureSumming]:
+    def summing(self, num_clients: int) -> SecureSumming | None:
         """The protocol of a run with so many clients; None where the graph of the round makes the sums."""
         if not (self.needs_protocol and self.engine.runs_protocols):
             return None
@@ -223,7 +224,7 @@ class Experiment(Spec):
             self.check_clients(len(partition))
         return partition
 
-    def check_clients(self, num_clients: Optional[int]) -> None:
+    def check_clients(self, num_clients: int | None) -> None:
         """The part of `check` that needs the number of clients; called again once the data has been divided."""
         if num_clients is None:
             return

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 import time
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
@@ -39,7 +39,7 @@ class GanLearner(FederatedLearner):
         self._model = gan_model(experiment.model, shape, int(randomness.key(seed, "initial weights")[0] % 2**32))
         self.num_weights = sum(w.size for ws in self._model.initial_weights for w in ws)
         self._evaluator = self._build_evaluator()
-        self._images: tuple[int, Optional[np.ndarray]] = (0, None)  # the round that was last evaluated, and what was generated
+        self._images: tuple[int, np.ndarray | None] = (0, None)  # the round that was last evaluated, and what was generated
         parts = Ingredients(
             model=self._model,
             examples=ExampleSpec(shape, examples.x.dtype),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Any, Optional
+from typing import Any
 
 
 class Interruption:
     """`with Interruption() as interruption:` … `interruption.check()` wherever it is safe to stop."""
 
     def __init__(self) -> None:
-        self._noted: Optional[int] = None
+        self._noted: int | None = None
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:

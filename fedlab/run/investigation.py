@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, PositiveInt, model_validator
@@ -38,7 +38,7 @@ class Investigation(Spec):
     `min_examples` such.
     """
 
-    classifier: Union[str, tuple[str, ...]]
+    classifier: str | tuple[str, ...]
     by: Literal["user", "example"] = "user"
     low: AccuracyText = "p25"
     high: AccuracyText = "p75"

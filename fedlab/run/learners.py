@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Mapping
+from collections.abc import Mapping
 
 from fedlab.process import Gan, LocalOnly, Process
 from fedlab.run.experiment import Experiment

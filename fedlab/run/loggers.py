@@ -12,7 +12,8 @@ import json
 import pathlib
 import shutil
 import sys
-from typing import Any, Mapping, Optional, Protocol, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from fedlab.archive import RunFolder, replacing
 from fedlab.archive.differences import flat
@@ -107,7 +108,7 @@ class Mlflow(LoggerSpec):
     """MLflow: parameters, metrics by round. A resumed run goes on in the MLflow run it had."""
 
     experiment: str = "fedlab"
-    tracking_uri: Optional[str] = None  # null: MLFLOW_TRACKING_URI where it is set, else the folder mlruns here
+    tracking_uri: str | None = None  # null: MLFLOW_TRACKING_URI where it is set, else the folder mlruns here
 
     def open(self, folder: RunFolder, name: str, config: Mapping[str, Any], records: Sequence[Record]) -> Logger:
         return _Mlflow(self, folder, name, config)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -34,7 +35,7 @@ class Objective(Spec):
         """The figures in a run's summary. Raises `FedlabError` where one is not there, or is no finite number."""
         return [_figure(summary, name) for name in self.metric]
 
-    def best(self, values: Sequence[Optional[Sequence[float]]]) -> list[int]:
+    def best(self, values: Sequence[Sequence[float] | None]) -> list[int]:
         """Positions of the best: one where there is one figure; of several, all that none beats in one and equals in the rest."""
         scores = {i: self._scores(v) for i, v in enumerate(values) if v is not None}
         if len(self.metric) == 1:

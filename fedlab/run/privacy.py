@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class PrivacyAccount:
         self.num_rounds = self._plan.rounds
         self._by_round: dict[int, Spending] = {}  # of examples, at the rounds that stand for those before them
 
-    def aggregator(self, experiment: Experiment) -> Optional[tff.aggregators.UnweightedAggregationFactory]:
+    def aggregator(self, experiment: Experiment) -> tff.aggregators.UnweightedAggregationFactory | None:
         """Clips, sums and adds noise; None where the run's own aggregator is to be used."""
         return self._plan.aggregator(experiment.seed)
 
@@ -52,7 +52,7 @@ class PrivacyAccount:
             return round_input
         return dataclasses.replace(round_input, server_key=privacy.server_key(self._experiment.seed))
 
-    def spent(self, num_rounds: int) -> Optional[Spending]:
+    def spent(self, num_rounds: int) -> Spending | None:
         """What so many rounds have cost a user, or an example; None where nothing was promised."""
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Iterator, Optional, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -238,7 +239,7 @@ class SplitLearner(Learner):
 
     def described(self) -> dict[str, Any]:
         """Where the model is cut."""
-        layers: Optional[str] = self._parts[1].last_layer if self._is_u_shaped else None
+        layers: str | None = self._parts[1].last_layer if self._is_u_shaped else None
         return {"split": {"cut": self._parts[0].last_layer, "cut_top": layers, "cut_shape": list(self._parts[0].output_shape)}}
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import types
 import warnings
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from fedlab import cores
 from fedlab.errors import ConfigError

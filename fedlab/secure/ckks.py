@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Annotated, ClassVar, Iterable, Optional
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
@@ -34,10 +35,10 @@ class Ckks(SecureSum):
     clip_range: Annotated[float, Field(gt=0)] = 2.0**16  # floats beyond ± this are refused or clipped
     out_of_range: OutOfRange = "refuse"
     encryption: Encryption = "symmetric"  # public_key: clients cannot read each other either; slower, and noisier
-    poly_modulus_degree: Optional[int] = None
-    coeff_mod_bit_sizes: Optional[tuple[int, ...]] = None
-    global_scale: Optional[Annotated[float, Field(gt=1)]] = None
-    num_workers: Optional[PositiveInt] = None  # processes that encrypt; None: one per core
+    poly_modulus_degree: int | None = None
+    coeff_mod_bit_sizes: tuple[int, ...] | None = None
+    global_scale: Annotated[float, Field(gt=1)] | None = None
+    num_workers: PositiveInt | None = None  # processes that encrypt; None: one per core
 
     @model_validator(mode="after")
     def _all_parameters_or_none(self) -> Ckks:
@@ -53,7 +54,7 @@ class Ckks(SecureSum):
         own = (self.poly_modulus_degree, self.coeff_mod_bit_sizes, self.global_scale)
         return chosen(*own, self.precision, largest, num_clients, self.encryption)
 
-    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> CkksSum:
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> CkksSum:
         return CkksSum(self, layout, most_clients, seed, num_rounds)
 
 
@@ -161,13 +162,13 @@ class CkksServer:
 class CkksSum(Protocol):
     """Keys are made once, for all rounds. Clients that vanish before they send their input are left out, at no cost."""
 
-    def __init__(self, spec: Ckks, layout: Layout, most_clients: int, seed: int, num_rounds: Optional[int]):
+    def __init__(self, spec: Ckks, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         super().__init__(spec, layout, most_clients, seed, num_rounds)
         self.spec = spec
         self.packing = Packing(layout, spec.precision, spec.clip_range, spec.out_of_range)
         self.parameters = spec.parameters(self.packing.largest, most_clients)
         self._num_ciphertexts = self.parameters.num_ciphertexts(layout.size)
-        self._parties: Optional[tuple[KeyHolder, CkksServer, Workers]] = None
+        self._parties: tuple[KeyHolder, CkksServer, Workers] | None = None
 
     def close(self) -> None:
         if self._parties is not None:
@@ -179,7 +180,7 @@ class CkksSum(Protocol):
         round: int,
         clients: tuple[int, ...],
         contributions: Iterable[Contribution],
-        dropouts: Optional[Dropouts],
+        dropouts: Dropouts | None,
         transcript: Transcript,
     ) -> Outcome:
         gone = (self._draw_dropouts(clients, round) if dropouts is None else dropouts).without_input

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal, Optional, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Encoding:
         most_clients: int,
         bits: int = 64,
         clip_range: float = 2.0**16,
-        fractional_bits: Optional[int] = None,
+        fractional_bits: int | None = None,
         out_of_range: OutOfRange = "refuse",
     ):
         self.layout, self.bits, self.clip_range, self.out_of_range = layout, bits, widened(clip_range), out_of_range

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Collection, Mapping, Optional, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ EXPOSED, STRANDED = 2.0**-30, 2.0**-10
 
 
 @functools.lru_cache(maxsize=64)
-def sparse_degree(num_clients: int) -> Optional[tuple[int, int]]:
+def sparse_degree(num_clients: int) -> tuple[int, int] | None:
     """(k, t), or None where everybody must mask with everybody."""
     others, corrupt, dropped = num_clients - 1, math.ceil(CORRUPT * num_clients), math.ceil(DROPPED * num_clients)
     for k in range(2, others, 2) if num_clients >= FEW_CLIENTS else ():

@@ -6,9 +6,10 @@ seeds by X25519, which has 128 bits of security too, so a longer key would cost 
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Sequence
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -34,7 +35,7 @@ def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]
     cores = len(os.sched_getaffinity(0))
     num_threads = max(1, min(cores, len(pieces), len(pieces) * len(masks) // PIECES_PER_THREAD))
     ends = [len(pieces) * i // num_threads for i in range(num_threads + 1)]
-    mine, *others = [pieces[begin:end] for begin, end in zip(ends, ends[1:])]
+    mine, *others = [pieces[begin:end] for begin, end in itertools.pairwise(ends)]
     if not others:
         return _add(buffer, mine, masks)
     with ThreadPoolExecutor(len(others)) as threads:  # the cipher and numpy let go of the interpreter's lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Tensor:
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    bound: Optional[int] = None
+    bound: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype.kind not in "fiu":
@@ -53,7 +53,7 @@ class Layout:
     tensors: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, arrays: Sequence[np.ndarray], bounds: Optional[Sequence[Optional[int]]] = None) -> Layout:
+    def of(cls, arrays: Sequence[np.ndarray], bounds: Sequence[int | None] | None = None) -> Layout:
         """The layout of arrays like these. `bounds`: one for each array, None for floats."""
         bounds = [None] * len(arrays) if bounds is None else bounds
         assert len(bounds) == len(arrays)

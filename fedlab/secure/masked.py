@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Annotated, ClassVar, Iterable, Literal, Optional
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -36,25 +37,25 @@ class Masked(SecureSum):
     neighbors: Literal["all", "log"] = "all"  # log: a sparse random graph, for 100 clients and more (Bell et al. 2020)
     bits: Literal[32, 64] = 64  # of a float on the wire
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
-    fractional_bits: Optional[Annotated[int, Field(ge=0, le=60)]] = None  # None: as many as fit
+    fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
     out_of_range: OutOfRange = "refuse"
     on_failure: Literal["abandon", "retry"] = "abandon"  # below the threshold: raise, or run the round again
     max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
     reproducible: bool = False  # keys from the run's seed, for exact reruns; whoever knows the seed can take every mask off
 
-    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> MaskedSum:
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> MaskedSum:
         return MaskedSum(self, layout, most_clients, seed, num_rounds)
 
 
 class MaskedSum(Protocol):
     """Clients that vanish are recovered while enough are left; else `BelowThreshold` is raised."""
 
-    def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: Optional[int]):
+    def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         super().__init__(spec, layout, most_clients, seed, num_rounds)
         self.spec = spec
         self.encoding = Encoding(layout, most_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range)
 
-    def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
+    def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
         """The masked words, read as if they were not masked."""
         masked = view.received.get(client, {}).get("masked_input")
         return None if masked is None else self.encoding.decode(masked)
@@ -79,7 +80,7 @@ class MaskedSum(Protocol):
         round: int,
         clients: tuple[int, ...],
         contributions: Iterable[Contribution],
-        dropouts: Optional[Dropouts],
+        dropouts: Dropouts | None,
         transcript: Transcript,
     ) -> Outcome:
         attempts = self.spec.max_attempts if self.spec.on_failure == "retry" else 1

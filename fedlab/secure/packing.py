@@ -6,7 +6,7 @@ rounds to the right integer.
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

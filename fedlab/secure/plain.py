@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Iterable, Optional
+from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Plain(SecureSum):
 
     name: ClassVar[str] = "plain"
 
-    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> Protocol:
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
         return PlainSum(self, layout, most_clients, seed, num_rounds)
 
 
@@ -37,7 +38,7 @@ class PlainSum(Protocol):
         round: int,
         clients: tuple[int, ...],
         contributions: Iterable[Contribution],
-        dropouts: Optional[Dropouts],
+        dropouts: Dropouts | None,
         transcript: Transcript,
     ) -> Outcome:
         gone = (self._draw_dropouts(clients, round) if dropouts is None else dropouts).without_input
@@ -55,7 +56,7 @@ class PlainSum(Protocol):
         result = [total.astype(t.dtype) if t.is_float else total for total, t in zip(totals, self.layout.tensors)]
         return Outcome(result, tuple(included), transcript.phases, server_view=transcript.view)
 
-    def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
+    def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
         seen = view.received.get(client, {})
         if "update/0" not in seen:
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Annotated, ClassVar, Iterable, Iterator, Literal, Optional, Sequence, Union
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -55,7 +56,7 @@ class Outcome:
     phases: tuple[Phase, ...]
     num_clipped: int = 0  # values, over all clients
     num_attempts: int = 1
-    server_view: Optional[ServerView] = None
+    server_view: ServerView | None = None
 
     @property
     def num_included(self) -> int:
@@ -84,15 +85,15 @@ class SecureSum(Spec):
     # everything: all that clients send; marked: only what the process itself asks to be summed securely (aggregator=secure)
     scope: Literal["everything", "marked"] = "everything"
     # Rounds, counted from 1, of which to keep what the server received
-    observe: Union[Literal["none", "last", "all"], tuple[PositiveInt, ...]] = "none"
+    observe: Literal["none", "last", "all"] | tuple[PositiveInt, ...] = "none"
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance of a client to vanish in the midst of the protocol
 
     @abc.abstractmethod
-    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: Optional[int] = None) -> Protocol:
+    def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
         """The protocol for contributions like `layout`, of at most `most_clients` clients a round. `num_rounds` tells which
         round is the last to observe. Raises `ConfigError` for options that cannot work with these."""
 
-    def observes(self, round: int, num_rounds: Optional[int]) -> bool:
+    def observes(self, round: int, num_rounds: int | None) -> bool:
         if self.observe == "last":
             return round == num_rounds
         return self.observe == "all" or (self.observe != "none" and round in self.observe)
@@ -101,7 +102,7 @@ class SecureSum(Spec):
 class Protocol(abc.ABC):
     """Sums the contributions of a round. Close it, or use it in a `with`, when the run is over."""
 
-    def __init__(self, spec: SecureSum, layout: Layout, most_clients: int, seed: int, num_rounds: Optional[int]):
+    def __init__(self, spec: SecureSum, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         if spec.observe == "last" and num_rounds is None:
             raise ConfigError("secure.observe=last needs the number of rounds: observe all, or a list of rounds.")
         self.layout, self.most_clients, self.seed = layout, most_clients, seed
@@ -112,7 +113,7 @@ class Protocol(abc.ABC):
         round: int,
         clients: Sequence[int],
         contributions: Iterable[Contribution],
-        dropouts: Optional[Dropouts] = None,
+        dropouts: Dropouts | None = None,
     ) -> Outcome:
         """Runs the protocol once.
 
@@ -129,7 +130,7 @@ class Protocol(abc.ABC):
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
         return self._run(round, clients, contributions, dropouts, transcript)
 
-    def read(self, view: ServerView, client: int) -> Optional[list[np.ndarray]]:
+    def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
         """The best that the server can make of one client's message by itself: arrays like an update, or None for nothing."""
         return None
 
@@ -149,7 +150,7 @@ class Protocol(abc.ABC):
         round: int,
         clients: tuple[int, ...],
         contributions: Iterable[Contribution],
-        dropouts: Optional[Dropouts],
+        dropouts: Dropouts | None,
         transcript: Transcript,
     ) -> Outcome: ...
 

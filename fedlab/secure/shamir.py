@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 PRIME = 2**256 + 297  # the least prime above every secret of 32 bytes
 SECRET_BYTES, SHARE_BYTES = 32, 33

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Transcript:
     def __init__(self, protocol: str, round: int, observed: bool, layout: Layout, most_clients: int):
         self.protocol, self.round, self.layout, self.most_clients = protocol, round, layout, most_clients
         self.attempt = 0
-        self._received: Optional[dict[int, dict[str, np.ndarray]]] = {} if observed else None
+        self._received: dict[int, dict[str, np.ndarray]] | None = {} if observed else None
         self._phases: dict[str, Phase] = {}
         self._current = Phase("")
 
@@ -40,7 +41,7 @@ class Transcript:
         return tuple(self._phases.values())
 
     @property
-    def view(self) -> Optional[ServerView]:
+    def view(self) -> ServerView | None:
         if self._received is None:
             return None
         return ServerView(self.protocol, self.round, self._received, self.layout, self.most_clients)
@@ -72,7 +73,7 @@ class Transcript:
         self._current.bytes_down += num_bytes(message)
 
 
-def parts(message: Any) -> Iterator[tuple[str, Optional[np.ndarray]]]:
+def parts(message: Any) -> Iterator[tuple[str, np.ndarray | None]]:
     """(name, array) of each field; of a dict or tuple, each item; None for a number that names a client."""
     for field in dataclasses.fields(message):
         value = getattr(message, field.name)
@@ -101,7 +102,7 @@ def num_bytes(message: Any) -> int:
     return sum(num_bytes(getattr(message, field.name)) for field in dataclasses.fields(message))
 
 
-def _array(value: Any) -> Optional[np.ndarray]:
+def _array(value: Any) -> np.ndarray | None:
     if isinstance(value, int):
         return None
     if isinstance(value, bytes):

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import pathlib
 import zipfile
-from typing import Mapping, Optional, Union
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,14 +29,14 @@ class ServerView:
     protocol: str
     round: int
     received: Mapping[int, Mapping[str, np.ndarray]]
-    layout: Optional[Layout] = None
+    layout: Layout | None = None
     most_clients: int = 0
     model: tuple[np.ndarray, ...] = ()
 
     def num_bytes(self, client: int) -> int:
         return sum(array.nbytes for array in self.received[client].values())
 
-    def save(self, path: Union[str, pathlib.Path]) -> None:
+    def save(self, path: str | pathlib.Path) -> None:
         """Writes an npz file with an array `CLIENT/WHAT` for each item and `model/I` for each of the weights, beside the rest."""
         arrays = {f"{client}/{name}": a for client, items in self.received.items() for name, a in items.items()}
         arrays.update({f"model/{i}": np.asarray(weight) for i, weight in enumerate(self.model)})
@@ -47,7 +47,7 @@ class ServerView:
             np.savez(file, **{name: np.array(value) for name, value in known.items()}, **arrays)
 
     @classmethod
-    def load(cls, path: Union[str, pathlib.Path]) -> ServerView:
+    def load(cls, path: str | pathlib.Path) -> ServerView:
         """Reads what `save` wrote. Raises `DataError` for another file."""
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import weakref
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Callable, List
 
 import numpy as np
 
 from fedlab.errors import FedlabError
 
-Work = Callable[[np.ndarray], List[bytes]]
+Work = Callable[[np.ndarray], list[bytes]]
 Factory = Callable[[bytes], Work]
 
 

@@ -6,7 +6,7 @@ al. 2018). Both sides step at the same moment from the same weights, so training
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Optional
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -28,9 +28,9 @@ class Split(Process):
     is FedAvg, to float rounding.
     """
 
-    cut: Optional[str] = None  # the last layer a client holds; None: that before the logits or, where clients keep the labels,
+    cut: str | None = None  # the last layer a client holds; None: that before the logits or, where clients keep the labels,
     # the first with weights
-    cut_top: Optional[str] = None  # labels=client: the last layer the server holds; None: that before the logits
+    cut_top: str | None = None  # labels=client: the last layer the server holds; None: that before the logits
     # server: labels go up with the activations (label sharing). client: the client has the top of the model as well (U-shape),
     # takes features down and sends their gradients up
     labels: Literal["server", "client"] = "server"
@@ -38,14 +38,14 @@ class Split(Process):
     # weights, has a copy of the server's part, and the mean of both is taken (SplitFedV1, Thapa et al. 2022)
     order: Literal["sequential", "parallel"] = "sequential"
     handover: Literal["server", "peer"] = "server"  # how clients that take turns hand weights on: up and down, or directly
-    server_learning_rate: Optional[PositiveFloat] = None  # of the server's part; None: that of client_optimizer
+    server_learning_rate: PositiveFloat | None = None  # of the server's part; None: that of client_optimizer
     leakage_penalty: NonNegativeFloat = 0.0  # α of α · dCor²(images, activations) in each client's loss (Vepakomma et al. 2020)
     leakage_examples: int = Field(500, ge=0, le=5000)  # on how many training examples distance correlation is measured; 0: not
     composed: ClassVar[bool] = False
     aggregates: ClassVar[bool] = False
     name: ClassVar[str] = "split"
 
-    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: Optional[str] = None) -> None:
+    def check(self, client: LocalTraining, client_optimizer: Optimizer, why_uniform: str | None = None) -> None:
         super().check(client, client_optimizer, why_uniform)
         if isinstance(client, DpSgd) or client.weight_noise:
             raise ConfigError("process=split sends activations and no update: use client=standard without weight_noise.")

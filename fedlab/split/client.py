@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,10 @@ class Client:
         self,
         examples: ExampleSet,
         lower: Inner,
-        head: Optional[Head],
+        head: Head | None,
         channel: Channel,
         batch_size: int,
-        max_local_steps: Optional[int] = None,
+        max_local_steps: int | None = None,
     ):
         self._examples, self._lower, self._head, self._channel = examples, lower, head, channel
         self._batch_size, self._max_local_steps = batch_size, max_local_steps

@@ -5,7 +5,8 @@ Thapa et al. 2022 call it the fed server. Whoever had a client's weights and its
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from fedlab.split.averaging import mean_of
 from fedlab.split.channel import Channel

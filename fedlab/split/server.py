@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fedlab.split.computing import Head, Inner
 class Server:
     """Computes on what comes through `channel`. `upper`: the model's end where labels come up, else its middle (U-shape)."""
 
-    def __init__(self, upper: Union[Head, Inner], channel: Channel):
+    def __init__(self, upper: Head | Inner, channel: Channel):
         self._upper, self._channel = upper, channel
         self.weights: Sequence[Any] = [*upper.part.trainable, *upper.part.non_trainable]
         self._copies: list[tuple[int, Sequence[Any]]] = []  # parallel: how much each counts for, and its weights

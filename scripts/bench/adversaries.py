@@ -9,7 +9,7 @@ import dataclasses
 import os
 import sys
 import time
-from typing import Generator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import psutil

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from typing import Generator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import work  # beside this file

@@ -7,7 +7,8 @@ import os
 import pathlib
 import platform
 import statistics
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import psutil
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from typing import Sequence
+from collections.abc import Sequence
 
 import psutil
 

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -94,7 +94,7 @@ def _default_rounds() -> str:
 
 
 def _measure_workload(
-    name: str, data: str, num_rounds: Optional[int], repeats: int, rivals: dict[str, list[str]], console: Console
+    name: str, data: str, num_rounds: int | None, repeats: int, rivals: dict[str, list[str]], console: Console
 ) -> Record:
     num_rounds = num_rounds or work.WORKLOADS[name].timed_rounds
     with tempfile.TemporaryDirectory() as folder, console.status("") as status:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Iterator, Optional
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Task:
         return self.keras_model().get_weights()
 
 
-def choose_data(wanted: Optional[str]) -> str:
+def choose_data(wanted: str | None) -> str:
     """`wanted`, or mnist where it is found, or else digits. Raises `DataError` where MNIST is wanted and not found."""
     if wanted == "digits":
         return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -45,7 +46,7 @@ def manifest(folder):
 def test_a_target_is_spent_and_no_more(run, folder):
     out = run("num_rounds=6 privacy=gaussian_fixed privacy.noise_multiplier=null privacy.target_epsilon=4 privacy.delta=0.02")
     spent = column(folder, "epsilon")
-    assert all(a < b for a, b in zip(spent, spent[1:])) and 3.9 < spent[-1] <= 4
+    assert all(a < b for a, b in itertools.pairwise(spent)) and 3.9 < spent[-1] <= 4
     assert set(column(folder, "delta")) == {0.02}
     assert all(e <= rdp and e <= pld for e, rdp, pld in zip(spent, column(folder, "epsilon_rdp"), column(folder, "epsilon_pld")))
     for words in (
@@ -96,7 +97,7 @@ def test_rounds_without_anybody_are_rounds_like_others(run, folder, options):
     assert column(folder, "num_clients") == NOBODY
     assert len(set(column(folder, "weights_hash"))) == 4
     spent = column(folder, "epsilon_rdp")
-    assert all(a <= b for a, b in zip(spent, spent[1:])) and spent[0] < spent[-1]
+    assert all(a <= b for a, b in itertools.pairwise(spent)) and spent[0] < spent[-1]
     assert ["train_loss" in record for record in read_records(folder / "metrics.jsonl")] == [n > 0 for n in NOBODY]
 
 

@@ -103,14 +103,14 @@ def test_where_no_python_fits_one_line_says_what_to_install(checkout: pathlib.Pa
     done = make(checkout, "setup")
     assert done.returncode != 0
     line, last = done.stderr.strip().splitlines()
-    assert line.startswith("fedlab needs Python 3.9, 3.10 or 3.11")
+    assert line.startswith("fedlab needs Python 3.10 or 3.11")
     assert last.startswith("make: ***")
 
 
 def test_the_python_asked_for_is_the_one_used(checkout: pathlib.Path) -> None:
     done = make(checkout, "setup", "PYTHON=/nowhere/python")
     assert done.returncode != 0
-    assert done.stderr.startswith("PYTHON=/nowhere/python is no Python 3.9, 3.10 or 3.11")
+    assert done.stderr.startswith("PYTHON=/nowhere/python is no Python 3.10 or 3.11")
 
 
 def test_help_is_the_default_and_names_every_target(checkout: pathlib.Path) -> None:

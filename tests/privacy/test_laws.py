@@ -43,7 +43,7 @@ def figures(account, rounds, horizon=50):
 def test_grows_with_rounds(account):
     steps = [figures(account(2.0), r) for r in (0, 1, 2, 7, 31, 50)]
     assert steps[0][:2] == [0, 0]
-    for before, after in zip(steps, steps[1:]):
+    for before, after in itertools.pairwise(steps):
         assert all(a <= b for a, b in zip(before, after))
     assert all(a < b for a, b in zip(steps[1], steps[-1]))
 
@@ -51,7 +51,7 @@ def test_grows_with_rounds(account):
 @EVERY
 def test_falls_with_noise(account):
     steps = [figures(account(z), 50) for z in (0.4, 1.0, 3.0, 10.0)]
-    for before, after in zip(steps, steps[1:]):
+    for before, after in itertools.pairwise(steps):
         assert all(a > b for a, b in zip(before, after))
 
 
@@ -192,7 +192,7 @@ class TestTree:
 
         for rounds in range(1, 10):
             ways = [w for k in range(1, rounds + 1) for w in itertools.combinations(range(rounds), k)]
-            ways = [w for w in ways if all(b - a > apart for a, b in zip(w, w[1:]))]
+            ways = [w for w in ways if all(b - a > apart for a, b in itertools.pairwise(w))]
             for most in range(1, rounds + 1):
                 worst = max(cost(rounds, w) for w in ways if len(w) <= most)
                 bound = accounts.tree_sensitivity(rounds, restart_every, min(most, -(-rounds // (apart + 1))), apart)

@@ -7,6 +7,7 @@ the noise alone.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def steps(lab, aggregator, num_rounds=1, keys=None, inputs=None, **options):
         after = (trainer.weights(trainer.engine.next(state, keyed(inputs[0], key))[0]) for key in keys)
         return np.array([first - flat(weights) for weights in after])
     moved = [trainer.initial_weights, *trainer.run(inputs).weights]
-    return np.array([flat(a) - flat(b) for a, b in zip(moved, moved[1:])])
+    return np.array([flat(a) - flat(b) for a, b in itertools.pairwise(moved)])
 
 
 def close_to(samples, stddev):

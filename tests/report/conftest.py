@@ -7,7 +7,7 @@ import json
 import pathlib
 import struct
 import zlib
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,11 +62,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def write_run(
     path: pathlib.Path,
-    config: Optional[dict[str, Any]] = None,
-    records: Optional[list[dict[str, Any]]] = None,
+    config: dict[str, Any] | None = None,
+    records: list[dict[str, Any]] | None = None,
     num_clients: int = 10,
     num_classes: int = 4,
-    summary: Optional[dict[str, Any]] = None,
+    summary: dict[str, Any] | None = None,
     **described: Any,
 ) -> pathlib.Path:
     """A run folder in `path`. `config`: changes by dotted key; `described`: what the manifest says otherwise."""
@@ -145,7 +145,7 @@ class PageReader(html.parser.HTMLParser):
 
     def __init__(self, text: str):
         super().__init__()
-        self.tags: list[tuple[str, dict[str, Optional[str]]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self._open: list[str] = []
         self.feed(text)
@@ -174,11 +174,11 @@ class PageReader(html.parser.HTMLParser):
         """What is read on the page, with single blanks."""
         return " ".join("".join(self.words).split())
 
-    def all(self, tag: str) -> list[dict[str, Optional[str]]]:
+    def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
     @property
-    def sections(self) -> list[Optional[str]]:
+    def sections(self) -> list[str | None]:
         return [attributes["id"] for attributes in self.all("section")]
 
 

@@ -178,7 +178,7 @@ def test_at_three_tenths_of_dropouts_nobody_is_stranded(num_clients):
 
 def test_degrees_grow_slower_than_the_number_of_clients():
     degrees = [sparse_degree(n)[0] for n in (100, 200, 400, 800)]
-    assert all(a <= b < 1.7 * a for a, b in zip(degrees, degrees[1:]))
+    assert all(a <= b < 1.7 * a for a, b in itertools.pairwise(degrees))
     assert sparse_degree(3) is None and sparse_degree(29) is None
 
 

@@ -1,1 +1,1 @@
-"""What a run's page is made of: a module per section, each with `build(run) -> Optional[Section]`."""
+"""What a run's page is made of: a module per section, each with `build(run) -> Section | None`."""

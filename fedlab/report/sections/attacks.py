@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.attacks import Result, read_results
@@ -18,7 +18,7 @@ _READ = {
 }
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run that was not attacked."""
     found = read_results(run.folder)
     return section("attacks", "Attacks", "sections/attacks.html", attacks=[_told(run, r) for r in found]) if found else None

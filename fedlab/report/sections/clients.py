@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from fedlab.archive import Run
 from fedlab.archive.clients import ClientScore, read_scores
@@ -18,7 +18,7 @@ _MAX_DOTS = 1500
 _WORST = 5
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run that did not evaluate client by client."""
     scores = read_scores(run.folder.clients)
     if not scores:

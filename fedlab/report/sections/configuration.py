@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.differences import flat
@@ -12,7 +13,7 @@ from fedlab.report.section import Section, section
 Stage = tuple[str, str, list[tuple[str, str]]]  # name, the class it names, its options
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """What has no stage stands first."""
     alone = [(key, words.setting(value)) for key, value in run.config.items() if not isinstance(value, Mapping)]
     stages = [_stage(key, value) for key, value in run.config.items() if isinstance(value, Mapping) and value]

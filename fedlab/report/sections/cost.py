@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report.plot import Curve, line_plot
@@ -21,7 +21,7 @@ _PHASES = {
 }
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run that died before its first round and left no times."""
     seconds, records = run.manifest.get("seconds") or {}, run.records()
     if not seconds and not records:
@@ -55,7 +55,7 @@ def _phases(seconds: dict[str, float]) -> list[tuple[str, float, float]]:
     return [*rows, ("everything else", rest, 100 * rest / total)] if rest > 0.005 else rows
 
 
-def _traffic(records: list[dict[str, Any]]) -> list[tuple[str, float, float, Optional[float]]]:
+def _traffic(records: list[dict[str, Any]]) -> list[tuple[str, float, float, float | None]]:
     """(direction, bytes in all, bytes a round, bytes a message)."""
     rows = []
     for name, direction in (("bytes_down", "server to clients"), ("bytes_up", "clients to server")):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.difftest import ClientDifference, read_differences, read_scores
@@ -24,7 +25,7 @@ _TESTS = (
 )
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run that compared no arms."""
     rows = read_differences(run.folder.difftest)
     options: Mapping[str, Any] = run.config.get("difftest") or {}
@@ -34,7 +35,7 @@ def build(run: Run) -> Optional[Section]:
 
 def difftest_section(
     a: str, b: str, options: Mapping[str, Any], rows: Sequence[ClientDifference], scores: Scores
-) -> Optional[Section]:
+) -> Section | None:
     """The section for the arms, or runs, named `a` and `b`; None where nothing was compared."""
     newest = latest(rows)
     if newest is None:

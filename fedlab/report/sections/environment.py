@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report import words
 from fedlab.report.section import Section, section
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """fedlab, machine, packages and fingerprints."""
     manifest = run.manifest
     fedlab, machine, packages = (manifest.get(key) or {} for key in ("fedlab", "machine", "packages"))

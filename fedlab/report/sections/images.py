@@ -7,7 +7,6 @@ import dataclasses
 import pathlib
 import re
 import struct
-from typing import Optional
 
 from fedlab.archive import Run
 from fedlab.archive.attacks import read_results
@@ -33,7 +32,7 @@ class Picture:
         return self.width < _PIXELS
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None where there are no pictures. Those for which there is no room are named."""
     elsewhere = {result["name"] for result in read_results(run.folder)}  # shown among the attacks
     moving, still = ([p for p in _sorted(run.folder.images, f"*.{kind}") if p.stem not in elsewhere] for kind in ("gif", "png"))
@@ -52,7 +51,7 @@ def build(run: Run) -> Optional[Section]:
     return section("images", "Pictures", "sections/images.html", pictures=pictures, left_out=left_out)
 
 
-def picture(path: pathlib.Path, root: pathlib.Path) -> Optional[Picture]:
+def picture(path: pathlib.Path, root: pathlib.Path) -> Picture | None:
     """None for what is no picture, or is not there."""
     content = path.read_bytes() if path.is_file() else b""
     size = _size(content)
@@ -89,7 +88,7 @@ def _natural(name: str) -> list:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _size(content: bytes) -> Optional[tuple[int, int]]:
+def _size(content: bytes) -> tuple[int, int] | None:
     """(width, height) from the header of a PNG or a GIF; None for what is neither."""
     if len(content) >= 24 and content.startswith(b"\x89PNG\r\n\x1a\n"):
         return struct.unpack(">II", content[16:24])

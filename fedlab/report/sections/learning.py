@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 from fedlab.archive import Run
 from fedlab.report import words
@@ -14,7 +14,7 @@ _MAX_OTHERS = 12
 _ELSEWHERE = ("epsilon", "leakage_", "bytes_")  # sections of their own tell of these
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None where no round was completed."""
     arms = {name: run.arm(name).records() for name in run.arms}
     records = arms or {"": run.records()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from typing import Optional
 
 from fedlab.archive import Run
 from fedlab.archive.clients import read_scores
@@ -13,7 +12,7 @@ from fedlab.report.sections.clients import accuracy_histogram
 _SHOWN = 3  # at either end
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run with one model for all."""
     scores = read_scores(run.folder.local_models)
     if not scores:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Optional
 
 from fedlab.archive import Run
 from fedlab.archive.clients import read_labels
@@ -11,7 +10,7 @@ from fedlab.report.heat import heat_map
 from fedlab.report.section import Section, section
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """A heat map of clients and classes; the picture of the run where it wrote no counts."""
     clients = read_labels(run.folder.labels)
     picture = "" if clients or not run.folder.partition.is_file() else _encoded(run)

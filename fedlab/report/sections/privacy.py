@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report import words
@@ -11,7 +11,7 @@ from fedlab.report.section import Section, section
 from fedlab.report.series import last, names, series
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run that promises nothing."""
     records = run.records()
     spent = [name for name in names(records) if name.startswith("epsilon")]

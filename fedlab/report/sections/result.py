@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report import words
@@ -19,7 +19,7 @@ _ELSEWHERE = {"num_rounds", "num_clients", "num_weights", "seconds_total", "seco
 }
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """Final figures, or the newest there are where the run did not come to its end."""
     figures = [] if run.arms else _final(run) if run.summary else _newest(run)
     if not run.arms and not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):

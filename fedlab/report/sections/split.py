@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report import words
@@ -14,7 +15,7 @@ _LEAKAGE = "leakage_distance_correlation"
 _DIRECTIONS = {"up": "client to server", "down": "server to client", "across": "client to client"}
 
 
-def build(run: Run) -> Optional[Section]:
+def build(run: Run) -> Section | None:
     """None for a run without a cut. Of a run with arms, all that are cut stand in one table and one picture."""
     cut = {name: part for name, part in _parts(run).items() if (part.manifest.get("split") or {}).get("cut")}
     if not cut:
