@@ -3,19 +3,10 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train test test-slow lint format types check doctor pins wheel clean
+.PHONY: help setup train test test-slow test-pythons lint format types check doctor pins wheel clean
 
-# One-liners for whichever Python is at hand. The second names an installation, also from inside a virtual environment.
-SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))
+# Names an installation of Python, also from inside a virtual environment
 IDENTITY := import sys; print(sys.version_info[:3], sys.base_prefix)
-PYENV := $${PYENV_ROOT:-$$HOME/.pyenv}/versions
-ifdef PYTHON
-CANDIDATES := "$(PYTHON)"
-NO_PYTHON := PYTHON=$(PYTHON) is no Python 3.10 or 3.11 with the venv module.
-else
-CANDIDATES := python3.11 python3.10 python3 python "$(PYENV)"/3.11.*/bin/python "$(PYENV)"/3.10.*/bin/python
-NO_PYTHON := fedlab needs Python 3.10 or 3.11 with the venv module and found none: install one (apt install python3.11 python3.11-venv, or pyenv install 3.11), or name one with PYTHON=/path/to/python.
-endif
 
 # A .venv that no longer runs, that was moved, or that another Python made than the one asked for is made anew.
 STALE := $(shell cd .venv 2>/dev/null || exit; \
@@ -24,22 +15,7 @@ STALE := $(shell cd .venv 2>/dev/null || exit; \
 	then touch .unfinished; rm -f .ready; fi)
 
 .venv/.ready: pyproject.toml requirements/base.txt requirements/dev.txt
-	@set -eu; task="Updating .venv to the pinned packages…"; \
-	if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
-		echo "fedlab needs Linux on x86_64, which TensorFlow Federated 0.87 is built for; this is $$(uname -sm)." >&2; exit 1; fi; \
-	if [ -e .venv/.unfinished ] || ! .venv/bin/python -c '$(SUITABLE)' 2>/dev/null || ! .venv/bin/python -c 'import pip' 2>/dev/null; then \
-		found=; for python in $(CANDIDATES); do \
-			if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found=$$python; break; fi; done; \
-		if [ -z "$$found" ]; then echo "$(NO_PYTHON)" >&2; exit 1; fi; \
-		echo "Making .venv with $$("$$found" --version) ($$found)"; \
-		rm -rf .venv; mkdir .venv; touch .venv/.unfinished; "$$found" -m venv .venv; \
-		task="Installing the pinned packages into .venv (a minute or two)…"; \
-	fi; \
-	rm -f .venv/.ready; touch .venv/.unfinished; \
-	echo "$$task"; \
-	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt; \
-	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
-	echo "$(CURDIR)" > .venv/.ready; rm .venv/.unfinished
+	@PYTHON="$(PYTHON)" scripts/setup.sh
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%\/-]+:.*## / {sub("%", "NAME", $$1); printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -63,6 +39,9 @@ test: .venv/.ready ## all tests but the slow ones
 
 test-slow: .venv/.ready ## the slow tests
 	.venv/bin/python -m pytest -m slow -n auto --dist worksteal $(ARGS)
+
+test-pythons: .venv/.ready ## a fast part of the tests on the other Pythons that fedlab supports, where they are installed
+	@scripts/test_pythons.sh
 
 lint: .venv/.ready ## ruff
 	.venv/bin/python -m ruff check .

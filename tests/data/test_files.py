@@ -98,7 +98,10 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, server):
 def test_fetch_takes_only_what_is_needed_and_names_what_is_not_to_be_had(tmp_path, server):
     class Tiny(Source):
         name: ClassVar[str] = "tiny"
-        data_files: ClassVar[tuple[DataFile, ...]] = (published("a.gz", f"{server}/good.gz"), published("b.gz", "http://127.0.0.1:9/b.gz"))
+        data_files: ClassVar[tuple[DataFile, ...]] = (
+            published("a.gz", f"{server}/good.gz"),
+            published("b.gz", "http://127.0.0.1:9/b.gz"),
+        )
 
         def _read(self):
             raise AssertionError("verifying and fetching read no examples")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def checkout(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.
     """A copy of what set-up reads, with the stand-in as the only Python that works, and a shim before it that fails."""
     folder = tmp_path / request.param
     (folder / "requirements").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "requirements/base.txt", "requirements/dev.txt"):
+    (folder / "scripts").mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements/base.txt", "requirements/dev.txt", "scripts/setup.sh"):
         shutil.copy(ROOT / name, folder / name)
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -98,13 +100,73 @@ def test_a_venv_whose_python_is_gone_is_made_anew(checkout: pathlib.Path) -> Non
     assert log(checkout) == ["venv", "pip", "pip"]
 
 
-def test_where_no_python_fits_one_line_says_what_to_install(checkout: pathlib.Path) -> None:
+def without_python(checkout: pathlib.Path) -> pathlib.Path:
+    """Takes the Python away that fits; returns where there would be a uv."""
     (checkout.parent / "bin/python3").unlink()
+    return checkout.parent / "bin/uv"
+
+
+def write_uv(path: pathlib.Path, *downloads: str) -> None:
+    """A uv that notes how it was called and then runs `downloads`, with the stand-in at hand as `$STAND_IN`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name("stand-in").write_text(STAND_IN)
+    path.with_name("stand-in").chmod(0o755)
+    lines = ["#!/bin/sh", 'echo "uv:$UV_PYTHON_INSTALL_BIN:$*" >> "$LOG"', f'STAND_IN="{path.with_name("stand-in")}"', *downloads]
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+
+
+DOWNLOAD = 'to="$UV_PYTHON_INSTALL_DIR/cpython-3.11-linux/bin"; mkdir -p "$to"; cp "$STAND_IN" "$to/python3.11"'
+
+
+def test_where_no_python_fits_and_none_can_be_had_one_line_says_what_to_do(checkout: pathlib.Path) -> None:
+    without_python(checkout)
     done = make(checkout, "setup")
     assert done.returncode != 0
     line, last = done.stderr.strip().splitlines()
     assert line.startswith("fedlab needs Python 3.10 or 3.11")
+    assert all(way in line for way in ("pyenv install 3.11", "install uv", "PYTHON=/path/to/python"))
     assert last.startswith("make: ***")
+    assert not (checkout / ".venv").exists()
+
+
+def test_where_no_python_fits_uv_downloads_one_into_the_checkout_once(checkout: pathlib.Path) -> None:
+    write_uv(without_python(checkout), DOWNLOAD)
+    done = make(checkout, "setup")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "No Python 3.10 or 3.11 here: downloading Python 3.11 into .python/ with uv…\n"
+    assert "/.python/cpython-3.11-linux/bin/python3.11" in done.stdout.splitlines()[0]
+    assert log(checkout) == ["uv:0:python", "install", "--quiet", "3.11", "venv", "pip", "pip"]
+    shutil.rmtree(checkout / ".venv")
+    assert make(checkout, "setup").returncode == 0
+    assert log(checkout) == ["venv", "pip", "pip"]  # no second download
+
+
+def test_a_uv_that_cannot_download_ends_in_the_same_line(checkout: pathlib.Path) -> None:
+    write_uv(without_python(checkout), "echo 'no network' >&2", "exit 2")
+    done = make(checkout, "setup")
+    assert done.returncode != 0 and not (checkout / ".venv").exists()
+    assert "no network" in done.stderr and "fedlab needs Python 3.10 or 3.11" in done.stderr
+
+
+def test_uv_comes_from_the_package_index_where_there_is_none(checkout: pathlib.Path) -> None:
+    """With the hashes of its pin, by a Python that fedlab itself cannot use."""
+    write_uv(checkout.parent / "index/uv", DOWNLOAD)
+    python = without_python(checkout).with_name("python3")
+    python.write_text(
+        f"""#!/bin/sh
+[ "$1 $2" = "-m pip" ] || exit 1  # too new for fedlab
+while [ "$1" != -r ]; do shift; done
+cat "$2" > "$LOG.pin"
+mkdir -p .uv/bin; cp "{checkout.parent}/index/uv" .uv/bin/uv
+"""
+    )
+    python.chmod(0o755)
+    done = make(checkout, "setup")
+    assert done.returncode == 0, done.stderr
+    pin, *hashes = (checkout.parent / "log.pin").read_text().splitlines()
+    assert re.fullmatch(r"uv==[\d.]+ \\", pin)
+    assert hashes and all(line.strip().startswith("--hash=sha256:") for line in hashes)
 
 
 def test_the_python_asked_for_is_the_one_used(checkout: pathlib.Path) -> None:
