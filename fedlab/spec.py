@@ -6,7 +6,12 @@ a configuration is found in a fraction of a second. What it builds (a partition,
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from pydantic import BaseModel, ConfigDict
+
+# privacy: ε may be claimed, since the class does what the account assumes of its stage. same bits: equal seeds give equal bits.
+Promise = Literal["privacy", "same bits"]
 
 
 class Spec(BaseModel):
@@ -15,3 +20,18 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
     )
+    vouches: ClassVar[tuple[Promise, ...]] = ()  # the promises that this very class keeps; a subclass states its own
+
+
+def states(spec: object, name: str) -> bool:
+    """Returns whether the exact class of `spec` defines `name` itself.
+
+    Promises are not inherited: a subclass may have changed what a promise of its base class rests on. So the subclass states the
+    promise again (`sampling = Uniform.sampling`, `vouches = ("privacy",)`), or it makes none.
+    """
+    return name in vars(type(spec))
+
+
+def vouches(spec: Spec, promise: Promise) -> bool:
+    """Returns whether the exact class of `spec`, not a base class, states that it keeps `promise`."""
+    return states(spec, "vouches") and promise in type(spec).vouches

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from fedlab.errors import ConfigError
 from fedlab.randomness import generator
+from fedlab.sampling import Everyone, Sampling, Schedule
+from fedlab.sampling import FixedSize as WithoutReplacement
+from fedlab.sampling import Poisson as Independent
 from fedlab.spec import Spec
 from fedlab.types import Cohort
 
@@ -28,6 +31,14 @@ class CohortSampler(Spec):
         # One draw per client of the partition, chosen or not: whether a client vanishes depends on nobody else's being there.
         vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
         return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
+
+    def sampling(self, num_clients: int) -> Sampling | None:
+        """Returns how cohorts are drawn from `num_clients` clients, as privacy accounting may assume it; None: nothing is known.
+
+        A class states this for itself. A subclass that does not define it counts as unknown, whatever its base class states.
+        Dropouts amplify nothing: a client that was chosen and vanished counts as if it had reported.
+        """
+        return None
 
     @abc.abstractmethod
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
@@ -50,6 +61,9 @@ class FixedSize(CohortSampler):
 class Uniform(FixedSize):
     """Each set of so many clients is equally likely."""
 
+    def sampling(self, num_clients: int) -> Sampling:
+        return WithoutReplacement(num_clients, self.clients_per_round)
+
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         return np.sort(generator(seed, "cohort", round).choice(num_clients, self.clients_per_round, replace=False))
 
@@ -59,6 +73,9 @@ class InTurn(FixedSize):
 
     What DP-FTRL is made for (Kairouz et al. 2021): few participations per client, far apart, by a plan that looks at no data.
     """
+
+    def sampling(self, num_clients: int) -> Sampling:
+        return Schedule(num_clients, self.clients_per_round, apart=max(num_clients // self.clients_per_round - 1, 0))
 
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         order = generator(seed, "turns").permutation(num_clients)
@@ -74,12 +91,18 @@ class Poisson(CohortSampler):
 
     sampling_rate: float = Field(gt=0, le=1)
 
+    def sampling(self, num_clients: int) -> Sampling:
+        return Independent(num_clients, self.sampling_rate)
+
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         return np.flatnonzero(generator(seed, "cohort", round).random(num_clients) < self.sampling_rate)
 
 
 class All(CohortSampler):
     """Every client in every round."""
+
+    def sampling(self, num_clients: int) -> Sampling:
+        return Everyone(num_clients)
 
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         return np.arange(num_clients)

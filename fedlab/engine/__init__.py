@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import PositiveInt
 
-from fedlab.spec import Spec
+from fedlab.spec import Promise, Spec, vouches
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -74,8 +74,12 @@ class EngineSpec(Spec):
     """Options of an engine."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where TensorFlow sees one
-    reproducible: ClassVar[bool] = True  # the same seed gives the same bits
     runs_protocols: ClassVar[bool] = True  # whether it can hand clients' contributions to a secure-sum protocol
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same seed gives the same bits: only where the exact class states it."""
+        return vouches(self, "same bits")
 
     @abc.abstractmethod
     def build(
@@ -86,6 +90,8 @@ class EngineSpec(Spec):
 
 class Compiled(EngineSpec):
     """The whole round is one TensorFlow graph call; the examples stay on the device and a round ships indices only."""
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
 
     # How many clients of the cohort are computed at the same time. Their contributions are summed in the cohort's order
     # whatever it is, so no result depends on it. null: one per CPU core, or 1 on a GPU.
@@ -107,8 +113,7 @@ class Tff(EngineSpec):
     """TFF's own runtime, as the reference the other engines are held to. CPU only; what a graph draws at random is TFF's."""
 
     device: Literal["auto", "cpu"] = "auto"
-    reproducible: ClassVar[bool] = False
-
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     runs_protocols: ClassVar[bool] = False
 
     def build(

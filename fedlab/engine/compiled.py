@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 from fedlab import cores, lowering
 from fedlab.engine import RoundInput, State
 from fedlab.engine.resident import resident
+from fedlab.errors import ConfigError
 from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
 
@@ -24,7 +25,11 @@ class CompiledEngine:
     def __init__(self, process: tff.templates.IterativeProcess, examples: ExampleSet, parallel_clients: int | None = None):
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
-        assert not self._lowered.secure_leaves, "sums that are to be secure need an engine that runs a protocol"
+        if self._lowered.secure_leaves:
+            raise ConfigError(
+                "this aggregator asks for secure sums, and its class does not say so, so no protocol was prepared: state "
+                "marks_sums = True in it, or use aggregator=secure."
+            )
         self.seconds = {"lowering": time.perf_counter() - started}
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         self._parallel = parallel_clients or (1 if on_gpu else cores.available())

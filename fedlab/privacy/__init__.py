@@ -15,8 +15,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from fedlab import randomness
 from fedlab.errors import ConfigError
-from fedlab.privacy.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
-from fedlab.spec import Spec
+from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
+from fedlab.spec import Promise, Spec
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -126,6 +126,8 @@ class Mechanism(Privacy):
 class GaussianFixed(Mechanism):
     """DP-FedAvg (McMahan et al. 2018): updates clipped to `clip_norm`, Gaussian noise on their sum."""
 
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+
     clip_norm: PositiveFloat = 0.1
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
@@ -147,6 +149,8 @@ class GaussianAdaptive(Mechanism):
     Each round releases two noisy sums: of the updates, and of the count of those within the bound. `noise_multiplier` z is
     that of both together; with b the noise on the count, whose sensitivity is ½, the updates get (z⁻² − (2b)⁻²)^(−½).
     """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     initial_clip_norm: PositiveFloat = 0.1
     target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -192,6 +196,8 @@ class Tree(Mechanism):
     """DP-FTRL (Kairouz et al. 2021): fixed clipping, and noise that a binary tree over the rounds correlates, so that sums over
     many rounds are less noisy. Needs no random cohorts. Use a server optimizer that sums updates up: SGD, with momentum or not.
     """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     clip_norm: PositiveFloat = 0.1
     restart_every: PositiveInt | None = None  # rounds until a new tree; None: one tree

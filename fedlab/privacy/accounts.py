@@ -13,7 +13,7 @@ from collections.abc import Callable
 import dp_accounting as dpa
 from dp_accounting import NeighboringRelation as Relation
 
-from fedlab.privacy.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
+from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 
 RELATION_WORDS = {
     Relation.ADD_OR_REMOVE_ONE: "add or remove one {}",
@@ -56,17 +56,17 @@ def gaussian(noise_multiplier: float, sampling: Sampling) -> Account:
     if not noise_multiplier > 0 or not math.isfinite(noise_multiplier):
         return without_guarantee(_no_noise(noise_multiplier), sampling=sampling.words)
     one = dpa.GaussianDpEvent(noise_multiplier)
-    if isinstance(sampling, Poisson):  # Mironov et al. 2019; dp_accounting's, for the sampled Gaussian
+    if type(sampling) is Poisson:  # Mironov et al. 2019; dp_accounting's, for the sampled Gaussian
         sampled = dpa.PoissonSampledDpEvent(sampling.rate, one)
         return _per_round(sampled, Relation.ADD_OR_REMOVE_ONE, sampling)
-    if isinstance(sampling, FixedSize):  # Wang et al. 2019, theorem 27
+    if type(sampling) is FixedSize:  # Wang et al. 2019, theorem 27
         half = dpa.GaussianDpEvent(noise_multiplier / 2)
         sampled = dpa.SampledWithoutReplacementDpEvent(sampling.population, sampling.cohort, half)
         note = "replacing a user changes a sum by two clip norms; Poisson sampling, where one is added or removed, costs less"
         return dataclasses.replace(_per_round(sampled, Relation.REPLACE_ONE, sampling), notes=(note,))
-    if isinstance(sampling, Everyone):
+    if type(sampling) is Everyone:
         return _per_round(one, Relation.ADD_OR_REMOVE_ONE, sampling)
-    if isinstance(sampling, Schedule):
+    if type(sampling) is Schedule:
         return Account(
             lambda rounds: dpa.SelfComposedDpEvent(one, sampling.participations(rounds)),
             Relation.REPLACE_SPECIAL,
@@ -84,7 +84,7 @@ def tree(noise_multiplier: float, sampling: Sampling, restart_every: int = 0) ->
     """
     if not noise_multiplier > 0 or not math.isfinite(noise_multiplier):
         return without_guarantee(_no_noise(noise_multiplier), sampling=sampling.words)
-    limited = sampling if isinstance(sampling, Schedule) else Schedule(sampling.population, sampling.expected_cohort)
+    limited = sampling if type(sampling) is Schedule else Schedule(sampling.population, sampling.expected_cohort)
 
     def event(rounds: int) -> dpa.DpEvent:
         squared = tree_sensitivity(rounds, restart_every, limited.participations(rounds), limited.apart)

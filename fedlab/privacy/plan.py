@@ -10,7 +10,7 @@ from fedlab.errors import ConfigError
 from fedlab.privacy import Mechanism, Privacy, accounts
 from fedlab.privacy.accounting import Ledger, Spending, rounded_up
 from fedlab.privacy.calibration import MOST, noise_for
-from fedlab.privacy.sampling import Sampling
+from fedlab.sampling import Sampling
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries
 from fedlab.process.optimizers import Adam, Optimizer, Schedule, Sgd
-from fedlab.spec import Spec
+from fedlab.spec import Promise, Spec
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -41,6 +41,8 @@ class DpSgd(LocalTraining):
     The gradient of every example is clipped to `clip_norm`, their sum gets Gaussian noise of standard deviation
     `noise_multiplier` · `clip_norm`, and is divided by `batch_size`, a constant, however many examples the batch has.
     """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     clip_norm: PositiveFloat = 1.0
     noise_multiplier: NonNegativeFloat = 1.0
@@ -119,6 +121,8 @@ class FedAvg(Process):
     optimizer's gradient. The server optimizer SGD at learning rate 1 is the original.
     """
 
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+
     def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
         return _compose_local_training(parts, self, proximal_strength=0.0)
 
@@ -129,6 +133,7 @@ class LocalOnly(FedAvg):
     A client's rounds are those of FedAvg with this client alone, server optimizer included; nothing is sent.
     """
 
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     aggregates: ClassVar[bool] = False
     trains_a_classifier: ClassVar[bool] = False
     name: ClassVar[str] = "local_only"
@@ -136,6 +141,8 @@ class LocalOnly(FedAvg):
 
 class FedProx(Process):
     """FedAvg with the term μ/2 · |w − w_global|² in each client's objective (Li et al. 2020, equation 2)."""
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     proximal_strength: NonNegativeFloat = 0.01  # μ; 0 is FedAvg
 
@@ -149,6 +156,7 @@ class FedSgd(Process):
     `client.batch_size` only bounds memory: the gradient does not depend on it. The learning rate is the server's.
     """
 
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     trains_locally: ClassVar[bool] = False
 
     def build(self, parts: Ingredients) -> tff.learning.templates.LearningProcess:
@@ -166,6 +174,7 @@ class Gan(Process):
     whose state lasts from round to round.
     """
 
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     trains_a_classifier: ClassVar[bool] = False
 
     gradient_penalty: NonNegativeFloat = 10.0  # λ

@@ -27,8 +27,9 @@ from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.fingerprint import fingerprints
 from fedlab.run.loggers import LoggerSpec
 from fedlab.run.objective import Objective
+from fedlab.run.promises import check_privacy
 from fedlab.secure import Plain, SecureSum
-from fedlab.spec import Spec
+from fedlab.spec import Spec, states, vouches
 from fedlab.types import Dataset, Partition
 
 # What a run has once, whatever its arms
@@ -125,22 +126,19 @@ class Experiment(Spec):
             raise ConfigError(
                 "an attack needs the one classifier that a run trains, and this process trains none: use attack=none."
             )
-        if self.privacy.adds_noise and not isinstance(self.aggregator, Mean):
-            raise ConfigError(
-                "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
-            )
         self.process.check_model(self.model)
         self.evaluation.check()
         self._check_unused()
         self.process.check(self.client, self.client_optimizer, self.why_uniform)
         self.check_clients(self.partition.known_num_clients)
+        check_privacy(self)
 
     def _check_unused(self) -> None:
         """The part of `check` about stages for which the process has no use: they are to be as they are by default."""
         process, needed = self.process, {}
         if not process.aggregates:
-            needed["aggregator=mean"] = isinstance(self.aggregator, Mean)
-            needed["privacy=none"] = isinstance(self.privacy, NoPrivacy)
+            needed["aggregator=mean"] = type(self.aggregator) is Mean
+            needed["privacy=none"] = type(self.privacy) is NoPrivacy
             needed["secure=plain"] = not self.needs_protocol
         if not process.composed:
             needed["engine=compiled"] = self.engine.reproducible
@@ -160,7 +158,7 @@ class Experiment(Spec):
 
     def _check_sums(self) -> None:
         """The part of `check` about who sees what of clients' updates."""
-        protected = not isinstance(self.secure, Plain)
+        protected = type(self.secure) is not Plain
         if self.needs_protocol and not self.engine.runs_protocols:
             if not protected and self.aggregator.marks_sums:
                 return  # TFF's runtime makes these sums in the clear
@@ -180,12 +178,13 @@ class Experiment(Spec):
         """Whether the same seed gives the same bits."""
         if self.arms:
             return all(arm.reproducible for arm in self.arms.values())
-        return self.engine.reproducible and self.secure.exact and getattr(self.privacy, "noise_source", "seed") == "seed"
+        seeded = getattr(self.privacy, "noise_source", "seed") == "seed"
+        return seeded and self.engine.reproducible and vouches(self.secure, "same bits")
 
     @property
     def needs_protocol(self) -> bool:
         """Whether sums are made by a protocol, and not in the graph of the round."""
-        plain = isinstance(self.secure, Plain) and self.secure.observe == "none" and not self.secure.dropout_rate
+        plain = type(self.secure) is Plain and self.secure.observe == "none" and not self.secure.dropout_rate
         return not plain or self.aggregator.marks_sums
 
     def summing(self, num_clients: int) -> SecureSumming | None:
@@ -239,7 +238,9 @@ class Experiment(Spec):
 
     def most_clients(self, num_clients: int) -> int:
         """How many clients at most report in one round."""
-        return self.cohort.clients_per_round if isinstance(self.cohort, FixedSize) else num_clients
+        if isinstance(self.cohort, FixedSize) and states(self.cohort, "sampling"):  # a subclass may choose more
+            return self.cohort.clients_per_round
+        return num_clients
 
     @property
     def clients_at_once(self) -> int:

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlab.cohort import All, CohortSampler, FixedSize
-from fedlab.cohort import Poisson as PoissonCohort
 from fedlab.engine import RoundInput
-from fedlab.errors import ConfigError
-from fedlab.privacy import Everyone, Mechanism, Poisson, Sampling, Schedule, Tree
-from fedlab.privacy import FixedSize as FixedSizeSampling
+from fedlab.privacy import Everyone, Mechanism, Sampling, Schedule, Tree
 from fedlab.process import DpSgd
 from fedlab.run.experiment import Experiment
+from fedlab.run.promises import check_privacy, stated_sampling
 from fedlab.types import Partition
 
 if TYPE_CHECKING:
@@ -35,7 +32,8 @@ class PrivacyAccount:
     """Plans the noise of a run, and tells after each round what has been spent."""
 
     def __init__(self, experiment: Experiment, partition: Partition):
-        """Raises `ConfigError` for a target that cannot be met, or cohorts about which nothing is known."""
+        """Raises `ConfigError` for a target that cannot be met, or a stage that does not state what ε rests on."""
+        check_privacy(experiment)
         self._experiment, self._partition = experiment, partition
         self._plan = experiment.privacy.plan(sampling_of(experiment, len(partition)), experiment.num_rounds)
         self.num_rounds = self._plan.rounds
@@ -151,21 +149,12 @@ class PrivacyAccount:
 
 
 def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:
-    """How the run's cohorts are drawn, as accounting sees it."""
-    cohort: CohortSampler = experiment.cohort
-    if isinstance(experiment.privacy, Tree):
-        cohorts = [cohort(num_clients, experiment.seed, r) for r in range(1, experiment.num_rounds + 1)]
-        return Schedule.of(num_clients, [[*c.clients.tolist(), *c.dropped.tolist()] for c in cohorts])
-    if isinstance(cohort, PoissonCohort):
-        return Poisson(num_clients, cohort.sampling_rate)
-    if isinstance(cohort, All):
-        return Everyone(num_clients)
-    if type(cohort).__name__ == "Uniform" and isinstance(cohort, FixedSize):
-        return FixedSizeSampling(num_clients, cohort.clients_per_round)
-    if isinstance(cohort, FixedSize):
-        return Schedule(num_clients, cohort.clients_per_round, apart=max(num_clients // cohort.clients_per_round - 1, 0))
-    if not experiment.privacy.adds_noise:
-        return Everyone(num_clients)
-    raise ConfigError(
-        f"privacy: nothing is known of cohorts by {type(cohort).__name__}: use cohort=poisson, uniform, in_turn or all."
-    )
+    """How the run's cohorts are drawn, as accounting sees it: what the sampler states of itself."""
+    cohort, claims = experiment.cohort, isinstance(experiment.privacy, Mechanism) or isinstance(experiment.client, DpSgd)
+    if not claims:
+        return Everyone(num_clients)  # no account rests on it
+    stated = stated_sampling(cohort, num_clients)
+    if not isinstance(experiment.privacy, Tree):
+        return stated
+    cohorts = [cohort(num_clients, experiment.seed, r) for r in range(1, experiment.num_rounds + 1)]
+    return Schedule.of(num_clients, [[*c.clients.tolist(), *c.dropped.tolist()] for c in cohorts])

@@ -21,6 +21,7 @@ from fedlab.secure.packing import Packing
 from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, SecureSum, pair
 from fedlab.secure.transcript import Transcript
 from fedlab.secure.workers import Workers
+from fedlab.spec import Promise
 
 FEW_CIPHERTEXTS = 32  # of a contribution; for fewer, other processes take longer to start than they save
 
@@ -29,7 +30,8 @@ class Ckks(SecureSum):
     """The server sees ciphertexts and, from the key holder, the sum. Without parameters of its own, the cheapest that serve."""
 
     name: ClassVar[str] = "ckks"
-    exact: ClassVar[bool] = False  # encryption adds noise, which decryption rounds away but for the last digits
+    # Not the same bits: encryption adds noise, which decryption rounds away but for the last digits
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     precision: Annotated[float, Field(gt=0)] = 1e-6  # the largest error of a value of the sum
     clip_range: Annotated[float, Field(gt=0)] = 2.0**16  # floats beyond ± this are refused or clipped

@@ -24,12 +24,14 @@ from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, Se
 from fedlab.secure.shamir import Draw
 from fedlab.secure.transcript import Transcript
 from fedlab.secure.view import ServerView
+from fedlab.spec import Promise
 
 
 class Masked(SecureSum):
     """The server sees words that are uniformly random, and the sum."""
 
     name: ClassVar[str] = "masked"
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
     least_clients: ClassVar[int] = 2  # a sum of one hides nothing
 
     # The share of a round's clients that must stay to the end; also what rebuilds the secrets of one

@@ -12,12 +12,14 @@ from fedlab.secure.layout import Layout
 from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, SecureSum, pair
 from fedlab.secure.transcript import Transcript
 from fedlab.secure.view import ServerView
+from fedlab.spec import Promise
 
 
 class Plain(SecureSum):
     """The server sees each update as it is."""
 
     name: ClassVar[str] = "plain"
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
 
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
         return PlainSum(self, layout, most_clients, seed, num_rounds)

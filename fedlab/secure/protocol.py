@@ -79,7 +79,6 @@ class SecureSum(Spec):
     """Options that every protocol has."""
 
     name: ClassVar[str]
-    exact: ClassVar[bool] = True  # whether equal contributions give equal bits, whatever the keys
     least_clients: ClassVar[int] = 1  # in a round; fewer are never summed
 
     # everything: all that clients send; marked: only what the process itself asks to be summed securely (aggregator=secure)

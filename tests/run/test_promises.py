@@ -1,0 +1,168 @@
+"""A promise is kept by the class that states it: no subclass inherits a finite ε, equal bits, or a known way of sampling."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from fedlab.aggregation import Mean
+from fedlab.cohort import CohortSampler, FixedSize, Poisson, Uniform
+from fedlab.data import Digits
+from fedlab.engine import Compiled, EngineSpec
+from fedlab.errors import ConfigError
+from fedlab.evaluation import Evaluation
+from fedlab.models import Gan as Pair
+from fedlab.models import Mlp
+from fedlab.partition import Iid
+from fedlab.privacy import GaussianFixed, Mechanism, NoPrivacy
+from fedlab.process import DpSgd, FedAvg, LocalTraining, Process
+from fedlab.process.optimizers import Constant, Sgd
+from fedlab.run.experiment import Experiment
+from fedlab.secure import SecureSum
+from fedlab.spec import Spec
+
+CLIENTS = 20
+# What a class needs to be made; the method that a promise of the group is about; what goes with a class
+OPTIONS: dict[str, dict[str, Any]] = {
+    "Uniform": {"clients_per_round": 5},
+    "InTurn": {"clients_per_round": 5},
+    "Poisson": {"sampling_rate": 0.25},
+    "GaussianFixed": {"noise_multiplier": 1.0},
+    "GaussianAdaptive": {"noise_multiplier": 0.01},
+    "Tree": {"noise_multiplier": 1.0},
+}
+GROUPS: dict[str, tuple[type[Spec], str]] = {
+    "cohort": (CohortSampler, "_choose"),
+    "privacy": (Mechanism, "aggregator"),
+    "client": (DpSgd, "check"),
+    "process": (Process, "build"),
+    "engine": (EngineSpec, "build"),
+    "secure": (SecureSum, "build"),
+}
+GOES_WITH: dict[str, dict[str, Any]] = {
+    "Gan": {"model": Pair()},
+    "LocalOnly": {"privacy": NoPrivacy(), "client": DpSgd()},
+}
+NO_CLAIM = ("Split",)  # sends no updates
+
+
+def shipped(kind: type[Spec]) -> list[type[Spec]]:
+    """All classes of fedlab's that are a `kind` and can be made."""
+    below = [kind, *(c for child in kind.__subclasses__() for c in shipped(child))]
+    return [c for c in dict.fromkeys(below) if c.__module__.startswith("fedlab.") and not inspect.isabstract(c)]
+
+
+def experiment(**stages: Any) -> Experiment:
+    options: dict[str, Any] = {
+        "num_rounds": 3,
+        "data": Digits(),
+        "partition": Iid(num_clients=CLIENTS),
+        "cohort": Poisson(sampling_rate=0.5),
+        "model": Mlp(),
+        "process": FedAvg(),
+        "client": LocalTraining(),
+        "client_optimizer": Sgd(learning_rate=0.1),
+        "client_schedule": Constant(),
+        "server_optimizer": Sgd(learning_rate=1.0),
+        "aggregator": Mean(),
+        "privacy": GaussianFixed(noise_multiplier=1.0),
+        "engine": Compiled(),
+        "evaluation": Evaluation(),
+    }
+    return Experiment(**{**options, **stages})
+
+
+def claiming(stage: str, spec: Spec) -> Experiment:
+    """A run with this stage, that would claim ε for users; at stage client, for examples."""
+    base = next(c.__name__ for c in type(spec).__mro__ if c.__module__.startswith("fedlab."))
+    return experiment(**{stage: spec, **GOES_WITH.get(base, {}), **({"privacy": NoPrivacy()} if stage == "client" else {})})
+
+
+def make(kind: type[Spec], base: type[Spec] | None = None) -> Spec:
+    return kind(**OPTIONS.get((base or kind).__name__, {}))
+
+
+EVERY = [(stage, kind) for stage, (base, _) in GROUPS.items() for kind in shipped(base) if kind.__name__ not in NO_CLAIM]
+each = pytest.mark.parametrize(("stage", "kind"), EVERY, ids=[f"{s}-{k.__name__}" for s, k in EVERY])
+
+
+def subclasses(stage: str, kind: type[Spec]) -> list[type[Spec]]:
+    """One that overrides nothing; one that overrides what the promise is about; that with the name of its base class."""
+    method = GROUPS[stage][1]
+    other = {method: lambda self, *args, **kwargs: None}
+    return [type("Idle", (kind,), {}), type("Other", (kind,), other), type(kind.__name__, (kind,), other)]
+
+
+@each
+def test_a_shipped_class_keeps_what_it_states(stage, kind):
+    claiming(stage, make(kind)).check()
+
+
+@each
+def test_no_subclass_inherits_an_epsilon(stage, kind):
+    for subclass in subclasses(stage, kind):
+        with pytest.raises(ConfigError, match="no ε can be claimed") as error:
+            claiming(stage, make(subclass, kind)).check()
+        assert subclass.__name__ in str(error.value) and "\n" not in str(error.value)
+
+
+@each
+def test_a_subclass_that_states_its_own_is_believed(stage, kind):
+    [_, other, _] = subclasses(stage, kind)
+    stated = {"sampling": kind.sampling} if stage == "cohort" else {"vouches": ("privacy",)}
+    claiming(stage, make(type("Stated", (other,), stated), kind)).check()
+
+
+@pytest.mark.parametrize(("stage", "kind"), [(s, k) for s, k in EVERY if s in ("engine", "secure")])
+def test_no_subclass_inherits_equal_bits(stage, kind):
+    for subclass in subclasses(stage, kind):
+        assert not experiment(privacy=NoPrivacy(), **{stage: make(subclass, kind)}).reproducible
+    named = {kind.__name__: experiment(privacy=NoPrivacy(), **{stage: make(kind)}).reproducible}
+    assert named.items() <= {"Compiled": True, "Tff": False, "Plain": True, "Masked": True, "Ckks": False}.items()
+
+
+def test_without_a_claim_everything_goes():
+    class Same(FixedSize):
+        def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
+            return np.arange(self.clients_per_round)
+
+    experiment(privacy=NoPrivacy(), cohort=Same(clients_per_round=3)).check()
+    with pytest.raises(ConfigError, match="nothing is known of how Same draws cohorts"):
+        experiment(cohort=Same(clients_per_round=3)).check()
+
+
+class Odd(Uniform):
+    returned: ClassVar[Any] = None
+
+    def sampling(self, num_clients: int) -> Any:
+        return self.returned
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (None, "nothing is known of how Odd draws cohorts"),
+        ("poisson", r"Odd.sampling\(20\) returned 'poisson'"),
+        (Uniform(clients_per_round=5).sampling(19), r"return a Poisson, .* with population=20"),
+        (type("Poisson", (type(Poisson(sampling_rate=0.5).sampling(9)),), {})(CLIENTS, 1e-9), r"returned Poisson\(population=20"),
+    ],
+)
+def test_what_a_sampler_states_is_one_of_the_known_ways(returned, says, monkeypatch):
+    monkeypatch.setattr(Odd, "returned", returned)
+    with pytest.raises(ConfigError, match=says):
+        experiment(cohort=Odd(clients_per_round=5)).check()
+
+
+def test_no_mean_of_ones_own_goes_unused():
+    """Under privacy the mechanism sums; a subclass of the mean would be dropped without a word."""
+    with pytest.raises(ConfigError, match="aggregator=mean"):
+        experiment(aggregator=type("Mean", (Mean,), {})()).check()
+
+
+def test_a_subclass_that_may_choose_more_is_no_bound_of_a_sum():
+    own = type("Own", (Uniform,), {"_choose": lambda self, n, seed, round: np.arange(n)})(clients_per_round=5)
+    assert experiment(cohort=own).most_clients(CLIENTS) == CLIENTS
+    assert experiment(cohort=Uniform(clients_per_round=5)).most_clients(CLIENTS) == 5
