@@ -18,6 +18,7 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 
 from fedlab.errors import ConfigError
 from fedlab.privacy.accounts import Account, Relation
+from fedlab.privacy.without_replacement import replaced
 
 # dp_accounting's default orders but those to 1.1, which are of no use and cost digits
 ORDERS = tuple([1 + x / 10 for x in range(2, 100)] + list(range(11, 64)) + [128, 256, 512, 1024])
@@ -189,11 +190,21 @@ def _library_curve(event: dpa.DpEvent, relation: Relation, orders: Sequence[floa
     """dp_accounting's; an order that it cannot compute is ∞, and does not take the others with it."""
     with np.errstate(all="ignore"):
         try:
-            return dpa.rdp.RdpAccountant(orders, relation).compose(event).rdp
+            return dpa.rdp.RdpAccountant(orders, _of_library(event, relation)).compose(event).rdp
         except (ArithmeticError, ValueError):
             if len(orders) == 1:
                 return np.array([math.inf])
             return np.concatenate([_library_curve(event, relation, [order]) for order in orders])
+
+
+def _of_library(event: dpa.DpEvent, relation: Relation) -> Relation:
+    """The relation by which dp_accounting knows the theorem about `event`.
+
+    A sum over users drawn by Poisson sampling has one distribution whether a user is away or contributes nothing. So the theorem
+    about adding and removing is also one about replacing by nothing, which leaves steps, rates and divisors as they are.
+    """
+    by_nothing = relation is Relation.REPLACE_SPECIAL and isinstance(event, dpa.PoissonSampledDpEvent)
+    return Relation.ADD_OR_REMOVE_ONE if by_nothing else relation
 
 
 def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, planned: int) -> float | None:
@@ -206,17 +217,22 @@ def _pld_epsilon(event: dpa.DpEvent, count: int, delta: float, scale: float, pla
     if isinstance(event, dpa.GaussianDpEvent):  # any number of Gaussians is one
         one = _base(event.noise_multiplier / math.sqrt(count), 1.0, max(5e-4 * scale, 1e-6))
         return float(one.get_epsilon_for_delta(delta))
-    if isinstance(event, dpa.PoissonSampledDpEvent) and isinstance(event.event, dpa.GaussianDpEvent):
+    sampled = isinstance(event, (dpa.PoissonSampledDpEvent, dpa.SampledWithoutReplacementDpEvent))
+    if sampled and isinstance(event.event, dpa.GaussianDpEvent):
         noise = event.event.noise_multiplier
         # Rounding upwards adds about count · grid² / ε to ε: measured, one part in ten thousand
         grid = min(0.01 * scale / math.sqrt(planned), 1e-2)
         # No finer than 50,000 points for one round, whose loss is at most about 1 / 2σ² + 9 / σ
-        base = _base(noise, event.sampling_probability, max(grid, (0.5 / noise**2 + 9 / noise) / 5e4, 1e-6))
+        grid = max(grid, (0.5 / noise**2 + 9 / noise) / 5e4, 1e-6)
+        if isinstance(event, dpa.PoissonSampledDpEvent):
+            base = _base(noise, event.sampling_probability, grid)
+        else:
+            base = replaced(noise, event.sample_size / event.source_dataset_size, grid)
         return float(base.self_compose(count).get_epsilon_for_delta(delta))
     return None
 
 
 @functools.lru_cache(maxsize=8)
 def _base(noise_multiplier: float, rate: float, grid: float) -> pld.PrivacyLossDistribution:
-    """The PLD of one round, for neighbours by adding and by removing; without sampling, for any of sensitivity 1."""
+    """The PLD of one round in both orders, where a user contributes nothing instead; without sampling, any of sensitivity 1."""
     return pld.from_gaussian_mechanism(noise_multiplier, value_discretization_interval=grid, sampling_prob=rate)

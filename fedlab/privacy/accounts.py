@@ -1,7 +1,9 @@
 """What a mechanism releases, put as `dp_accounting` events, and under which assumptions. Whatever has no theorem here is ε = ∞.
 
-A Gaussian event's noise multiplier is the noise over the *sensitivity*. Adding or removing a user changes a sum of clipped
-updates by one clip norm; replacing a user changes it by two, so the same noise then counts as half the multiplier.
+A Gaussian event's noise multiplier is the noise over the *sensitivity*. Replacing a user by one that contributes nothing changes
+a sum of clipped updates by one clip norm; replacing a user by any other changes it by two, so the same noise then counts as half
+the multiplier. No account here is about adding or removing: the number of steps, the rates and the divisors all follow from how
+many users or examples there are, which is taken to be public.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ from dp_accounting import NeighboringRelation as Relation
 from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 
 RELATION_WORDS = {
-    Relation.ADD_OR_REMOVE_ONE: "add or remove one {}",
-    Relation.REPLACE_ONE: "replace one {} by another",
-    Relation.REPLACE_SPECIAL: "replace one {} by one that contributes zeros",
+    Relation.REPLACE_ONE: "replace one {0} by any other; the number of {0}s is public",
+    Relation.REPLACE_SPECIAL: "replace one {0} by one that contributes nothing; the number of {0}s is public",
 }
 
 
@@ -40,7 +41,7 @@ class Account:
 
 def without_guarantee(reason: str, unit: str = "user", sampling: str = "any") -> Account:
     """ε = ∞, and why."""
-    return Account(lambda rounds: dpa.NonPrivateDpEvent(), Relation.ADD_OR_REMOVE_ONE, unit, sampling, reason)
+    return Account(lambda rounds: dpa.NonPrivateDpEvent(), Relation.REPLACE_SPECIAL, unit, sampling, reason)
 
 
 def weight_noise(stddev: float) -> Account:
@@ -58,14 +59,14 @@ def gaussian(noise_multiplier: float, sampling: Sampling) -> Account:
     one = dpa.GaussianDpEvent(noise_multiplier)
     if type(sampling) is Poisson:  # Mironov et al. 2019; dp_accounting's, for the sampled Gaussian
         sampled = dpa.PoissonSampledDpEvent(sampling.rate, one)
-        return _per_round(sampled, Relation.ADD_OR_REMOVE_ONE, sampling)
-    if type(sampling) is FixedSize:  # Wang et al. 2019, theorem 27
+        return _per_round(sampled, Relation.REPLACE_SPECIAL, sampling)
+    if type(sampling) is FixedSize:  # Wang et al. 2019, theorem 27; by PLD, `fedlab.privacy.without_replacement`
         half = dpa.GaussianDpEvent(noise_multiplier / 2)
         sampled = dpa.SampledWithoutReplacementDpEvent(sampling.population, sampling.cohort, half)
-        note = "replacing a user changes a sum by two clip norms; Poisson sampling, where one is added or removed, costs less"
+        note = "replacing a user by any other changes a sum by two clip norms; cohort=poisson costs less"
         return dataclasses.replace(_per_round(sampled, Relation.REPLACE_ONE, sampling), notes=(note,))
     if type(sampling) is Everyone:
-        return _per_round(one, Relation.ADD_OR_REMOVE_ONE, sampling)
+        return _per_round(one, Relation.REPLACE_SPECIAL, sampling)
     if type(sampling) is Schedule:
         return Account(
             lambda rounds: dpa.SelfComposedDpEvent(one, sampling.participations(rounds)),

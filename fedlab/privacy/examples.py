@@ -46,7 +46,7 @@ def local_dp_sgd(
     rate, steps = min(batch_size / num_examples, 1.0), local_epochs * -(-num_examples // batch_size)
     return Account(
         lambda rounds: dpa.SelfComposedDpEvent(dpa.PoissonSampledDpEvent(rate, one), rounds * steps),
-        Relation.ADD_OR_REMOVE_ONE,
+        Relation.REPLACE_SPECIAL,
         "example",
         f"Poisson: each of {num_examples:,} examples by itself with probability {rate:.4g} a step, unseen by others",
     )

@@ -52,7 +52,7 @@ def test_a_target_is_spent_and_no_more(run, folder):
     for words in (
         "user-level privacy after 6 rounds: ε = ",
         " at δ = 0.02 ",
-        "neighbours: add or remove one user",
+        "neighbours: replace one user by one that contributes nothing; the number of users is public",
         "sampling: Poisson: each of 20 by itself with probability 0.5 a round",
         "noise and cohorts follow from the run's seed",
     ):

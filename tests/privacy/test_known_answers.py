@@ -73,7 +73,10 @@ def test_example_level_counts_whole_batches():
     """⌈60,000 / 256⌉ = 235 steps an epoch: 37 steps more than above in 60 epochs."""
     spent = Ledger(local_dp_sgd(1.1, MNIST, BATCH, 60, "poisson"), 1e-5).spent(1)
     assert (round(spent.epsilon_rdp, 2), round(spent.epsilon_pld, 2)) == (2.60, 2.39)
-    assert (spent.unit, spent.neighbours) == ("example", "add or remove one example")
+    assert (spent.unit, spent.neighbours) == (
+        "example",
+        "replace one example by one that contributes nothing; the number of examples is public",
+    )
 
 
 def exact_gaussian_epsilon(noise, rounds, delta):

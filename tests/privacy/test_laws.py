@@ -91,13 +91,13 @@ def test_unknown_sampling_is_infinite():
     "event", [dpa.UnsupportedDpEvent(), dpa.SampledWithReplacementDpEvent(100, 10, dpa.GaussianDpEvent(1.0))], ids=str
 )
 def test_unknown_event_is_infinite(event):
-    account = Account(lambda rounds: dpa.SelfComposedDpEvent(event, rounds), Relation.ADD_OR_REMOVE_ONE, "user", "")
+    account = Account(lambda rounds: dpa.SelfComposedDpEvent(event, rounds), Relation.REPLACE_SPECIAL, "user", "")
     spent = Ledger(account, DELTA).spent(3)
     assert math.isinf(spent.epsilon) and type(event).__name__ in spent.reason and "\n" not in spent.reason
 
 
 def test_a_relation_that_the_theorem_is_not_about_is_infinite():
-    """Poisson amplification is a theorem about adding or removing."""
+    """Poisson amplification is a theorem about a user who contributes nothing instead, not about any other one."""
     sampled = dpa.PoissonSampledDpEvent(0.1, dpa.GaussianDpEvent(1.0))
     account = Account(lambda rounds: dpa.SelfComposedDpEvent(sampled, rounds), Relation.REPLACE_ONE, "user", "")
     assert math.isinf(Ledger(account, DELTA).spent(1).epsilon)
@@ -169,7 +169,7 @@ class TestTree:
             own.compose(dpa.SingleEpochTreeAggregationDpEvent(2.0, rounds))
             ours = Ledger(accounts.tree(2.0, Schedule(100, 1, most=1)), DELTA).spent(rounds)
             assert ours.epsilon_rdp == pytest.approx(own.get_epsilon(DELTA), rel=1e-9)
-            assert ours.neighbours == "replace one user by one that contributes zeros"
+            assert ours.neighbours == "replace one user by one that contributes nothing; the number of users is public"
 
     @pytest.mark.parametrize("restart_every", [0, 1, 4])
     @pytest.mark.parametrize("apart", [0, 1, 3])

@@ -24,12 +24,22 @@ def run(command, capsys, code=0):
 
 # command, what is printed
 ROWS = [
-    (f"{EXAMPLES} --noise 1.1", "RDP +2.601", "PLD +2.386", "unit +example", "neighbours +add or remove one example"),
-    (f"{EXAMPLES} --noise 1.1 --sampling shuffled", "no amplification", "by one that contributes zeros"),
+    (
+        f"{EXAMPLES} --noise 1.1",
+        "RDP +2.601",
+        "PLD +2.386",
+        "unit +example",
+        "neighbours +replace one example by one that contributes nothing",
+    ),
+    (f"{EXAMPLES} --noise 1.1 --sampling shuffled", "no amplification", "by one that contributes nothing"),
     (f"{USERS} --noise 1", "unit +user", "Poisson: each of 100,000", r"δ = 3.162e-06", "after 100 rounds", "conversion +RDP"),
-    (f"{USERS} --noise 1 --sampling fixed", "fixed size: 1,000 of 100,000", "PLD +not available", "replace one user by another"),
-    ("--population 30 --rounds 5 --noise 4 --sampling all", "all 30 take part in every round", "add or remove one user"),
-    (f"{USERS} --noise 4 --sampling tree", "any user may take part in every round", "contributes zeros"),
+    (f"{USERS} --noise 1 --sampling fixed", "fixed size: 1,000 of 100,000", "PLD +7\\.364", "replace one user by any other"),
+    (
+        "--population 30 --rounds 5 --noise 4 --sampling all",
+        "all 30 take part in every round",
+        "replace one user by one that contributes nothing",
+    ),
+    (f"{USERS} --noise 4 --sampling tree", "any user may take part in every round", "contributes nothing"),
     (f"{USERS} --noise 4 --sampling tree --participations 2 --separation 9", "at most 2 times, 9 rounds or more"),
     (f"{USERS} --noise 0", "ε = ∞", "RDP +∞", "infinite: the noise multiplier is 0"),
     (f"{USERS} --noise 1 --delta 0.1", "allows for laying one user open"),
