@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fedlab.errors import ConfigError
+from fedlab.report.composition import ALONE
 
 if TYPE_CHECKING:
     from fedlab.privacy.accounting import Ledger, Spending
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         report = {"noise_multiplier": noise, "population" if args.population else "examples": size, **total.as_dict()}
         rows = {"table": [row.as_dict() for row in table]} if table else {}
-        print(json.dumps({**report, **rows}, indent=2, ensure_ascii=False))
+        print(json.dumps({**report, "covers": ALONE, **rows}, indent=2, ensure_ascii=False))
     else:
         print("\n".join([*_lines(total, noise, size), *_table(table)]))
     if args.png:
@@ -182,7 +183,7 @@ def _lines(total: Spending, noise: float, size: int) -> list[str]:
         f"  sampling    {total.sampling}",
         f"  conversion  {total.conversion}",
     ]
-    notes = [*([f"ε is infinite: {total.reason}"] if total.reason else []), *total.notes]
+    notes = [ALONE, *([f"ε is infinite: {total.reason}"] if total.reason else []), *total.notes]
     if total.delta * size >= 1:
         notes.append(f"δ is not below 1 / {size:,}: it allows for laying one {total.unit} open")
     return lines + [f"  note        {note}" for note in notes]

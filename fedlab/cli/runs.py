@@ -12,6 +12,7 @@ from fedlab.archive import scan
 from fedlab.cli.runs_table import COLUMNS, Listed, filtered, listed, ordered
 from fedlab.cli.tables import print_table
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.report.composition import EACH_ALONE
 
 _PLACES = ("outputs", "multirun")  # where `fedlab train` leaves runs
 
@@ -79,3 +80,5 @@ def _print(rows: Sequence[Listed]) -> None:
     names = [name for name, _, _ in table]
     numeric = [name for name, _, is_numeric in table if is_numeric]
     print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))
+    if "epsilon" in names:
+        print(f"fedlab runs: {EACH_ALONE}.", file=sys.stderr)  # the table is for other programs, too

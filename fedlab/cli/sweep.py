@@ -50,7 +50,7 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
         table = write_table(plan, folder, "finished")
         _report(folder)
     if not console.quiet and table["jobs"]:
-        print_table(console, table)
+        print_table(console, table, folder.path)
     if table["status"] == "finished":
         return 0
     how = "has failed" if table["status"] == "failed" else "was interrupted"

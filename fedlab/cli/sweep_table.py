@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from fedlab.archive import read_run
+from fedlab.archive import Run, read_run
 from fedlab.archive.folder import write_json
 from fedlab.archive.sweep import VERSION, JobFolder, JobRecord, SweepFolder
 from fedlab.cli.sweep_plan import Plan, last_word
 from fedlab.errors import FedlabError
+from fedlab.report.composition import together
 
 
 def write_table(plan: Plan, folder: SweepFolder, status: str = "running") -> dict[str, Any]:
@@ -68,8 +71,8 @@ def _row(plan: Plan, sweep: SweepFolder, folder: JobFolder, record: JobRecord) -
     }
 
 
-def print_table(console: Console, table: dict[str, Any]) -> None:
-    """A row per job, the best in bold, and what runs the best again."""
+def print_table(console: Console, table: dict[str, Any], path: pathlib.Path) -> None:
+    """A row per job, the best in bold; what all jobs, in folders below `path`, cost of privacy; what runs the best again."""
     parameters, metrics = table["parameters"], table["objective"]["metrics"]
     short = short_names(parameters)
     shown = Table("job", *(Column(short[name], overflow="fold") for name in parameters), *metrics, "status", "seconds")
@@ -79,9 +82,20 @@ def print_table(console: Console, table: dict[str, Any]) -> None:
         style = "bold" if job["number"] in table["best"] else None
         shown.add_row(str(job["number"]), *values, *figures, job["status"], f"{job['seconds']:.0f}", style=style)
     console.print(shown)
+    if total := together(_runs(path, table)):
+        console.print(total, highlight=False, soft_wrap=True, markup=False)
     for job in table["jobs"]:
         if job["number"] in table["best"]:
             console.print(f"best: {job['command']}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _runs(path: pathlib.Path, table: dict[str, Any]) -> list[Run]:
+    """The jobs' runs that can be read."""
+    found = []
+    for job in table["jobs"]:
+        with contextlib.suppress(FedlabError):
+            found.append(read_run(path / job["folder"]))
+    return found
 
 
 def short_names(parameters: Iterable[str]) -> dict[str, str]:

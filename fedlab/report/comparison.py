@@ -16,6 +16,7 @@ from fedlab.archive.folder import relative
 from fedlab.archive.reading import Arm
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
+from fedlab.report.composition import together
 
 # What makes no difference between two runs. `num_rounds` makes one: a longer run is another experiment.
 _ASIDE = {"seed", "checkpoint", "logger"}
@@ -171,6 +172,8 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
         prints.setdefault(asked, set()).add((run.manifest.get("data") or {}).get("fingerprint"))
     if any(len(found) > 1 for found in prints.values()):
         yield "Some runs asked for the same data, and were not given the same: its fingerprints differ."
+    if total := together(runs):
+        yield f"{total[0].upper()}{total[1:]}."
     for group in groups:
         if len(set(group.seeds)) < len(group.seeds):
             yield f"{group.label}: some of its runs have the same seed, and are no independent repetitions."

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedlab.archive import replacing
+from fedlab.archive import Run, replacing, scan
 from fedlab.archive.investigation import InvestigationFolder
+from fedlab.report.composition import together
 from fedlab.report.page import Page
 from fedlab.report.section import render, section
 
@@ -41,7 +42,7 @@ def _grid(images: np.ndarray) -> np.ndarray:
 def write_investigation(folder: InvestigationFolder, name: str) -> pathlib.Path:
     """Writes report.html from the other files. Raises `FedlabError` where one of them is damaged."""
     trial, verdict = folder.read(folder.trial), folder.read(folder.verdict)
-    lead = render("investigation/lead.html", lines=verdict["lines"], command=verdict["command"])
+    lead = render("investigation/lead.html", lines=[*verdict["lines"], *_privacy(folder)], command=verdict["command"])
     pictures = {path.stem: base64.b64encode(path.read_bytes()).decode() for path in (folder.grids, folder.histogram)}
     affected = sum(user[3] for user in trial["users"])
     sections = (
@@ -58,3 +59,9 @@ def write_investigation(folder: InvestigationFolder, name: str) -> pathlib.Path:
         ),
     )
     return Page("investigation", name, lead, sections).write(folder.report)
+
+
+def _privacy(folder: InvestigationFolder) -> list[str]:
+    """What the trainings of its GANs cost together, where they claim an ε."""
+    total = together([run for run in scan(folder.path) if isinstance(run, Run)])
+    return [f"{total[0].upper()}{total[1:]}. The classifier by which users were chosen comes on top."] if total else []

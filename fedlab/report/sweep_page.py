@@ -9,6 +9,7 @@ from typing import Any
 
 from fedlab.archive import RunFolder
 from fedlab.report import sweep_plots, words
+from fedlab.report.composition import together
 from fedlab.report.page import Page
 from fedlab.report.section import Section, render, section
 from fedlab.report.sweep import Job, Sweep, read_sweep
@@ -31,7 +32,8 @@ def _lead(sweep: Sweep) -> Any:
         states[job.status] = states.get(job.status, 0) + 1
     goals = [f"{'highest' if up else 'lowest'} {words.metric_label(metric)}" for metric, up in zip(sweep.metrics, sweep.maximize)]
     seconds = sum(job.seconds or 0 for job in sweep.jobs)
-    return render("sweep/lead.html", sweep=sweep, states=states, goals=goals, seconds=seconds)
+    total = together([run for job in sweep.jobs if (run := job.run())])
+    return render("sweep/lead.html", sweep=sweep, states=states, goals=goals, seconds=seconds, total=total)
 
 
 def _best(sweep: Sweep) -> Section:

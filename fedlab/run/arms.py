@@ -12,6 +12,7 @@ from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
 from fedlab.difftest import Difftest
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.report.composition import added_up
 from fedlab.run.difftest import ArmComparer
 from fedlab.run.experiment import Experiment, of_arm
 from fedlab.run.learner import Learner, weights_hash
@@ -90,7 +91,8 @@ class Arms(Learner):
 
     def lines(self) -> list[str]:
         compared = self._comparer.lines() if self._comparer else []
-        return [*(f"{name}: {line}" for name, arm in self.arms.items() for line in arm.lines()), *compared]
+        total = added_up([arm.claim() for arm in self.arms.values()])
+        return [*(f"{n}: {line}" for n, arm in self.arms.items() for line in arm.lines()), *([total] if total else []), *compared]
 
     def described(self) -> dict[str, Any]:
         return {"arms": {name: arm.described() for name, arm in self.arms.items()}}

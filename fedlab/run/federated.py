@@ -17,6 +17,7 @@ from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
 from fedlab.engine import Engine, RoundInput
+from fedlab.report.composition import Claim
 from fedlab.run.experiment import Experiment
 from fedlab.run.interrupt import Interruption
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
@@ -141,6 +142,9 @@ class FederatedLearner(Learner):
 
     def lines(self) -> list[str]:
         return [*super().lines(), *self.privacy.lines()]
+
+    def claim(self) -> Claim:
+        return self.privacy.claim()
 
     def described(self) -> dict[str, Any]:
         return {"privacy": self.privacy.described()}

@@ -12,6 +12,7 @@ import numpy as np
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.report.composition import Claim
 from fedlab.run.experiment import Experiment
 from fedlab.types import Dataset, Partition
 
@@ -71,6 +72,10 @@ class Learner(abc.ABC):
     def lines(self) -> list[str]:
         """What a user should know before the first round."""
         return [f"{self.num_weights:,} weights"]
+
+    def claim(self) -> Claim:
+        """What the whole training promises to its users or examples."""
+        return Claim(None)
 
     def described(self) -> dict[str, Any]:
         """What the manifest says of it."""

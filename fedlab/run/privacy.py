@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlab.engine import RoundInput
+from fedlab.filter import NoFilter
 from fedlab.privacy import Everyone, Mechanism, Sampling, Schedule, Tree
 from fedlab.process import DpSgd
+from fedlab.report.composition import ALONE, Claim
 from fedlab.run.experiment import Experiment
 from fedlab.run.promises import check_privacy, stated_sampling
 from fedlab.types import Partition
@@ -76,7 +78,7 @@ class PrivacyAccount:
         """The promise in words, with all it assumes, before the first round."""
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):
-            return [*self._plan.lines(), MEASUREMENTS]
+            return [*self._plan.lines(), MEASUREMENTS, *self._covered()]
         spending = self.spent(self.num_rounds)
         if spending is None:
             return []
@@ -86,7 +88,20 @@ class PrivacyAccount:
         line = f"{spending.unit}-level privacy{worst}: ε = {rounded_up(spending.epsilon)} at δ = {spending.delta:.3g}"
         if spending.reason:
             return [f"{line}: {spending.reason}"]
-        return [line, f"neighbours: {spending.neighbours}; sampling: {spending.sampling}", MEASUREMENTS]
+        return [line, f"neighbours: {spending.neighbours}; sampling: {spending.sampling}", MEASUREMENTS, *self._covered()]
+
+    def _covered(self) -> list[str]:
+        """What the promise is not about, in words."""
+        chosen = not isinstance(self._experiment.filter, NoFilter)
+        return [ALONE, *(["the filter was made from the data, and what it tells of them is not part of ε"] if chosen else [])]
+
+    def claim(self) -> Claim:
+        """What the whole run promises, for adding up."""
+        spending = self.spent(self.num_rounds)
+        if spending is None:
+            return Claim(None)
+        simulated = getattr(self._experiment.privacy, "simulated_cohort", None) is not None
+        return Claim(spending.epsilon, spending.delta, spending.unit, simulated)
 
     def described(self) -> dict[str, Any]:
         """For the manifest."""

@@ -11,6 +11,8 @@ import pytest
 
 from fedlab.archive.metrics import read_records
 from fedlab.cli.main import main
+from fedlab.privacy.accounting import rounded_up
+from fedlab.report.composition import ALONE
 from fedlab.secure import ServerView
 
 FAST = "train data.max_examples=200 model.hidden=[4] partition.num_clients=20 cohort=poisson hydra.run.dir=run"
@@ -69,6 +71,15 @@ def test_a_budget_ends_the_run_early(run, folder):
     assert 1 < len(spent) < 30 and spent[-1] <= 5
     assert f"round {len(spent)}/{len(spent)}" in out and manifest(folder)["privacy"]["rounds"] == len(spent)
     assert manifest(folder)["status"] == "finished"
+
+
+def test_what_both_arms_cost_is_said_before_and_after(run, folder):
+    arms = "+arms.a.privacy.noise_multiplier=2.0 +arms.b.privacy.noise_multiplier=1.0"
+    out = run(f"num_rounds=2 privacy=gaussian_fixed privacy.delta=0.02 {arms}")
+    spent = [json.loads((folder / "summary.json").read_text())[f"{arm}/epsilon"] for arm in "ab"]
+    said = f"whoever takes part in all 2 has ε = {rounded_up(sum(spent))} at δ = 0.04, their sums"
+    assert said in out and said in (folder / "report.html").read_text()
+    assert out.count(f": {ALONE}\n") == 2
 
 
 def test_noise_that_nobody_can_replay(run, folder, capfd):

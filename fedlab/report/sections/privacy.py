@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fedlab.archive import Run
+from fedlab.archive.reading import Arm
 from fedlab.report import words
+from fedlab.report.composition import ALONE, together
 from fedlab.report.plot import Curve, color, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import last, names, series
@@ -22,7 +24,10 @@ def build(run: Run) -> Section | None:
     newest = [(words.metric_label(name), round_num, words.metric_value(name, value)) for name, (round_num, value) in ends]
     curves = [Curve(words.metric_label(name), series(records, name), color(i)) for i, name in enumerate(spent)]
     plot = line_plot("Privacy spent", curves, "ε", zero=True)
-    promise = account.get("lines", [])
+    promise = list(account.get("lines") or [])
+    promise += [] if ALONE in promise else [ALONE]
+    if isinstance(run, Arm) and (total := together(run.whole.each_arm())):
+        promise.append(total)
     return section(
         "privacy", "Privacy", "sections/privacy.html", plot=plot, spent=newest, account=_rows(account), promise=promise
     )

@@ -52,7 +52,8 @@ def _final(run: Run) -> list[Figure]:
 
 
 def _figure(name: str, value: Any, remark: str = "") -> Figure:
-    return words.metric_label(name), words.metric_value(name, value), remark or ("nats" if name.endswith("_loss") else "")
+    usual = "nats" if name.endswith("_loss") else "of this training alone" if name == "epsilon" else ""
+    return words.metric_label(name), words.metric_value(name, value), ", ".join(filter(None, (remark, usual)))
 
 
 def _newest(run: Run) -> list[Figure]:
