@@ -207,7 +207,7 @@ class Experiment(Spec):
             with of_arm(name):
                 found[name] = (dataset, partition) if self._same(arm, *_DATA_STAGES) else arm.load()
                 # The same arrays, to be held once; which clients have a corruption may depend on how they are divided
-                unit = () if isinstance(arm.corruption, NoCorruption) else ("partition",)
+                unit = () if type(arm.corruption) is NoCorruption else ("partition",)
                 if self._same(arm, "data", "corruption", *unit):
                     found[name] = (dataset, found[name][1])
                 arm.check_clients(len(found[name][1]))

@@ -61,7 +61,7 @@ def tried_on_real(population: Population, corruption: Corruption, seed: int) -> 
     clean = population.clean.train
     chosen = np.linspace(0, len(clean) - 1, min(_REAL, len(clean))).astype(np.int64)
     found = {"clean": symptoms.shares(_images(clean.x[chosen]))}
-    if not isinstance(corruption, NoCorruption):
+    if type(corruption) is not NoCorruption:
         everybody = corruption.model_copy(update={"fraction": 1.0, "users": None})
         bugged = everybody(population.clean, population.partition, seed).train
         found["bug"] = symptoms.shares(bugged.x[chosen])

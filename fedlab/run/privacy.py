@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlab.engine import RoundInput
+from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
 from fedlab.privacy import Everyone, Mechanism, Sampling, Schedule, Tree
 from fedlab.process import DpSgd
@@ -92,7 +93,7 @@ class PrivacyAccount:
 
     def _covered(self) -> list[str]:
         """What the promise is not about, in words."""
-        chosen = not isinstance(self._experiment.filter, NoFilter)
+        chosen = type(self._experiment.filter) is not NoFilter
         return [ALONE, *(["the filter was made from the data, and what it tells of them is not part of ε"] if chosen else [])]
 
     def claim(self) -> Claim:
@@ -136,8 +137,13 @@ class PrivacyAccount:
         from fedlab.privacy.examples import WorstClient
         from fedlab.privacy.plan import default_delta
 
-        client = self._experiment.client
+        client, indices = self._experiment.client, np.concatenate(self._partition.indices)
         assert isinstance(client, DpSgd)
+        if len(np.unique(indices)) < len(indices):
+            raise ConfigError(
+                "client=dp_sgd: this partition gives some examples to several clients, over which their ε would add up: use a "
+                "partition that gives each example to one client."
+            )
         sizes = self._partition.sizes[self._partition.sizes > 0]
         return WorstClient(
             client.noise_multiplier,

@@ -15,7 +15,7 @@ from fedlab.randomness import generator
 from fedlab.secure.layout import ContributionError, Layout
 from fedlab.secure.transcript import Phase, Transcript
 from fedlab.secure.view import ServerView
-from fedlab.spec import Spec
+from fedlab.spec import Spec, states
 
 Contribution = Sequence[np.ndarray]
 
@@ -124,7 +124,8 @@ class Protocol(abc.ABC):
         if len(set(clients)) != len(clients) or len(clients) > self.most_clients:
             raise ValueError(f"{len(clients)} clients given, {len(set(clients))} different, at most {self.most_clients} agreed")
         observed = self._spec.observes(round, self._num_rounds)
-        transcript = Transcript(self._spec.name, round, observed, self.layout, self.most_clients)
+        name = self._spec.name if states(self._spec, "name") else type(self._spec).__name__  # no subclass is its base class
+        transcript = Transcript(name, round, observed, self.layout, self.most_clients)
         if not clients:
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
         return self._run(round, clients, contributions, dropouts, transcript)

@@ -14,15 +14,19 @@ from fedlab.data import Digits
 from fedlab.engine import Compiled, EngineSpec
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
+from fedlab.filter import NoFilter, Users
 from fedlab.models import Gan as Pair
 from fedlab.models import Mlp
 from fedlab.partition import Iid
 from fedlab.privacy import GaussianFixed, Mechanism, NoPrivacy
 from fedlab.process import DpSgd, FedAvg, LocalTraining, Process
 from fedlab.process.optimizers import Constant, Sgd
+from fedlab.report.composition import ALONE
 from fedlab.run.experiment import Experiment
-from fedlab.secure import SecureSum
+from fedlab.run.privacy import PrivacyAccount
+from fedlab.secure import Layout, Masked, SecureSum
 from fedlab.spec import Spec
+from fedlab.types import Partition
 
 CLIENTS = 20
 # What a class needs to be made; the method that a promise of the group is about; what goes with a class
@@ -166,3 +170,41 @@ def test_a_subclass_that_may_choose_more_is_no_bound_of_a_sum():
     own = type("Own", (Uniform,), {"_choose": lambda self, n, seed, round: np.arange(n)})(clients_per_round=5)
     assert experiment(cohort=own).most_clients(CLIENTS) == CLIENTS
     assert experiment(cohort=Uniform(clients_per_round=5)).most_clients(CLIENTS) == 5
+
+
+@pytest.mark.parametrize("kind", shipped(CohortSampler))
+def test_dropouts_amplify_nothing(kind):
+    """Whoever was chosen and vanished counts as if it had reported: the account is that without dropouts."""
+    steady = make(kind)
+    assert steady.model_copy(update={"dropout_rate": 0.9}).sampling(CLIENTS) == steady.sampling(CLIENTS)
+
+
+def test_an_example_of_two_clients_has_no_figure_of_one():
+    """Its ε would add up over both."""
+    shared = Partition(("a", "b"), (np.arange(30), np.arange(25, 60)))
+    one = experiment(privacy=NoPrivacy(), client=DpSgd(), partition=Iid(num_clients=2))
+    with pytest.raises(ConfigError, match="gives some examples to several clients"):
+        PrivacyAccount(one, shared).lines()
+    assert PrivacyAccount(one, Partition(("a", "b"), (np.arange(30), np.arange(30, 60)))).lines()
+
+
+@pytest.mark.parametrize("base", [NoFilter, Users])
+def test_a_filter_is_no_part_of_an_epsilon(base):
+    """Also one that derives from no filter at all."""
+    own = type("Own", (base,), {})(**({"path": "kept.csv"} if base is Users else {}))
+    partition = Iid(num_clients=CLIENTS)(Digits().load(0).train, 0)
+    for stages in ({}, {"privacy": NoPrivacy(), "client": DpSgd()}):
+        lines = [PrivacyAccount(experiment(filter=f, **stages), partition).lines() for f in (NoFilter(), own)]
+        assert all(ALONE in said for said in lines) and [any("the filter was made" in x for x in said) for said in lines] == [
+            0,
+            1,
+        ]
+
+
+def test_the_record_of_a_protocol_of_ones_own_has_not_the_name_of_its_base_class():
+    class Mine(Masked):
+        pass
+
+    protocol = Mine(observe="all").build(Layout.of([np.zeros(3, np.float32)]), 3)
+    view = protocol.run_round(1, [0, 1, 2], [[np.ones(3, np.float32)] for _ in range(3)]).server_view
+    assert view.protocol == "Mine"
