@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedlab.aggregation import Compressed, CoordinateMedian, Mean, Robust
+from fedlab.aggregation import Compressed, CoordinateMedian, Mean, Robust, Secure
 from fedlab.engine import Compiled
+from fedlab.errors import ConfigError
 from fedlab.models import Cnn, Mlp
 from fedlab.process import FedAvg, FedSgd, LocalTraining
 from fedlab.process.optimizers import Adam, Exponential
@@ -38,6 +39,17 @@ def test_a_second_engine_leaves_the_first_as_it_was(lab):
     lab.trainer(FedSgd(), aggregator=CoordinateMedian(), model=DROPOUT).run(inputs)
     assert lab.same_bits(before, first.run(inputs).weights[-1])
     assert first.engine.num_traces == 1
+
+
+def test_secure_sums_that_a_class_does_not_own_up_to_are_refused(lab):
+    """A subclass of the mean that marks sums: without a protocol they would be made in the clear, or end in an assertion."""
+
+    class Marks(Mean):
+        def build(self):
+            return Secure().build()
+
+    with pytest.raises(ConfigError, match="state marks_sums = True"):
+        lab.trainer(aggregator=Marks(), fresh=True)
 
 
 @pytest.mark.parametrize(
