@@ -65,11 +65,12 @@ class SecureEngine:
         try:
             with self._computed(message, r) as computed:
                 outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(computed, in_the_clear))
-        except BelowThreshold:
-            return state, {"secure/abandoned": 1, "secure/num_included": 0}  # too many have vanished: the model stays as it is
+                abandoned = {}
+        except BelowThreshold as error:  # too many have vanished
+            outcome, abandoned = error.outcome, {"secure/abandoned": 1}
         self.observed = outcome.server_view
         self.seconds["aggregation"] += outcome.seconds
-        figures = self._figures(outcome)
+        figures = {**self._figures(outcome), **abandoned}
         if not outcome.included and len(r.clients):
             return state, figures
         included = set(outcome.included)

@@ -41,7 +41,8 @@ class Masked(SecureSum):
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
     fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
     out_of_range: OutOfRange = "refuse"
-    on_failure: Literal["abandon", "retry"] = "abandon"  # below the threshold: raise, or run the round again
+    # Too few clients left: raise; or run the round again, if nobody had been asked yet for shares that unmask
+    on_failure: Literal["abandon", "retry"] = "abandon"
     max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
     reproducible: bool = False  # keys from the run's seed, for exact reruns; whoever knows the seed can take every mask off
 
@@ -50,7 +51,11 @@ class Masked(SecureSum):
 
 
 class MaskedSum(Protocol):
-    """Clients that vanish are recovered while enough are left; else `BelowThreshold` is raised."""
+    """Clients that vanish are recovered while enough are left; else `BelowThreshold` is raised.
+
+    Two sums over the same inputs would give away what they differ in. So an attempt is tried again only where no client has given
+    out a share that unmasks; and a sum that the shares given out suffice to unmask is always the one that is used.
+    """
 
     def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         super().__init__(spec, layout, most_clients, seed, num_rounds)
@@ -88,21 +93,25 @@ class MaskedSum(Protocol):
         attempts = self.spec.max_attempts if self.spec.on_failure == "retry" else 1
         if attempts > 1:
             contributions = [[np.array(a) for a in arrays] for arrays in contributions]  # clients keep them, in case
-        for attempt in range(attempts):
-            transcript.attempt = attempt
-            drawn = self._draw_dropouts(clients, round, attempt) if dropouts is None or attempt else dropouts
-            try:
-                total, included, num_clipped = self._attempt(round, attempt, clients, contributions, drawn, transcript)
-            except BelowThreshold:
-                if attempt + 1 == attempts:
-                    raise
-                continue
-            with transcript.phase("unmasking"):
-                result = self.encoding.decode(total)
-            return Outcome(result, included, transcript.phases, num_clipped, attempt + 1, transcript.view)
-        raise AssertionError("unreachable")
+        attempt, num_clipped = 0, 0
+        try:
+            while True:
+                transcript.attempt = attempt
+                drawn = self._draw_dropouts(clients, round, attempt) if dropouts is None or attempt else dropouts
+                try:
+                    server, members, num_clipped = self._collect(round, attempt, clients, contributions, drawn, transcript)
+                    break
+                except BelowThreshold:  # before anybody was asked for a share: the server can unmask nothing
+                    if attempt + 1 == attempts:
+                        raise
+                    attempt += 1
+            result = self._unmask(server, members, drawn, transcript)
+        except BelowThreshold as error:
+            error.outcome = Outcome(self.layout.zeros(), (), transcript.phases, 0, attempt + 1, transcript.view)
+            raise
+        return Outcome(result, server.included, transcript.phases, num_clipped, attempt + 1, transcript.view)
 
-    def _attempt(
+    def _collect(
         self,
         round: int,
         attempt: int,
@@ -110,8 +119,9 @@ class MaskedSum(Protocol):
         contributions: Iterable[Contribution],
         dropouts: Dropouts,
         transcript: Transcript,
-    ) -> tuple[np.ndarray, tuple[int, ...], int]:
-        """(encoded sum, whose, clipped values)"""
+    ) -> tuple[MaskedServer, dict[int, MaskedClient], int]:
+        """Runs an attempt up to the masked inputs, and checks that they can be unmasked. The last is how many values were
+        clipped. Raises `BelowThreshold`."""
         with transcript.phase("advertise keys"):
             server = self.server(round, clients, attempt)
             members = {c: self.client(c, round, attempt) for c in clients}
@@ -140,6 +150,15 @@ class MaskedSum(Protocol):
                 transcript.up(number, masked)
                 server.receive_input(number, masked)
         with transcript.phase("unmasking"):
+            server.close_inputs()
+        return server, members, num_clipped
+
+    def _unmask(
+        self, server: MaskedServer, members: dict[int, MaskedClient], dropouts: Dropouts, transcript: Transcript
+    ) -> list[np.ndarray]:
+        """The sum of the inputs, from the shares of the clients that are left. Raises `BelowThreshold`, after which there must
+        be no further attempt: one share more, from a client that vanished, might unmask this one."""
+        with transcript.phase("unmasking"):
             for number in server.included:
                 survivors = server.survivors(number)
                 transcript.down(survivors)
@@ -147,4 +166,4 @@ class MaskedSum(Protocol):
                     unmasking = members[number].unmask(survivors)
                     transcript.up(number, unmasking)
                     server.receive_unmasking(number, unmasking)
-            return server.sum(), server.included, num_clipped
+            return self.encoding.decode(server.sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,16 +15,21 @@ from fedlab.secure.keystream import add_masks
 from fedlab.secure.masked_client import share_point
 from fedlab.secure.messages import AdvertiseKeys, Inbox, MaskedInput, Roster, ShareKeys, Survivors, Unmasking
 
+if TYPE_CHECKING:
+    from fedlab.secure.protocol import Outcome
+
 
 class BelowThreshold(FedlabError):
-    """Too many clients vanished for the sum to be unmasked."""
+    """Too many clients vanished for the sum to be unmasked. `outcome`: what the round cost and what the server saw of it."""
+
+    outcome: Outcome
 
 
 class MaskedServer:
     """One round.
 
-    `graph`: each client's neighbours. At least `threshold` clients must reach each step, and `share_threshold` shares rebuild
-    a secret. Every method that finds fewer raises `BelowThreshold`.
+    `graph`: each client's neighbours. At least `threshold` clients must send their inputs, and `share_threshold` shares rebuild
+    a secret. Every method that finds fewer raises `BelowThreshold`. `sum` does so only where no set of inputs can be unmasked.
     """
 
     def __init__(self, round: int, graph: Mapping[int, Sequence[int]], threshold: int, share_threshold: int, encoding: Encoding):
@@ -35,8 +41,7 @@ class MaskedServer:
         self._total = encoding.zeros()
         self._seed_shares: dict[int, dict[int, bytes]] = {}  # {about: {point: share}}
         self._key_shares: dict[int, dict[int, bytes]] = {}
-        self._linked = False  # whether the survivors were found to be
-        self._num_unmasking = 0
+        self._closed = False  # whether the inputs are, and were found fit to be unmasked
         self.recovered_seeds: dict[int, bytes] = {}
         self.recovered_keys: dict[int, bytes] = {}
 
@@ -63,17 +68,23 @@ class MaskedServer:
         self._encoding.add(self._total, message.masked_input)
         self._stayed.append(client)
 
+    def close_inputs(self) -> None:
+        """Checks, before anybody is asked for a share, that those who stayed can unmask their sum, and no sum of fewer."""
+        self._require(len(self._stayed), "sent their input")
+        self._require_linked()
+        stayed = set(self._stayed)
+        for client in (*self._stayed, *self._gone()):
+            self._require_shares(client, len(stayed.intersection((client, *self._graph[client]))))
+        self._closed = True
+
     def survivors(self, client: int) -> Survivors:
-        """What to ask a client for."""
-        if not self._linked:
-            self._require(len(self._stayed), "sent their input")
-            self._require_linked()
+        """What to ask a client for, once the inputs are closed."""
+        assert self._closed, "shares are asked for after `close_inputs` only"
         stayed = set(self._stayed)
         around = [client, *(peer for peer in self._graph[client] if peer in self._shares)]
         return Survivors(tuple(c for c in around if c in stayed), tuple(c for c in around if c not in stayed))
 
     def receive_unmasking(self, client: int, message: Unmasking) -> None:
-        self._num_unmasking += 1
         for store, shares in ((self._seed_shares, message.seed_shares), (self._key_shares, message.key_shares)):
             for about, share in shares.items():
                 store.setdefault(about, {})[share_point(client)] = share
@@ -81,16 +92,11 @@ class MaskedServer:
     def sum(self) -> np.ndarray:
         """The sum of the survivors' encoded inputs: takes off each survivor's self-mask, and of each vanished client the masks
         that its neighbours had put on for it."""
-        self._require(self._num_unmasking, "gave out their shares")
         masks = []
         for client in self._stayed:
             self.recovered_seeds[client] = self._rebuild(self._seed_shares, client)
             masks.append((self.recovered_seeds[client], -1))
-        stayed = set(self._stayed)
-        for gone in (c for c in self._shares if c not in stayed):
-            linked = [peer for peer in self._graph[gone] if peer in stayed]
-            if not linked:
-                continue  # nobody masked for it
+        for gone, linked in self._gone().items():
             self.recovered_keys[gone] = self._rebuild(self._key_shares, gone)
             pair = agreement.KeyPair(self.recovered_keys[gone])
             for peer in linked:
@@ -99,9 +105,14 @@ class MaskedServer:
         add_masks(self._total, self._encoding.split, masks)
         return self._total
 
+    def _gone(self) -> dict[int, list[int]]:
+        """The clients that vanished after neighbours had begun to mask for them: those neighbours that stayed."""
+        stayed = set(self._stayed)
+        masked_for = {c: [p for p in self._graph[c] if p in stayed] for c in self._shares if c not in stayed}
+        return {client: peers for client, peers in masked_for.items() if peers}
+
     def _require_linked(self) -> None:
-        self._linked = is_connected(self._graph, self._stayed)
-        if not self._linked:
+        if not is_connected(self._graph, self._stayed):
             raise BelowThreshold(
                 f"the {len(self._stayed)} clients left are no longer all linked by masks, so sums of fewer would show: "
                 "set secure.neighbors=all or lower the dropout."
@@ -109,12 +120,15 @@ class MaskedServer:
 
     def _rebuild(self, store: Mapping[int, Mapping[int, bytes]], about: int) -> bytes:
         shares = store.get(about, {})
-        if len(shares) < self.share_threshold:
-            raise BelowThreshold(
-                f"{len(shares)} clients are left that hold shares of client {about}, {self.share_threshold} are needed: "
-                "set secure.neighbors=all or lower the dropout."
-            )
+        self._require_shares(about, len(shares))
         return shamir.combine(shares, self.share_threshold)
+
+    def _require_shares(self, about: int, found: int) -> None:
+        if found < self.share_threshold:
+            raise BelowThreshold(
+                f"{found} of {len(self._graph)} clients are left that hold shares of client {about}, {self.share_threshold} are "
+                "needed: sample more clients, lower the dropout, or set secure.neighbors=all."
+            )
 
     def _require(self, found: int, what: str) -> None:
         if found < self.threshold:

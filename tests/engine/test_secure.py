@@ -126,9 +126,11 @@ class TestDropouts:
         assert lab.distance(masked, weights) < 1e-6
 
     def test_below_the_threshold_the_round_is_abandoned_and_the_model_stays(self, lab):
-        protocol = Masked(dropout_rate=0.9, threshold=0.9)
-        weights, metrics, _ = trained(lab, protocol)
+        protocol = Masked(dropout_rate=0.9, threshold=0.9, observe="all")
+        weights, metrics, views = trained(lab, protocol)
         assert [m["secure/abandoned"] for m in metrics] == [1] * NUM_ROUNDS
+        assert all(m["secure/num_included"] == 0 and m["secure/bytes_up"] > 0 for m in metrics)
+        assert all(set(view.received) == set(range(len(lab.sizes))) for view in views)  # the server saw what came before
         before, _, _ = trained(lab, protocol, inputs=[])
         assert lab.same_bits(weights, before)
 

@@ -1,0 +1,124 @@
+"""What an honest-but-curious server can unmask from its record: the sum that it was given, and nothing of refused attempts."""
+
+from __future__ import annotations
+
+import collections
+import math
+
+import numpy as np
+import pytest
+
+from fedlab.secure import BelowThreshold, Dropouts, Layout, Masked, shamir
+from fedlab.secure.agreement import KeyPair, mask_purpose
+from fedlab.secure.graph import neighbors
+from fedlab.secure.keystream import add_masks
+from fedlab.secure.masked import MaskedSum
+from fedlab.secure.masked_client import share_point
+from fedlab.secure.masked_server import MaskedServer
+
+
+class SmallSparse(MaskedSum):
+    """The sparse graph of `neighbors=log` on few clients, which fedlab would link fully: 4 neighbours, any 2 rebuild a secret."""
+
+    def server(self, round, clients, attempt=0):
+        graph = neighbors(clients, 4, np.random.default_rng([self.seed, round, attempt]))
+        return MaskedServer(round, graph, math.ceil(self.spec.threshold * len(clients)), 2, self.encoding)
+
+
+def unmasked(protocol, view, clients, attempt):
+    """{clients: their sum} of all that the messages of one attempt give away, put together as the protocol's server would."""
+    prefix = f"attempt {attempt + 1}/" if attempt else ""
+    threshold = protocol.server(view.round, clients, attempt).share_threshold
+    sent = collections.defaultdict(dict)  # {what: {client: {about whom: bytes}}}
+    for client, items in view.received.items():
+        for name, array in items.items():
+            if name.startswith(prefix) and (prefix or not name.startswith("attempt")):
+                what, _, about = name[len(prefix) :].partition("/")
+                sent[what].setdefault(client, {})[int(about) if about else None] = array.tobytes()
+    linked = {c: set(sent["shares"].get(c, ())) for c in clients}
+    rebuilt = {}
+    for kind in ("seed_shares", "key_shares"):
+        shares = collections.defaultdict(dict)
+        for holder, about in sent[kind].items():
+            for client, share in about.items():
+                shares[client][share_point(holder)] = share
+        rebuilt[kind] = {c: shamir.combine(s, threshold) for c, s in shares.items() if len(s) >= threshold}
+    found, left = {}, set(sent["masked_input"])
+    while left:  # masks between two clients cancel once both are in the sum
+        part, queue = set(), [left.pop()]
+        while queue:
+            part.add(client := queue.pop())
+            queue += [peer for peer in linked[client] & left]
+            left -= linked[client]
+        gone = {c for c in sent["shares"] if c not in sent["masked_input"] and linked[c] & part}
+        if part <= set(rebuilt["seed_shares"]) and gone <= set(rebuilt["key_shares"]):
+            total, masks = protocol.encoding.zeros(), [(rebuilt["seed_shares"][c], -1) for c in part]
+            for client in part:
+                protocol.encoding.add(total, np.frombuffer(sent["masked_input"][client][None], np.uint8))
+            for client in gone:
+                pair = KeyPair(rebuilt["key_shares"][client])
+                for peer in linked[client] & part:
+                    key = pair.agree(sent["mask_public"][peer][None], mask_purpose(view.round, client, peer))
+                    masks.append((key, -1 if peer > client else +1))
+            add_masks(total, protocol.encoding.split, masks)
+            found[frozenset(part)] = protocol.encoding.decode(total)
+    return found
+
+
+def attack_many_rounds(kind, options, num_clients, num_patterns, rate):
+    """Runs rounds under drawn dropouts and attacks each. Counts how they ended and in how many a client was exposed.
+
+    In every second round the first attempt loses few before their input and many, at `rate`, after it; in the others it is the
+    other way round. Later attempts lose fewer.
+    """
+    counts = collections.Counter()
+    for seed in range(num_patterns):
+        clients, rng = tuple(range(num_clients)), np.random.default_rng(seed)
+        values = rng.integers(-999, 999, (num_clients, 2)).astype(np.float64)
+        before, after = (0.08, rate) if seed % 2 else (rate, 0.08)
+        fates = rng.choice(4, num_clients, p=[0.04, before, after, 0.88 - rate])
+        dropouts = Dropouts(*(frozenset(np.flatnonzero(fates == stage).tolist()) for stage in range(3)))
+        spec = Masked(observe="all", on_failure="retry", max_attempts=3, dropout_rate=0.25, **options)
+        protocol = kind(spec, Layout.of([values[0]]), num_clients, seed, None)
+        try:
+            outcome = protocol.run_round(1, clients, [[v] for v in values], dropouts)
+        except BelowThreshold as error:
+            outcome = error.outcome
+        attempts = [unmasked(protocol, outcome.server_view, clients, a) for a in range(outcome.num_attempts)]
+        sums = [(who, total) for attempt in attempts for who, total in attempt.items()]
+        for who, total in sums:  # the attack works: these are the true sums
+            assert np.array_equal(total[0], values[sorted(who)].sum(axis=0))
+        assert not outcome.included or frozenset(outcome.included) in attempts[-1]
+        counts["finished" if outcome.included else "abandoned"] += 1
+        counts["retried"] += outcome.num_attempts > 1
+        counts["sums that the server was not given"] += len(sums) - bool(outcome.included)
+        # A client that is alone in a sum, or the only one in which two sums differ
+        sets = [who for who, _ in sums]
+        counts["exposed"] += any(len(s) == 1 or any(len(s ^ other) == 1 for other in sets) for s in sets)
+    return counts
+
+
+SETTINGS = {
+    "sparse": (SmallSparse, {"threshold": 0.66}, 9, 0.5),
+    "log": (MaskedSum, {"neighbors": "log"}, 30, 0.4),
+    "all": (MaskedSum, {"neighbors": "all"}, 7, 0.45),
+    "three": (MaskedSum, {"neighbors": "all"}, 3, 0.45),
+    "two": (MaskedSum, {"neighbors": "log"}, 2, 0.45),
+}
+FEW = {"sparse": 400, "log": 20, "all": 150, "three": 500, "two": 500}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_refused_attempt_cannot_be_unmasked(setting):
+    kind, options, num_clients, rate = SETTINGS[setting]
+    counts = attack_many_rounds(kind, options, num_clients, FEW[setting], rate)
+    assert counts["exposed"] == 0 and counts["sums that the server was not given"] == 0
+    assert counts["finished"] and counts["abandoned"] and counts["retried"]  # so the patterns are worth something
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_refused_attempt_cannot_be_unmasked_in_thousands_of_patterns(setting):
+    kind, options, num_clients, rate = SETTINGS[setting]
+    counts = attack_many_rounds(kind, options, num_clients, 300 if setting == "log" else 3_000, rate)
+    assert counts["exposed"] == 0 and counts["sums that the server was not given"] == 0
