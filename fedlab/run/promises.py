@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedlab.aggregation import Mean
 from fedlab.cohort import CohortSampler
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError, one_line
 from fedlab.privacy import Mechanism
 from fedlab.process import DpSgd
 from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
@@ -47,7 +47,13 @@ def check_privacy(experiment: Experiment) -> None:
 
 def stated_sampling(cohort: CohortSampler, num_clients: int) -> Sampling:
     """How `cohort` says of itself that it draws from `num_clients` clients. Raises `ConfigError` where it says nothing."""
-    stated = cohort.sampling(num_clients) if states(cohort, "sampling") else None
+    try:
+        stated = cohort.sampling(num_clients) if states(cohort, "sampling") else None
+    except FedlabError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {one_line(error)}"
+        raise ConfigError(f"cohort: {type(cohort).__name__}.sampling({num_clients}) failed: {what}.") from error
     if stated is None:
         raise ConfigError(_nothing_known(cohort))
     if type(stated) not in _KNOWN or stated.population != num_clients:

@@ -160,6 +160,12 @@ def test_what_a_sampler_states_is_one_of_the_known_ways(returned, says, monkeypa
         experiment(cohort=Odd(clients_per_round=5)).check()
 
 
+def test_a_sampler_that_fails_takes_one_line():
+    own = type("Own", (Uniform,), {"sampling": lambda self, num_clients: 1 / 0})(clients_per_round=5)
+    with pytest.raises(ConfigError, match=r"^cohort: Own.sampling\(20\) failed: ZeroDivisionError: division by zero\.$"):
+        experiment(cohort=own).check()
+
+
 def test_no_mean_of_ones_own_goes_unused():
     """Under privacy the mechanism sums; a subclass of the mean would be dropped without a word."""
     with pytest.raises(ConfigError, match="aggregator=mean"):
