@@ -30,7 +30,8 @@ def test_in_the_clear_the_images_are_far_from_noise(attacked):
 
 
 def test_under_masks_they_are_not(attacked):
-    found = result(attacked("secure=masked"))
+    # Under fixed keys: under fresh ones the score of what is masked is a random number around zero
+    found = result(attacked("secure=masked secure.reproducible=true"))
     assert found["protocol"] == "masked"
     assert scores(found)["global"] > 0.35  # the sum is what it was
     assert abs(scores(found)["clients"]) < 0.12

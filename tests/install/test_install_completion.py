@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import resource
 import shlex
 import subprocess
 import sys
@@ -74,13 +73,15 @@ def test_what_cannot_be_composed_leaves_the_line_as_it_is() -> None:
     assert complete("fedlab train model=nonsense part", "part") in ([], ["partition="])
 
 
-def test_an_answer_takes_less_than_a_second_and_no_tensorflow() -> None:
-    code = "import sys; from fedlab.cli.completion import candidates; assert candidates('fedlab train model=')"
-    code += "; assert 'tensorflow' not in sys.modules"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+def test_an_answer_imports_nothing_that_takes_long() -> None:
+    """The answer is to come within a second; seconds depend on the machine, what is imported does not."""
+    code = (
+        "import sys; from fedlab.cli.completion import candidates; assert candidates('fedlab train model=')\n"
+        "slow = {'tensorflow', 'tensorflow_federated', 'jax', 'scipy', 'sklearn', 'pandas', 'matplotlib', 'tenseal', 'optuna'}\n"
+        "sys.exit(f'imported {slow & set(sys.modules)}' if slow & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_zsh_script_is_one_that_zsh_can_read() -> None:

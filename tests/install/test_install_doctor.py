@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -25,14 +24,12 @@ def by_name(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]
 
 
 def test_a_healthy_machine_can_train(tmp_path: pathlib.Path) -> None:
-    started = time.monotonic()
     done = doctor("--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["can_train"] is True
     found = by_name(done)
     assert found["tensorflow-federated"]["detail"] == "0.87.0"
     assert {"python", "jax", "TensorFlow", "TenSEAL", "GPU", "CPU", "memory", "disk", "data digits"} <= set(found)
-    assert time.monotonic() - started < 60  # about 6 s on a quiet machine
 
 
 @pytest.fixture(scope="module")
