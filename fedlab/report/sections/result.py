@@ -27,7 +27,7 @@ def build(run: Run) -> Section | None:
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
         figures.append(
-            ("client updates left out", words.number(run.summary["non_finite_clients_total"]), "not finite, or larger than 1e19")
+            ("client updates left out", words.number(run.summary["non_finite_clients_total"]), "not finite, or above 1e19")
         )
     if run.summary.get("num_weights"):
         figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
