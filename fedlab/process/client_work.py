@@ -22,10 +22,6 @@ from fedlab.process.steps import steps_of
 
 Tensors = tuple[tf.Tensor, ...]
 
-# Of an update or a gradient. From 1.8e19 on the sum of its squares overflows float32, and clipping, which divides by the norm,
-# gives NaN
-LARGEST_NORM = 1e19
-
 
 @dataclasses.dataclass(frozen=True)
 class ExampleSpec:
@@ -115,17 +111,14 @@ def _gradient(model, weights, non_trainable, x, y, metrics):
 def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
     """The sum of clipped per-example gradients, with noise, over `batch_size`; and the metrics with this batch added.
 
-    Example by example: as fast as all at once (tf.vectorized_map), and never more than one gradient in memory. A gradient that is
-    not finite, or of `LARGEST_NORM` and more, counts as zero, and its example in no metric; the noise does not depend on it.
+    Example by example: as fast as all at once (tf.vectorized_map), and never more than one gradient in memory.
     """
 
     def one_example(i, total, metrics):
-        gradient, with_this = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], metrics)
+        gradient, metrics = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], metrics)
         norm = tf.linalg.global_norm(gradient)
-        fits = norm < LARGEST_NORM  # not so if anything is NaN
         scale = private.clip_norm / tf.maximum(norm, private.clip_norm)
-        total = tuple(t + tf.where(fits, scale * g, 0.0) for t, g in zip(total, gradient))
-        return i + 1, total, tf.nest.map_structure(lambda new, old: tf.where(fits, new, old), with_this, metrics)
+        return i + 1, tuple(t + scale * g for t, g in zip(total, gradient)), metrics
 
     start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights), metrics)
     _, total, metrics = tf.while_loop(lambda i, *_: i < tf.shape(y)[0], one_example, start, parallel_iterations=1)
@@ -177,8 +170,7 @@ def client_work_process(
 ) -> tff.learning.templates.ClientWorkProcess:
     """The client-work slot. Its state is the round number (int32, 1 for the first), which the schedule needs.
 
-    An update with a NaN or an infinity in it, or of `LARGEST_NORM` and more, is replaced by zeros and weight 0, and counted in
-    `non_finite_clients`.
+    An update with a NaN or an infinity in it is replaced by zeros and weight 0, and counted in `non_finite_clients`.
     """
     weights_type = tff.types.tensorflow_to_type(
         tff.learning.models.ModelWeights(
@@ -190,7 +182,7 @@ def client_work_process(
     @tf.function(autograph=False)
     def train(weights, data, factor):
         delta, metrics = update(tuple(weights.trainable), tuple(weights.non_trainable), data, factor)
-        finite = tf.linalg.global_norm(delta) < LARGEST_NORM  # not so if anything is NaN
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in delta])
         delta = tuple(tf.where(finite, d, tf.zeros_like(d)) for d in delta)
         weight = tf.cast(tf.shape(data["y"])[0], tf.float32) if weigh_by_examples else tf.constant(1.0)
         kept = tf.cast(finite, tf.float32)

@@ -261,8 +261,7 @@ class TestNonFinite:
 
     @staticmethod
     def spoilt(lab, value, client=2):
-        """One of the client's examples is `value` throughout; "huge" is finite, and overflows the first logit; with 1e22
-        only the norm of the update overflows."""
+        """One of the client's examples is `value` throughout; "huge" is finite, and overflows the first logit."""
         examples = lab.examples(dtype=np.float32)
         if value == "huge":
             kernel = lab.functional(Perceptron(), examples)[1][0][0]
@@ -272,14 +271,7 @@ class TestNonFinite:
 
     @pytest.mark.parametrize(
         "process, value",
-        [
-            (FedAvg(), np.nan),
-            (FedAvg(), "huge"),
-            (FedAvg(), 1e22),
-            (FedSgd(), np.inf),
-            slow(FedAvg(), np.inf),
-            slow(FedSgd(), np.nan),
-        ],
+        [(FedAvg(), np.nan), (FedAvg(), "huge"), (FedSgd(), np.inf), slow(FedAvg(), np.inf), slow(FedSgd(), np.nan)],
     )
     def test_the_others_mean_is_unaffected(self, lab, process, value):
         trainer = lab.trainer(process, examples=self.spoilt(lab, value))
