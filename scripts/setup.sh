@@ -2,7 +2,7 @@
 # Makes .venv with the pinned packages, or updates it; `make` calls this where .venv is missing or out of date.
 # PYTHON=/path/to/python names the Python to use. Without it: one of this machine's, else one that uv downloads into .python/.
 set -eu
-cd "${0%/*}/.."
+cd -P "${0%/*}/.." # as make names the checkout, links resolved
 
 SUITABLE='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))'
 FETCHED=3.11 # the version that uv downloads

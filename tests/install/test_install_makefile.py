@@ -43,9 +43,9 @@ def checkout(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.
     return folder
 
 
-def make(checkout: pathlib.Path, *args: str) -> subprocess.CompletedProcess[str]:
+def make(checkout: pathlib.Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     bin_folder = checkout.parent / "bin"
-    environment = {"PATH": str(bin_folder), "HOME": str(checkout), "LOG": str(checkout.parent / "log")}
+    environment = {"PATH": str(bin_folder), "HOME": str(checkout), "LOG": str(checkout.parent / "log"), **variables}
     command = [str(bin_folder / "make"), "--no-print-directory", *args]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, env=environment)
 
@@ -90,6 +90,16 @@ def test_a_checkout_that_moved_gets_a_new_venv(checkout: pathlib.Path) -> None:
     log(moved)
     assert make(moved, "setup").returncode == 0
     assert log(moved) == ["venv", "pip", "pip"]
+
+
+def test_a_checkout_that_is_reached_through_a_link_is_set_up_once(checkout: pathlib.Path) -> None:
+    """make knows the real folder, a shell that went through the link says the link's."""
+    link = checkout.parent / "link"
+    link.symlink_to(checkout)
+    assert make(link, "setup", PWD=str(link)).returncode == 0
+    assert log(checkout) == ["venv", "pip", "pip"]
+    assert make(link, "setup", PWD=str(link)).returncode == 0
+    assert log(checkout) == []
 
 
 def test_a_venv_whose_python_is_gone_is_made_anew(checkout: pathlib.Path) -> None:
