@@ -19,8 +19,9 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     if "difftest_told" in summary:
         say(console, f"difftest: {summary['difftest_told']}")
     if summary["non_finite_clients_total"]:
-        left_out = f"{summary['non_finite_clients_total']} client updates held a NaN or an infinity and were left out"
-        say(console, f"[yellow]{left_out}: lower client_optimizer.learning_rate[/yellow]")
+        count = summary["non_finite_clients_total"]
+        odd = f"{count} client updates or their metrics were not finite, or too large for float32"
+        say(console, f"[yellow]{odd}: lower client_optimizer.learning_rate[/yellow]")
     say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
 
 

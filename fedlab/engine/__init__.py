@@ -46,6 +46,7 @@ class SecureSumming:
     most_clients: int  # in one round
     seed: int
     num_rounds: int
+    adds_noise: bool  # whether the server adds noise to every round's sum, also where no client is in it
 
 
 class Engine(Protocol):

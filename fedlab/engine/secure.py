@@ -28,7 +28,9 @@ AHEAD = 32  # clients that are computed before the protocol asks for them
 class SecureEngine:
     """Runs a lowered process; what it marks as securely summed, or everything that clients send, goes through a protocol.
 
-    Clients are computed side by side, one thread each, while the protocol agrees on keys and works on those before them.
+    Clients are computed side by side, one thread each, while the protocol agrees on keys and works on those before them. A round
+    that ends with nobody in its sum leaves the state as it was, unless the server adds noise: then it is a sum of zero like any
+    other, and the model does not tell how many clients there were.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class SecureEngine:
         started = time.perf_counter()
         self._lowered = lowering.lower(process)
         self.seconds = {"lowering": time.perf_counter() - started, "aggregation": 0.0}
+        self._adds_noise = summing.adds_noise
         self._lanes = parallel_clients or (1 if tf.config.list_logical_devices("GPU") else cores.available())
         self._x, self._y = resident(examples)
         self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
@@ -71,7 +74,7 @@ class SecureEngine:
         self.observed = outcome.server_view
         self.seconds["aggregation"] += outcome.seconds
         figures = {**self._figures(outcome), **abandoned}
-        if not outcome.included and len(r.clients):
+        if not outcome.included and len(r.clients) and not self._adds_noise:
             return state, figures
         included = set(outcome.included)
         kept = [tensors for client, tensors in zip(r.clients.tolist(), in_the_clear) if client in included]

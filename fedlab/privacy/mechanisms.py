@@ -1,21 +1,29 @@
 """The mechanisms as TFF aggregation factories, out of tensorflow-privacy's queries. Nobody else imports either.
 
-All divide by a constant, whoever reports: the number of those who did is private under Poisson sampling.
+All divide by a constant, whoever reports: the number of those who did is private under Poisson sampling. All bring updates to
+where their clipping is sound first (`bounded`): one whose norm overflows would turn the sum into NaN, and the server would drop
+the sum with its noise.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from fedlab.privacy.bounding import bounded
+
 _Dp = tff.aggregators.DifferentiallyPrivateFactory
 
 
 def gaussian_fixed(noise_multiplier: float, divisor: float, clip_norm: float) -> tff.aggregators.UnweightedAggregationFactory:
     """Noise of `noise_multiplier · clip_norm` on the sum."""
-    return _Dp.gaussian_fixed(noise_multiplier=float(noise_multiplier), clients_per_round=float(divisor), clip=float(clip_norm))
+    return _Bounded(
+        _Dp.gaussian_fixed(noise_multiplier=float(noise_multiplier), clients_per_round=float(divisor), clip=float(clip_norm))
+    )
 
 
 def gaussian_adaptive(
@@ -27,13 +35,15 @@ def gaussian_adaptive(
     clipped_count_stddev: float,
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """The same with an adaptive norm; TFF divides the noise between the sum and the count of the unclipped."""
-    return _Dp.gaussian_adaptive(
-        noise_multiplier=float(noise_multiplier),
-        clients_per_round=float(divisor),
-        initial_l2_norm_clip=float(initial_clip_norm),
-        target_unclipped_quantile=float(target_quantile),
-        learning_rate=float(clip_learning_rate),
-        clipped_count_stddev=float(clipped_count_stddev),
+    return _Bounded(
+        _Dp.gaussian_adaptive(
+            noise_multiplier=float(noise_multiplier),
+            clients_per_round=float(divisor),
+            initial_l2_norm_clip=float(initial_clip_norm),
+            target_unclipped_quantile=float(target_quantile),
+            learning_rate=float(clip_learning_rate),
+            clipped_count_stddev=float(clipped_count_stddev),
+        )
     )
 
 
@@ -42,7 +52,27 @@ def tree(
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """Noise of `noise_multiplier · clip_norm` on each node. It is drawn from `noise_key`, int64 [2], and a counter in the
     state, so it is the same whichever engine runs it."""
-    return _TreeFactory(noise_multiplier * clip_norm, divisor, clip_norm, restart_every, noise_key)
+    return _Bounded(_TreeFactory(noise_multiplier * clip_norm, divisor, clip_norm, restart_every, noise_key))
+
+
+class _Bounded(tff.aggregators.UnweightedAggregationFactory):
+    """`mechanism`, given updates that its clipping can bound, whatever clients send."""
+
+    def __init__(self, mechanism: tff.aggregators.UnweightedAggregationFactory):
+        self._mechanism = mechanism
+
+    def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
+        process = self._mechanism.create(value_type)
+
+        @tff.tensorflow.computation(value_type)
+        def on_the_client(update: Any) -> Any:
+            return tff.structure.pack_sequence_as(value_type, bounded(tff.structure.flatten(update)))
+
+        @tff.federated_computation(process.initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
+        def next_fn(state: Any, updates: Any) -> Any:
+            return process.next(state, tff.federated_map(on_the_client, updates))
+
+        return tff.templates.AggregationProcess(process.initialize, next_fn)
 
 
 class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):

@@ -16,11 +16,14 @@ import tensorflow_federated as tff
 
 from fedlab.models.adversarial import GanModel
 from fedlab.models.functional import as_model_input
+from fedlab.privacy.bounding import bounded
 from fedlab.process import DpSgd, LocalTraining
 from fedlab.process.optimizers import Schedule
 from fedlab.process.steps import steps_of
 
 Tensors = tuple[tf.Tensor, ...]
+
+LARGEST_METRIC = 1e30  # of one client or example; a hundred million of them add up without overflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +114,17 @@ def _gradient(model, weights, non_trainable, x, y, metrics):
 def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
     """The sum of clipped per-example gradients, with noise, over `batch_size`; and the metrics with this batch added.
 
-    Example by example: as fast as all at once (tf.vectorized_map), and never more than one gradient in memory.
+    Example by example: as fast as all at once (tf.vectorized_map), and never more than one gradient in memory. A gradient that is
+    not finite counts as zero, metrics that do not fit (`_fit`) are left out, and neither depends on another example.
     """
+    none = model.initialize_metrics_state()
 
     def one_example(i, total, metrics):
-        gradient, metrics = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], metrics)
+        gradient, own = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
+        gradient, fit = bounded(gradient), _fit(own)
         norm = tf.linalg.global_norm(gradient)
         scale = private.clip_norm / tf.maximum(norm, private.clip_norm)
+        metrics = tf.nest.map_structure(lambda m, mine: m + tf.where(fit, mine, 0.0), metrics, own)
         return i + 1, tuple(t + scale * g for t, g in zip(total, gradient)), metrics
 
     start = (tf.constant(0), tuple(tf.zeros_like(w) for w in weights), metrics)
@@ -126,6 +133,11 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
         stddev = private.noise_multiplier * private.clip_norm
         total = tuple(t + tf.random.normal(tf.shape(t), stddev=stddev) for t in total)
     return tuple(t / private.batch_size for t in total), metrics
+
+
+def _fit(metrics):
+    """Whether every metric is finite and smaller than `LARGEST_METRIC`."""
+    return tf.reduce_all([tf.abs(m) < LARGEST_METRIC for m in tf.nest.flatten(metrics)])  # not so for NaN
 
 
 def _sampled_batches(step, start, data, batch_size, max_local_steps):
@@ -170,7 +182,8 @@ def client_work_process(
 ) -> tff.learning.templates.ClientWorkProcess:
     """The client-work slot. Its state is the round number (int32, 1 for the first), which the schedule needs.
 
-    An update with a NaN or an infinity in it is replaced by zeros and weight 0, and counted in `non_finite_clients`.
+    An update with a NaN or an infinity in it is replaced by zeros and weight 0. `non_finite_clients` counts its client, and those
+    whose update's norm overflows or whose metrics do not fit (`_fit`); the metrics of all of them are left out.
     """
     weights_type = tff.types.tensorflow_to_type(
         tff.learning.models.ModelWeights(
@@ -183,12 +196,12 @@ def client_work_process(
     def train(weights, data, factor):
         delta, metrics = update(tuple(weights.trainable), tuple(weights.non_trainable), data, factor)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in delta])
+        measured = finite & tf.math.is_finite(tf.linalg.global_norm(delta)) & _fit(metrics)
         delta = tuple(tf.where(finite, d, tf.zeros_like(d)) for d in delta)
         weight = tf.cast(tf.shape(data["y"])[0], tf.float32) if weigh_by_examples else tf.constant(1.0)
-        kept = tf.cast(finite, tf.float32)
-        metrics = collections.OrderedDict((k, tf.where(finite, v, 0.0)) for k, v in metrics.items())
-        result = tff.learning.templates.ClientResult(update=delta, update_weight=weight * kept)
-        return result, (metrics, 1.0 - kept)
+        metrics = collections.OrderedDict((k, tf.where(measured, v, 0.0)) for k, v in metrics.items())
+        result = tff.learning.templates.ClientResult(update=delta, update_weight=weight * tf.cast(finite, tf.float32))
+        return result, (metrics, 1.0 - tf.cast(measured, tf.float32))
 
     @tff.tensorflow.computation(weights_type, data_type, np.float32)
     def client_update(weights, data, factor):

@@ -191,7 +191,8 @@ class Experiment(Spec):
         """The protocol of a run with so many clients; None where the graph of the round makes the sums."""
         if not (self.needs_protocol and self.engine.runs_protocols):
             return None
-        return SecureSumming(self.secure, self.most_clients(num_clients), self.seed, self.num_rounds)
+        most = self.most_clients(num_clients)
+        return SecureSumming(self.secure, most, self.seed, self.num_rounds, self.privacy.adds_noise)
 
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""

@@ -77,7 +77,7 @@ class FederatedLearner(Learner):
             round_input, self._sent = self.privacy.with_its_own_noise(round_input), self.weights
             if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
                 metrics = self._next(round_input)
-            if not len(cohort.clients):  # means over nobody
+            if not metrics.get("secure/num_included", len(cohort.clients)):  # means over nobody
                 metrics = {name: value for name, value in metrics.items() if not name.startswith("client_work/")}
             seconds = time.perf_counter() - started
             self.seconds["training"] += seconds

@@ -30,7 +30,7 @@ def trained(lab, protocol, inputs=None, **options):
 
 def train(lab, protocol, inputs=None, *, aggregator=None, process=None, **options):
     inputs = lab.inputs(NUM_ROUNDS) if inputs is None else inputs
-    summing = protocol and SecureSumming(protocol, len(lab.sizes), SEED, NUM_ROUNDS)
+    summing = protocol and SecureSumming(protocol, len(lab.sizes), SEED, NUM_ROUNDS, adds_noise=False)
     examples = lab.examples()
     built, _ = lab.process(
         process or FedAvg(), examples, options.pop("model", Mlp(hidden=(6,))), aggregator=aggregator, **options

@@ -15,10 +15,12 @@ import tensorflow_federated as tff
 
 from fedlab import randomness
 from fedlab.aggregation import Mean
-from fedlab.engine import Compiled, Tff
+from fedlab.engine import Compiled, SecureSumming, Tff
+from fedlab.models import Perceptron
 from fedlab.privacy import FixedSize, GaussianAdaptive, GaussianFixed, Mechanism, Poisson, Sampling, Tree
 from fedlab.process import FedAvg
 from fedlab.process.optimizers import Sgd
+from fedlab.secure import Masked
 
 CLIENTS = 4
 COHORT = FixedSize(CLIENTS, CLIENTS)
@@ -92,6 +94,72 @@ def test_clips_the_whole_update(lab):
     assert np.linalg.norm(plain) > 0.02
     assert np.linalg.norm(clipped) == pytest.approx(0.01 / CLIENTS, rel=1e-4)
     assert np.dot(plain, clipped) == pytest.approx(np.linalg.norm(plain) * np.linalg.norm(clipped), rel=1e-4)
+
+
+HOSTILE = [
+    1.9e19,
+    np.nan,
+    *(pytest.param(v, marks=pytest.mark.slow) for v in (1e-38, 1e15, 1e18, 1e19, 1e25, 3e38, np.inf, -np.inf)),
+]
+BOUND = 0.05
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        GaussianFixed(noise_multiplier=3.0, clip_norm=BOUND),
+        GaussianAdaptive(noise_multiplier=3.0, initial_clip_norm=BOUND, clipped_count_stddev=10.0),
+        Tree(noise_multiplier=3.0, clip_norm=BOUND),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_whatever_a_client_sends_it_moves_the_sum_by_the_bound_at_most_and_the_noise_stays(lab, spec, value):
+    """Against the same round, with the same noise, in which its one example is zero. It takes one step at learning rate 1, about
+    as large as that example; two updates within the bound differ by twice the bound at most."""
+    moved = {}
+    for given in (value, 0.0):
+        examples = lab.examples(dtype=np.float32)
+        examples.x[lab.partition().indices[1]] = given
+        [moved[given]] = steps(lab, Private(spec), examples=examples, client_optimizer=Sgd(learning_rate=1.0))
+    assert np.isfinite(moved[value]).all()
+    assert np.linalg.norm(moved[value] - moved[0.0]) <= 2 * BOUND / CLIENTS * (1 + 1e-4) + 1e-6
+    # The noise alone, by 148 weights, is far larger than all clipped updates together
+    assert np.linalg.norm(moved[value]) > 3.0 * BOUND / CLIENTS * np.sqrt(moved[value].size) / 2
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        GaussianFixed(noise_multiplier=3.0, clip_norm=BOUND),
+        pytest.param(GaussianAdaptive(noise_multiplier=3.0, clipped_count_stddev=10.0), marks=pytest.mark.slow),
+        Tree(noise_multiplier=3.0, clip_norm=BOUND),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_a_round_whose_sum_no_protocol_makes_gets_the_noise_of_an_empty_one(lab, spec):
+    """Bit for bit: after an empty cohort, one too small for masks, and one whose clients vanish, the state is the same."""
+
+    def left(protocol, clients):
+        examples = lab.examples()
+        process, _ = lab.process(FedAvg(client_weighting="uniform"), examples, Perceptron(), aggregator=Private(spec))
+        engine = Compiled().build(process, examples, SecureSumming(protocol, CLIENTS, 33, 2, adds_noise=True))
+        states = [engine.initialize(np.array([17, 4]))]
+        for round_input in lab.inputs(2, clients=clients):
+            state, metrics = engine.next(states[-1], round_input)
+            states.append(state)
+            assert metrics["secure/num_included"] == 0 and metrics.get("secure/abandoned", 0) == (len(clients) > 0)
+        engine.close()
+        return states
+
+    def equal(a, b):  # by value: the state also holds a string
+        return all(np.array_equal(x, y) for x, y in zip(a, b))
+
+    empty = left(Masked(), [])
+    assert not equal(empty[0], empty[1]) and not equal(empty[1], empty[2])
+    for protocol, clients in ((Masked(), [2]), (Masked(dropout_rate=0.9, threshold=0.9), [0, 1, 2, 3])):
+        for state, expected in zip(left(protocol, clients), empty):
+            assert equal(state, expected)
 
 
 @pytest.mark.parametrize("sampling", [Poisson(8, 0.5), COHORT])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.models import Mlp
+from fedlab.models import Mlp, Perceptron
 from fedlab.process import DpSgd, LocalTraining
 
 LOOSE = dict(clip_norm=1e6, noise_multiplier=0.0, batches="shuffled")
@@ -57,6 +57,44 @@ def test_every_examples_gradient_is_clipped(lab):
     assert min(norms) < clip_norm < max(norms)
     expected = [w - 0.1 * t / 20 for w, t in zip(trainer.initial_weights, totals)]
     assert lab.distance(after, expected) < 1e-6
+
+
+@pytest.mark.parametrize("value", [1e25, 3e38, *(pytest.param(v, marks=pytest.mark.slow) for v in (1e15, 1e19, np.inf, np.nan))])
+def test_one_examples_gradient_of_any_size_moves_the_sum_by_the_bound_at_most_and_the_noise_stays(lab, value):
+    """One client, one step, with the same noise: against the step in which that example's input is zero."""
+    clip_norm, noise_multiplier, batch_size = 0.5, 20.0, 20
+    client = DpSgd(batch_size=batch_size, clip_norm=clip_norm, noise_multiplier=noise_multiplier, batches="shuffled")
+    moved, metrics = {}, {}
+    for given in (value, 0.0):
+        examples = lab.examples(dtype=np.float32)
+        examples.x[lab.partition().indices[2][3]] = given
+        trainer = lab.trainer(client=client, examples=examples)
+        result = trainer.run(lab.inputs(1, clients=[2]))
+        moved[given] = np.concatenate([np.ravel(b - a) for a, b in zip(result.weights[0], trainer.initial_weights)]) / 0.1
+        metrics[given] = result.metrics[0]
+    assert np.isfinite(moved[value]).all()
+    assert np.isfinite(metrics[value]["client_work/train/loss"])
+    assert np.linalg.norm(moved[value] - moved[0.0]) <= 2 * clip_norm / batch_size * (1 + 1e-3)
+    noise = noise_multiplier * clip_norm / batch_size * np.sqrt(moved[value].size)  # 148 weights
+    assert noise / 2 < np.linalg.norm(moved[value]) < 2 * noise
+
+
+def test_examples_whose_losses_overflow_together_leave_the_update_and_its_noise(lab):
+    """Each loss is below 1e30, the sum of the client's losses is not: only its metrics are left out."""
+    client = DpSgd(batch_size=20, clip_norm=0.5, noise_multiplier=20.0, batches="shuffled")
+    examples, mine = lab.examples(dtype=np.float32), lab.partition().indices[2]
+    logits = lab.functional(Perceptron(), examples)[1][0][0].sum(0)  # of an image of ones, at the start
+    losses = logits.max() - logits[examples.y[mine]]
+    examples.x[mine] = 0.9e30 / losses.max()
+    assert losses.sum() > 2 * losses.max()
+    trainer = lab.trainer(client=client, examples=examples)
+    result, others = trainer.run(lab.inputs(1)), trainer.run(lab.inputs(1, clients=[0, 1, 3]))
+    assert result.metrics[0]["client_work/non_finite_clients"] == 1
+    assert result.metrics[0]["client_work/train/loss"] == others.metrics[0]["client_work/train/loss"]
+    [alone] = trainer.run(lab.inputs(1, clients=[2])).weights
+    moved = np.concatenate([np.ravel(a - b) for a, b in zip(alone, trainer.initial_weights)])
+    noise = 0.1 * 20.0 * 0.5 / 20 * np.sqrt(moved.size)  # 148 weights at learning rate 0.1
+    assert noise / 2 < np.linalg.norm(moved) < 2 * noise
 
 
 def test_a_short_batch_is_divided_by_the_batch_size_too(lab):

@@ -271,7 +271,13 @@ class TestNonFinite:
 
     @pytest.mark.parametrize(
         "process, value",
-        [(FedAvg(), np.nan), (FedAvg(), "huge"), (FedSgd(), np.inf), slow(FedAvg(), np.inf), slow(FedSgd(), np.nan)],
+        [
+            (FedAvg(), np.nan),
+            (FedAvg(), "huge"),
+            (FedSgd(), np.inf),
+            slow(FedAvg(), np.inf),
+            slow(FedSgd(), np.nan),
+        ],
     )
     def test_the_others_mean_is_unaffected(self, lab, process, value):
         trainer = lab.trainer(process, examples=self.spoilt(lab, value))
@@ -282,6 +288,20 @@ class TestNonFinite:
             assert metrics["client_work/non_finite_clients"] == 1 and others["client_work/non_finite_clients"] == 0
             for name in ("loss", "accuracy", "num_examples"):
                 assert metrics[f"client_work/train/{name}"] == others[f"client_work/train/{name}"]
+
+    def test_a_loss_that_overflows_leaves_the_update_and_the_others_metrics(self, lab):
+        """One step at a tiny rate, from logits of 1e37: the client's loss, summed over its examples, is infinite, its update
+        is not."""
+        examples = lab.examples(dtype=np.float32)
+        examples.x[lab.partition().indices[2]] = 1e37
+        options = dict(client=LocalTraining(batch_size=20), client_optimizer=Sgd(learning_rate=1e-25))
+        trainer = lab.trainer(examples=examples, **options)
+        with_it, without = trainer.run(lab.inputs(1)), trainer.run(lab.inputs(1, clients=[0, 1, 3]))
+        metrics, others = with_it.metrics[0], without.metrics[0]
+        assert metrics["client_work/non_finite_clients"] == 1
+        for name in ("loss", "accuracy", "num_examples"):
+            assert metrics[f"client_work/train/{name}"] == others[f"client_work/train/{name}"]
+        assert lab.distance(with_it.weights[0], without.weights[0]) > 1e6
 
     @pytest.mark.slow
     def test_without_weights_too(self, lab):

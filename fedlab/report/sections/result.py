@@ -26,7 +26,8 @@ def build(run: Run) -> Section | None:
         figures.append(_figure("epsilon", spent[1], f"after round {spent[0]:,}"))
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
-        figures.append(("client updates left out", words.number(run.summary["non_finite_clients_total"]), "NaN or infinite"))
+        count = words.number(run.summary["non_finite_clients_total"])
+        figures.append(("non-finite client updates", count, "or metrics: NaN, infinite, or too large for float32"))
     if run.summary.get("num_weights"):
         figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
     return section("result", "Result", "sections/result.html", figures=figures, arms=run.arms, rows=_beside(run))
