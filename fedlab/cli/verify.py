@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import NoReturn
 
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fedlab.archive import Run, RunFolder, read_run
+from fedlab.archive import Run, read_run
 from fedlab.archive.metrics import Record
 from fedlab.cli import config as configuration
-from fedlab.cli.job import Job, relative, require_whole, start
+from fedlab.cli.display import RoundDisplay
+from fedlab.cli.job import read, relative, require_same_data, require_whole
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.run import environment
-
-
-class _Differs(FedlabError):
-    """A round gave other weights."""
-
-
-class _Comparison:
-    """A logger that stops the run at the first round whose weights are not those in `records`."""
-
-    def __init__(self, records: Sequence[Record]):
-        self._records = records
-
-    def log(self, record: Record) -> None:
-        then = self._records[record["round"] - 1]
-        if record["weights_hash"] != then["weights_hash"]:
-            raise _Differs(f"round {record['round']}: the weights are {record['weights_hash']}, and were {then['weights_hash']}")
-
-    def close(self) -> None: ...
+from fedlab.run.interrupt import Interruption
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,17 +56,32 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _verify(run: Run, records: Sequence[Record], console: Console) -> list[str]:
-    config = {**run.config, "num_rounds": len(records), "logger": {}}
-    experiment = configuration.build_experiment(OmegaConf.create(config))
-    job = Job(experiment, config, run.manifest["name"], f"fedlab verify {relative(run.path)}")
-    with tempfile.TemporaryDirectory(prefix="fedlab-verify-") as temporary:
-        folder = RunFolder(pathlib.Path(temporary))
-        try:
-            start(job, lambda: folder, console, [_Comparison(records)], expect=run)
-        except _Differs as error:
-            changes = environment.differences(run.manifest, environment.describe())
-            raise FedlabError(f"{error}. {_listed(changes)}") from error
-    return environment.differences(run.manifest, environment.describe())
+    """Computes the rounds of `records` again. Returns what is new in the environment; raises `FedlabError` at a difference."""
+    # With the planned number of rounds, from which noise and schedules may follow, however many are compared
+    experiment = configuration.build_experiment(OmegaConf.create({**run.config, "logger": {}}))
+    inputs = read(experiment, console)
+    require_same_data(run, inputs)
+    from fedlab.run.learners import build_learner
+
+    changes = environment.differences(run.manifest, environment.describe())
+    learner = build_learner(experiment, inputs.dataset, inputs.partition, inputs.arms)
+    display = None if console.quiet else RoundDisplay(len(records), console)
+    try:
+        if learner.num_rounds < len(records):
+            raise FedlabError(f"the run goes on for {learner.num_rounds:,} rounds now. {_listed(changes)}")
+        with Interruption() as interruption:
+            for then, now in zip(records, learner.rounds(1)):
+                if now["weights_hash"] != then["weights_hash"]:
+                    hashes = f"the weights are {now['weights_hash']}, and were {then['weights_hash']}"
+                    raise FedlabError(f"round {now['round']}: {hashes}. {_listed(changes)}")
+                if display:
+                    display.log(now)
+                interruption.check()
+    finally:
+        if display:
+            display.close()
+        learner.close()
+    return changes
 
 
 def _listed(changes: list[str]) -> str:

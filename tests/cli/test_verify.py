@@ -1,0 +1,75 @@
+"""`fedlab verify RUN`: what it calls damaged or different is so, and what it passes is whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fedlab.archive import RunFolder, read_run
+from fedlab.cli import config as configuration
+from fedlab.cli.job import Job, start
+from fedlab.cli.main import main
+
+SMALL = ("data.max_examples=100", "partition.num_clients=5", "model.hidden=[4]", "logger=[]")
+PRIVATE = ("privacy=gaussian_fixed", "privacy.noise_multiplier=null", "privacy.delta=0.02", "cohort=poisson")
+
+MECHANISMS = [
+    pytest.param((), id="gaussian"),
+    pytest.param(("privacy=tree", "cohort=in_turn"), id="tree", marks=pytest.mark.slow),
+]
+
+
+class StopAfter:
+    """A logger during whose `rounds`-th round the user stops the run."""
+
+    def __init__(self, rounds):
+        self._rounds = rounds
+
+    def log(self, record):
+        if record["round"] == self._rounds:
+            raise KeyboardInterrupt
+
+    def close(self): ...
+
+
+def trained(path, *overrides, stop_after=None):
+    """The folder of a run, stopped after so many rounds."""
+    config = configuration.compose([*SMALL, *overrides])
+    plain = OmegaConf.to_container(config, resolve=True)
+    job = Job(configuration.build_experiment(config), plain, "digits/fed_avg", "fedlab train")
+    loggers = [StopAfter(stop_after)] if stop_after else []
+    try:
+        start(job, lambda: RunFolder.create(path), Console(quiet=True), loggers)
+    except KeyboardInterrupt:
+        assert stop_after
+    return RunFolder(path)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, tensorflow):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_noise_is_that_of_the_planned_rounds_whatever_is_compared(here, capfd, mechanism):
+    """A run that was stopped, and a part of a run, have the noise of the run that was planned."""
+    folder = trained(here / "run", *PRIVATE, *mechanism, "privacy.target_epsilon=4", "num_rounds=6", stop_after=3)
+    assert read_run(folder.path).status == "interrupted"
+    assert main(["verify", "run", "-q"]) == 0
+    assert "all 3 rounds gave the same bits" in capfd.readouterr().out
+    assert main(["verify", "run", "-q", "--rounds", "2"]) == 0
+    assert "all 2 rounds gave the same bits" in capfd.readouterr().out
+
+
+def test_the_first_round_that_differs_is_named(here, capfd):
+    folder = trained(here / "run", "num_rounds=3", stop_after=2)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    lines[1]["weights_hash"] = "0123456789abcdef"
+    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["verify", "run", "-q"]) == 1
+    error = capfd.readouterr().err
+    assert "round 2: the weights are " in error and "were 0123456789abcdef" in error and error.count("\n") == 1
