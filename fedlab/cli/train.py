@@ -82,8 +82,9 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
 
 
 def _remove_empty(folder: pathlib.Path) -> None:
-    """Removes `folder` and those of its parents that are empty."""
-    for path in (folder, *folder.parents):
+    """Removes `folder` and its parents while they are empty: of the parents only those below the current directory, which stays."""
+    here = pathlib.Path.cwd()
+    for path in (folder, *(parent for parent in folder.parents if here in parent.parents)):
         try:
             path.rmdir()
         except FileNotFoundError:

@@ -145,3 +145,14 @@ BUILT = [
 def test_what_cannot_be_built_leaves_no_folder(options, says, run, capfd):
     fails(f"train {FAST} -q {options} hydra.run.dir=other", says, 2, capfd)
     assert not (run.parent / "other").exists()
+
+
+def test_a_run_that_never_began_leaves_the_current_folder(tmp_path, monkeypatch, tensorflow, capfd):
+    here = tmp_path / "fresh" / "empty"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    fails(f"train {FAST} -q privacy=gaussian_adaptive hydra.run.dir=below/run", "must be below 2", 2, capfd)
+    assert here.is_dir() and not list(here.iterdir())
+    fails(f"train {FAST} -q privacy=gaussian_adaptive hydra.run.dir={tmp_path}/other/run", "must be below 2", 2, capfd)
+    assert not (tmp_path / "other" / "run").exists()
