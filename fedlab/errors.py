@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_MOST_SUGGESTED = 3
 
 
 class FedlabError(Exception):
@@ -30,6 +33,44 @@ def one_line(error: BaseException) -> str:
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """`" Did you mean 'cnn'?"` for the nearest of `allowed`, or the empty string when nothing is near."""
-    near = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    """`" Did you mean 'cnn'?"` for what is nearest among `allowed`, or the empty string when nothing is near."""
+    return asked(suggestions(given, allowed))
+
+
+def asked(names: Iterable[str]) -> str:
+    """`" Did you mean 'a' or 'b'?"`, or the empty string for no names."""
+    quoted = [f"'{name}'" for name in names]
+    return f" Did you mean {' or '.join(quoted)}?" if quoted else ""
+
+
+def suggestions(given: str, allowed: Iterable[str]) -> list[str]:
+    """At most three of `allowed` that `given` may stand for.
+
+    First come names that end in `given` (alpha: partition.alpha), whose last word it abbreviates (lr: learning_rate) or that hold
+    it as a word (optimizer: client_optimizer); without such, the one with the most letters in common.
+    """
+    names = [name for name in dict.fromkeys(allowed) if name and name != given]
+    return named_alike(given, names) or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+
+
+def named_alike(given: str, allowed: Iterable[str]) -> list[str]:
+    """The part of `suggestions` that rests on words, not on letters."""
+    names = list(dict.fromkeys(allowed)) if given else []
+    for is_meant in (_ends_in, _is_abbreviated_by, _has_word):
+        found = [name for name in names if is_meant(name, given.lower())]
+        if found:
+            return found[:_MOST_SUGGESTED]
+    return []
+
+
+def _ends_in(name: str, given: str) -> bool:
+    return name.lower().endswith((f".{given}", f"/{given}"))
+
+
+def _is_abbreviated_by(name: str, given: str) -> bool:
+    words = re.split(r"[._/]", re.split(r"[./]", name)[-1])
+    return len(words) > 1 and "".join(word[:1] for word in words) == given
+
+
+def _has_word(name: str, given: str) -> bool:
+    return f"_{given}_" in f"_{re.sub(r'[./-]', '_', name.lower())}_"

@@ -6,9 +6,9 @@ a configuration is found in a fraction of a second. What it builds (a partition,
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 # privacy: ε may be claimed, since the class does what the account assumes of its stage. same bits: equal seeds give equal bits.
 Promise = Literal["privacy", "same bits"]
@@ -20,7 +20,25 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Makes true and false words where an option is neither: Python takes true for 1, and so would num_rounds=true."""
+        return value if _may_be_true(cls.model_fields[str(info.field_name)].annotation) else _spelt(value)
+
     vouches: ClassVar[tuple[Promise, ...]] = ()  # the promises that this very class keeps; a subclass states its own
+
+
+def _may_be_true(annotation: Any) -> bool:
+    """Returns whether a field of this type may be true or false, or hold one of them."""
+    return annotation in (bool, Any) or isinstance(annotation, bool) or any(map(_may_be_true, get_args(annotation)))
+
+
+def _spelt(value: Any) -> Any:
+    if type(value) in (list, tuple):
+        return [_spelt(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def states(spec: object, name: str) -> bool:

@@ -13,23 +13,32 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from fedlab.cli import config as configuration
-from fedlab.errors import ConfigError, FedlabError, did_you_mean
+from fedlab.cli.parsing import hint
+from fedlab.errors import ConfigError, FedlabError
 
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's flags. Raises `ConfigError` for one that it does not know, where Hydra would print a page."""
+    """Hydra's flags, which may stand anywhere in `argv`. Raises `ConfigError` for one that it does not know."""
     parser = get_args_parser()
+    parser.allow_abbrev = False
 
     def error(message: str) -> NoReturn:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        unknown = next((a for a in argv if a.startswith("-") and a.split("=")[0] not in flags), "")
-        raise ConfigError(f"{message}.{did_you_mean(unknown, flags)} See fedlab train --help.")
+        raise ConfigError(f"{message}.{hint(parser, message, argv)} See fedlab train --help.")
 
     parser.error = error  # type: ignore[method-assign]
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
+
+
+def in_order(args: argparse.Namespace) -> list[str]:
+    """The words of a command line that `parsed` has read, flags first: Hydra's own parser accepts no other order."""
+    words: list[str] = []
+    for action in get_args_parser()._actions:
+        value = getattr(args, action.dest, None)
+        if action.option_strings and value not in (None, False):
+            words += [action.option_strings[0], *([] if value is True else [value])]
+    return [*words, *args.overrides]
 
 
 def run(task: Callable[[DictConfig], Any], argv: Sequence[str], setting: str) -> None:
@@ -38,12 +47,15 @@ def run(task: Callable[[DictConfig], Any], argv: Sequence[str], setting: str) ->
     Raises `FedlabError` for what Hydra finds wrong; what the task raises comes through as it is.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR")
+    args = parsed(argv)
+    found, args.config_dir = configuration.folders(args.config_dir), None
     app = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="train")(task)
-    sys.argv = ["fedlab train", *argv]
+    sys.argv = ["fedlab train", *in_order(args)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message is ours
     try:
-        app()
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        with configuration.searching(found):
+            app()
+    except (*configuration.COMPOSING, OSError) as error:
         if full_error == "1" or any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise
         if isinstance(error, OSError) and not isinstance(error, HydraException):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import NoReturn
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -16,24 +14,20 @@ from fedlab.archive.lock import RunLock
 from fedlab.attacks import Attack, NoAttack
 from fedlab.cli import config as configuration
 from fedlab.cli.job import read, require_same_data, require_whole, say
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
 from fedlab.report.page import write_report
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab attack --help.")
-
-
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code; raises `FedlabError` where the run cannot be attacked so."""
-    parser = _Parser("fedlab attack", description=__doc__.partition(": ")[2], allow_abbrev=False)
+    parser = Parser("fedlab attack", description=__doc__.partition(": ")[2])
     parser.add_argument("run", metavar="RUN", help="the folder of a finished run, or RUN:ARM for one of its arms")
     parser.add_argument("options", metavar="attack.KEY=VALUE", nargs="*", help="default: attack=model_inversion")
     parser.add_argument("--arm", metavar="NAME", help="one of the run's arms; default: all of them")
     parser.add_argument("-q", "--quiet", action="store_true", help="prints nothing")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     spec = _spec(args.options)
     path, arm = split(args.run, args.arm)
     run, console = read_run(path), Console(quiet=args.quiet)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from fedlab.archive.folder import relative
 from fedlab.cli.output import writable
+from fedlab.cli.parsing import Parser
 from fedlab.cli.tables import print_table
 from fedlab.report import words
 from fedlab.report.comparison import Comparison, Group, compare, difference_rows, gather
@@ -20,10 +20,10 @@ _MAX_METRICS = 4
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code; raises `FedlabError`."""
-    parser = argparse.ArgumentParser("fedlab compare", description=__doc__.partition(": ")[2])
+    parser = Parser("fedlab compare", description=__doc__.partition(": ")[2])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or a folder of runs, such as a sweep")
     parser.add_argument("--html", metavar="FILE", type=pathlib.Path, help="also writes a page with the curves")
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     html = writable("--html", args.html)
     runs, broken = gather(args.runs)
     for error in broken:

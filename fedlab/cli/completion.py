@@ -7,9 +7,11 @@ then finished. Hydra's own completion finds configuration groups, choices and ke
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterator, Sequence
 
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError
 
 BASH = """\
@@ -49,10 +51,13 @@ OPTIONS = {
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
     "compare": ("--help", "--html"),
+    "attack": ("--help", "--arm", "--quiet"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
-    "data show": ("--help", "--png"),
+    "data list": ("--help", "--dir"),
+    "data fetch": ("--help", "--dir"),
+    "data show": ("--help", "--config-dir", "--png"),
     "data misclassification": ("--help", "--config-dir", "--csv", "--png"),
     "data filter": (*("--help", "--config-dir", "--by", "--below", "--above", "--wrong", "--right", "--min-examples", "--out"),),
     "investigate": ("--help", "--config-dir", "--out", "--quiet"),
@@ -65,6 +70,11 @@ VALUES = {
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
 }
+RUNS = {  # verbs that take folders of runs, and how many: what follows them is something else
+    **{"attack": 1, "verify": 1, "report": 1, "difftest": 2, "data misclassification": 1, "data filter": 1},
+    **{"compare": math.inf, "runs": math.inf},
+}
+_DEPTH, _MOST_FOLDERS = 4, 2_000  # how far below a folder runs are looked for, and in how many folders at most
 PATHS = (
     "--config-dir",
     "-cd",
@@ -76,6 +86,7 @@ PATHS = (
     "--html",
     "--csv",
     "--out",
+    "--dir",
 )  # completed by the shell itself
 
 
@@ -92,18 +103,62 @@ def candidates(line: str) -> list[str]:
     elif words[-1] in PATHS:
         return []
     else:
-        verb = " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS or words[0] == "data" else words[0]
-        if word.startswith("-"):
-            found = list(OPTIONS.get(verb, ()))
-        elif verb == "data fetch":
-            found = [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]
-        elif verb in ("data misclassification", "data filter"):  # a run comes first
-            return configuration_candidates([w for w in words if "=" in w], word) if len(words) > 2 else []
-        elif verb in ("train", "investigate", "data show"):
-            return configuration_candidates(words[len(verb.split()) :], word)
-        else:
-            found = list(WORDS.get(verb, ())) if len(words) == 1 else []
-    return sorted(f for f in found if f.startswith(word))
+        verb = " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS else words[0]
+        found = _after(verb, words[len(verb.split()) :], word)
+    return sorted(f for f in found if f.lstrip("+").startswith(word.lstrip("+")))
+
+
+def _after(verb: str, words: Sequence[str], word: str) -> list[str]:
+    """What `word` could become, `words` being those between it and the verb."""
+    given = sum(not other.startswith("-") and "=" not in other for other in words)
+    if word.startswith("-"):
+        return list(OPTIONS.get(verb, ()))
+    if verb == "data fetch":
+        return [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]
+    if word.startswith("resume="):
+        return [f"resume={run}" for run in runs_below(word.removeprefix("resume="))]
+    if given < RUNS.get(verb, 0):
+        return runs_below(word)
+    if verb == "attack":
+        return [c for c in configuration_candidates([w for w in words if "=" in w], word or "attack") if c.startswith("attack")]
+    if verb in ("data misclassification", "data filter"):
+        return configuration_candidates([w for w in words if "=" in w], word)
+    if verb in ("train", "investigate", "data show"):
+        return configuration_candidates(words, word)
+    return list(WORDS.get(verb, ())) if not words else []
+
+
+def runs_below(word: str) -> list[str]:
+    """The folders that `word` could become: runs, and with a slash at the end those in which there are some."""
+    parent = word.rpartition("/")[0] + "/" if "/" in word else ""
+    found = []
+    for name in _folders(parent or "."):
+        if (parent + name).startswith(word):
+            is_run = os.path.isfile(os.path.join(parent, name, "manifest.json"))
+            if is_run or _leads_to_a_run(parent + name):
+                found.append(parent + name + "/" * (not is_run))
+    return found
+
+
+def _leads_to_a_run(folder: str) -> bool:
+    level, seen = [folder], 0
+    for _ in range(_DEPTH):
+        below = [os.path.join(path, name) for path in level for name in _folders(path)]
+        if any(os.path.isfile(os.path.join(path, "manifest.json")) for path in below):
+            return True
+        level, seen = below, seen + len(below)
+        if seen > _MOST_FOLDERS:
+            return True  # perhaps: the next tab will tell
+    return False
+
+
+def _folders(path: str) -> list[str]:
+    """Names of the folders in `path` that are not hidden."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except OSError:
+        return []
 
 
 def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
@@ -114,16 +169,14 @@ def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
     from hydra.core.object_type import ObjectType
     from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-    from fedlab.cli.config import config_dir
+    from fedlab.cli.config import config_dir, folders, searching
 
     try:
         args, _ = get_args_parser().parse_known_args(list(words))
     except SystemExit:  # an option without its value
         return []
     overrides = list(args.overrides)
-    if args.config_dir:
-        overrides.append(f"hydra.searchpath=[file://{os.path.abspath(args.config_dir)}]")
-    with hydra.initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
+    with searching(folders(args.config_dir)), hydra.initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
         def listed(group: str, kind: ObjectType) -> list[str]:
@@ -148,10 +201,10 @@ def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints a shell's script, or the answer to its question; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="fedlab completion", description='Tab completion: eval "$(fedlab completion bash)"')
+    parser = Parser("fedlab completion", description='Tab completion: eval "$(fedlab completion bash)"')
     parser.add_argument("shell", metavar="{bash,zsh}", help="print the script for this shell")
     parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     if args.shell == "query":
         for candidate in candidates(args.line):
             print(candidate if candidate.endswith(("=", ".", "/")) else candidate + " ")

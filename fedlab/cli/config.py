@@ -5,6 +5,7 @@ What validates is imported when there is something to validate: help and `--cfg 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -12,17 +13,21 @@ import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
+import yaml
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import fedlab
 from fedlab.archive.arms import arm_configs
-from fedlab.cli import explain
+from fedlab.cli import experiment_files, explain
 from fedlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
     from fedlab.run.experiment import Experiment
 
+COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # what Hydra raises for a wrong configuration
 SEVERAL = ("logger",)  # stages of which a run may have several
 
 
@@ -40,20 +46,47 @@ def config_dir() -> pathlib.Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+def folders(own: str | None) -> list[pathlib.Path]:
+    """The configuration folders, a user's `own` first: its files hide shipped ones. Raises `ConfigError` if it does not exist."""
+    if own is not None and not pathlib.Path(own).is_dir():
+        raise ConfigError(f"-cd {own}: configuration folder '{own}' not found.")
+    return [*([pathlib.Path(own).absolute()] if own else []), config_dir()]
+
+
 def compose(overrides: Sequence[str], own: str | None = None) -> DictConfig:
     """The composed configuration, as `fedlab train` would see it. `own`: a user's configuration folder. Raises `ConfigError`."""
-    if own is not None and not pathlib.Path(own).is_dir():
-        raise ConfigError(f"the configuration folder {own} does not exist.")
+    found = folders(own)
+    experiment_files.check(overrides, found)
     try:
-        return _compose(overrides, [pathlib.Path(own)] if own else [])
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        return _compose(overrides, found)
+    except COMPOSING as error:
         raise ConfigError(why(error, ["-cd", own, *overrides] if own else overrides)) from error
 
 
-def _compose(overrides: Sequence[str], own: Sequence[pathlib.Path]) -> DictConfig:
-    search = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in own)}]"] if own else []
-    with hydra.initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
-        return hydra.compose(config_name="train", overrides=[*search, *overrides])
+def _compose(overrides: Sequence[str], found: Sequence[pathlib.Path]) -> DictConfig:
+    with searching(found), hydra.initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
+        return hydra.compose(config_name="train", overrides=list(overrides))
+
+
+class _OwnFolder(SearchPathPlugin):
+    """Hydra looks for a configuration in a user's own folder before it does in the shipped one."""
+
+    path: ClassVar[pathlib.Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.path is not None:
+            search_path.prepend("own", f"file://{self.path}", "main")
+
+
+@contextlib.contextmanager
+def searching(found: Sequence[pathlib.Path]) -> Iterator[None]:
+    """Has Hydra look into `folders`, in their order, as long as the context lasts."""
+    Plugins.instance().register(_OwnFolder)
+    _OwnFolder.path = found[0] if len(found) > 1 else None
+    try:
+        yield
+    finally:
+        _OwnFolder.path = None
 
 
 def why(error: BaseException, overrides: Sequence[str] = ()) -> str:
@@ -63,18 +96,18 @@ def why(error: BaseException, overrides: Sequence[str] = ()) -> str:
 
 def catalogue(overrides: Sequence[str] = ()) -> explain.Catalogue:
     """What there is to choose from: shipped, and in a folder given with `-cd`."""
-    own = [pathlib.Path(value) for flag, value in itertools.pairwise(overrides) if flag in ("-cd", "--config-dir")]
-    folders = [config_dir(), *(folder for folder in own if folder.is_dir())]
-    groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+    own = next((v for flag, v in itertools.pairwise(overrides) if flag in ("-cd", "--config-dir") and os.path.isdir(v)), None)
+    found = folders(own)
+    groups = {path.name for folder in found for path in folder.iterdir() if path.is_dir()}
     choices = [o for o in overrides if o.partition("=")[0] in groups]
 
     def chosen() -> DictConfig:
         try:
-            return _compose(choices, folders[1:])
-        except (HydraException, OmegaConfBaseException, ValueError):
-            return _compose([], [])
+            return _compose(choices, found)
+        except COMPOSING:
+            return _compose([], [config_dir()])
 
-    return explain.Catalogue(folders, chosen)
+    return explain.Catalogue(found, chosen)
 
 
 def build_experiment(config: DictConfig) -> Experiment:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fedlab.cli.config import build, compose, config_dir
+from fedlab.cli.parsing import Parser
 from fedlab.data import Source
 from fedlab.errors import ConfigError, DataError, did_you_mean
 
@@ -30,9 +31,9 @@ def main(argv: Sequence[str]) -> int:
 
 def list_sources(argv: Sequence[str]) -> int:
     """A row per data set in the configuration group `data`."""
-    parser = argparse.ArgumentParser("fedlab data list", description="Lists the data sets, and which of them are here.")
+    parser = Parser("fedlab data list", description="Lists the data sets, and which of them are here.")
     _add_dir(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     table = Table("data=", "train + test", "classes", "users", Column("where", overflow="fold"))
     for name in _names():
         config = _config(name, args.dir)
@@ -51,10 +52,10 @@ def list_sources(argv: Sequence[str]) -> int:
 
 def fetch(argv: Sequence[str]) -> int:
     """Downloads what is missing of one data set."""
-    parser = argparse.ArgumentParser("fedlab data fetch", description="Downloads and verifies the files of a data set.")
+    parser = Parser("fedlab data fetch", description="Downloads and verifies the files of a data set.")
     parser.add_argument("name", metavar="NAME", help=", ".join(_names()))
     _add_dir(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     config = _config(args.name, args.dir)
     if OmegaConf.missing_keys(config):
         raise ConfigError(f"{args.name} is your own data: there is nothing to fetch.")
@@ -81,7 +82,7 @@ def fetch(argv: Sequence[str]) -> int:
 
 def show(argv: Sequence[str]) -> int:
     """Loads and divides the data exactly as `fedlab train` with the same overrides will."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "fedlab data show",
         description="Shows how the data of a run is divided among its clients; takes the overrides of fedlab train.",
         epilog="example: fedlab data show data=mnist partition=shards partition.num_clients=100 --png partition.png",
@@ -89,7 +90,7 @@ def show(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for fedlab train, such as data=mnist")
     parser.add_argument("-cd", "--config-dir", metavar="FOLDER", help="your own configuration folder, as for fedlab train")
     parser.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also writes a heat map of clients and classes")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     if args.png and not args.png.absolute().parent.is_dir():
         raise ConfigError(f"--png {args.png}: there is no folder {args.png.parent}.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -16,6 +16,7 @@ from fedlab.archive.folder import relative
 from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison, interval, points
 from fedlab.cli import config as configuration
 from fedlab.cli.output import writable
+from fedlab.cli.parsing import Parser
 from fedlab.cli.tables import print_table
 from fedlab.errors import ConfigError, DataError, FedlabError
 from fedlab.report import words
@@ -29,14 +30,9 @@ exit codes: 0 equal, 4 different, 5 undecided, neither being shown; 1, 2 and 3 a
 --tolerance 0 asks for equal scores: whatever is not equal is then different or undecided."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab difftest --help.")
-
-
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code of the verdict; raises `FedlabError`."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse(argv)
     csv, html = writable("--csv", args.csv), writable("--html", args.html)
     runs = [_finished(path) for path in args.runs]
     spec = _spec(args)
@@ -55,13 +51,12 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_CODES[comparison.verdict]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         "fedlab difftest",
         description=__doc__.partition(": ")[2],
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="the folder of a finished run; the first is the reference")
     parser.add_argument(

@@ -1,12 +1,11 @@
 """`fedlab doctor`: what this machine has, what training needs, and on each problem's line how to mend it.
 
-It must speak when packages are missing or broken, so it imports nothing but the standard library at the top; TensorFlow
+It must speak when packages are missing or broken, so nothing but the standard library is imported at the top; TensorFlow
 and TenSEAL are tried in processes of their own, where even a crash is only an answer.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.metadata
 import json
@@ -20,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import fedlab
+from fedlab.cli.parsing import Parser
 
 DISTRIBUTION = "fedlab-runner"
 PYTHONS = ((3, 10), (3, 11))  # the lowest and highest that TensorFlow Federated 0.87 runs on
@@ -317,11 +317,9 @@ def render(findings: Sequence[Finding], colour: bool) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Prints the report; returns 0 when training would work and 1 when it would not."""
-    parser = argparse.ArgumentParser(
-        prog="fedlab doctor", description="Check that this machine can train, and how to mend what cannot."
-    )
+    parser = Parser(prog="fedlab doctor", description="Check that this machine can train, and how to mend what cannot.")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     findings = examine()
     healthy = all(finding.status != "problem" for finding in findings)
     if args.json:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from hydra.errors import MissingConfigException
 
-from fedlab.errors import did_you_mean
+from fedlab.errors import asked, did_you_mean, named_alike, one_line, suggestions
 
 if TYPE_CHECKING:
     import pydantic
@@ -21,6 +22,8 @@ def composition_error(error: BaseException, overrides: Sequence[str], catalogue:
     """What Hydra or OmegaConf found wrong while composing."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_choice(str(error.missing_cfg_file), list(error.options or []), catalogue)
+    if isinstance(error, yaml.YAMLError):
+        return not_yaml(error)
     text = str(error)
     ambiguous = re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text)
     if ambiguous:
@@ -45,6 +48,15 @@ def composition_error(error: BaseException, overrides: Sequence[str], catalogue:
     return " ".join(lines[:2]) if lines else type(error).__name__
 
 
+def not_yaml(error: Exception, path: object = "") -> str:
+    """One line for a file that the YAML parser refuses. `path`: its name, unless the error has it."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return f"{path or 'a configuration file'} cannot be read: {one_line(error)}."
+    where = path or mark.name
+    return f"{where}, line {mark.line + 1}, is not YAML: {problem or one_line(error)}."
+
+
 def _no_such_choice(missing: str, offered: list[str], catalogue: Catalogue) -> str:
     top = missing.split("/")[0]
     if top in ADDED_GROUPS:
@@ -64,13 +76,31 @@ def _cannot_override(key: str, appending: bool, overrides: Sequence[str], catalo
     if appending:
         return f"{key} is there already: set it without the plus."
     stage, _, option = key.partition(".")
-    if (stage == "arms" and option) or "@arms." in key:
+    if stage == "arms" and not option:
+        value = next((o.partition("=")[2] for o in overrides if o.startswith("arms=")), "{a: {}, b: {}}")
+        return f"arms are added with a plus: '+arms={value}'."
+    if stage == "arms" or "@arms." in key:
         return f"what an arm has otherwise is added with a plus: +{key}=VALUE."
     known = catalogue.options()
     if option and stage in known:
         return unknown_option(stage, option, known[stage], catalogue)
+    return f"no option '{key}'.{_perhaps(key, known, catalogue)} See fedlab train --help."
+
+
+def _perhaps(key: str, known: Mapping[str, Sequence[str]], catalogue: Catalogue) -> str:
+    """What a `key` that no configuration has may stand for: an option as chosen, or one that another choice has."""
+    stage, _, option = key.rpartition(".")
+    if stage:  # optimizer.lr
+        stages = suggestions(stage, known)
+        found = [f"{s}.{o}" for s in stages for o in ([option] if option in known[s] else suggestions(option, known[s]))]
+        return asked(found or stages)
     names = [*known, *catalogue.groups()]
-    return f"no option '{key}'.{did_you_mean(key, names)} See fedlab train --help."
+    dotted = [f"{s}.{o}" for s, options in known.items() for o in options]
+    if near := named_alike(key, names) or named_alike(key, dotted):
+        return asked(near)
+    others = {f"{group}.{o}": f"{group}={name}" for group, name, o in catalogue.all_options()}
+    elsewhere = [f"{o}' of '{others[o]}" for o in named_alike(key, others)]
+    return asked(elsewhere) or did_you_mean(key, names)
 
 
 def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: Catalogue) -> str:
@@ -80,7 +110,13 @@ def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: C
     hint = did_you_mean(option, allowed) or (
         f" It belongs to {' or '.join(f'{stage}={n}' for n in have_it[:3])}." if have_it else ""
     )
-    return f"no option '{stage}.{option}'.{hint} Options of {stage} as chosen: {', '.join(allowed) or 'none'}."
+    if allowed:
+        return f"no option '{stage}.{option}'.{hint} Options of {stage} as chosen: {', '.join(allowed)}."
+    others = [name for name in catalogue.choices(stage) if catalogue.options_of(stage, name)]
+    return (
+        f"no option '{stage}.{option}': {stage} as chosen has no options.{hint} "
+        f"Choices that have: {', '.join(f'{stage}={name}' for name in others)}."
+    )
 
 
 def validation_error(error: pydantic.ValidationError, stage: str, fields: Mapping[str, Any], catalogue: Catalogue) -> str:
@@ -137,6 +173,13 @@ class Catalogue:
 
         path = next(p for folder in self._folders if (p := folder / group / f"{choice}.yaml").is_file())
         return [str(key) for key in OmegaConf.load(path) if key != "_target_"]
+
+    def all_options(self) -> Iterator[tuple[str, str, str]]:
+        """(group, choice, option) of everything that may be chosen for a stage."""
+        for group in self.groups():
+            if group not in ADDED_GROUPS:
+                for choice in self.choices(group):
+                    yield from ((group, choice, option) for option in self.options_of(group, choice))
 
     def options(self) -> dict[str, list[str]]:
         """The options of every stage as chosen; an option of the run itself has none below it."""

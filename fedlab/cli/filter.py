@@ -11,6 +11,7 @@ from typing import Any
 from fedlab.cli import judging
 from fedlab.cli.judging import Subject
 from fedlab.cli.output import writable
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError, DataError
 
 
@@ -18,7 +19,7 @@ def filter_data(argv: Sequence[str]) -> int:
     """Returns the exit code; raises `FedlabError`."""
     from fedlab.filter import Threshold
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "fedlab data filter",
         description="Writes a filter file for filter=users or filter=examples, and beside it, in .json, what it was made from.",
         epilog="example: fedlab data filter outputs/RUN corruption=inversion --by user --below p25 --out low.csv",
@@ -31,7 +32,7 @@ def filter_data(argv: Sequence[str]) -> int:
     parser.add_argument("--right", action="store_true", help="by example: those that are classified rightly")
     parser.add_argument("--min-examples", metavar="N", type=int, help="by example: leaves out users with fewer such (default: 5)")
     parser.add_argument("--out", metavar="FILE", type=pathlib.Path, help="the file (default: named for what is kept)")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     by_user = args.by == "user"
     _check(args, by_user)
     side = ("below" if args.below else "above") if by_user else ("wrong" if args.wrong else "right")

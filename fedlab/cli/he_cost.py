@@ -6,11 +6,11 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import NoReturn
 
 from omegaconf import DictConfig
 
 from fedlab.cli.config import build, compose
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError
 
 EPILOG = """\
@@ -35,17 +35,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab privacy he-cost --help.")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         "fedlab privacy he-cost",
         description="What secure=ckks would cost a round: a ciphertext is made, measured and multiplied.",
         epilog=EPILOG,
-        allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--values", metavar="N", type=_count, help="numbers that a client sends")
@@ -53,7 +47,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", metavar="K", type=_count, default=10, help="clients in a round (default 10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="secure.…; with --model also model.… and data=NAME")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     if (args.values is None) == (args.model is None):
         raise ConfigError("how many numbers? Give either --values or --model. See fedlab privacy he-cost --help.")
     _check(args.overrides, ("secure.", "model.", "data.", "data=") if args.model else ("secure.",))

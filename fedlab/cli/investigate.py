@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import pathlib
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
 from rich.console import Console
 
 from fedlab.cli.output import writable
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab investigate --help.")
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code, 0 whatever is found; raises `FedlabError`."""
-    parser = _Parser(
+    parser = Parser(
         "fedlab investigate",
         description="Trains a classifier, puts a bug into some users' data, filters users by how the classifier does, trains a "
         "GAN for those of low and one for those of high accuracy, and says what sets their images apart. Nobody looks at an "
@@ -34,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-cd", "--config-dir", metavar="FOLDER", help="your own configuration folder, as for fedlab train")
     parser.add_argument("--out", metavar="FOLDER", type=pathlib.Path, help="where (default: investigations/EXPERIMENT)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the verdict only")
-    args = parser.parse_intermixed_args(list(argv))
+    args = parser.parse(argv)
     if args.out and not args.out.is_dir():
         writable("--out", args.out)
     if args.out and args.out.is_file():

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import fedlab
+from fedlab.cli import streams
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
 
 VERBS = {
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM; of difftest, 4 different, 5 undecided.
     """
+    streams.prepare()
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(usage())

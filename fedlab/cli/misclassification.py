@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import itertools
 import pathlib
@@ -13,6 +12,7 @@ import numpy as np
 from fedlab.archive import replacing
 from fedlab.cli import judging
 from fedlab.cli.output import writable
+from fedlab.cli.parsing import Parser
 from fedlab.cli.tables import print_table
 
 _BINS = np.linspace(0, 1, 11)
@@ -27,7 +27,7 @@ _FIGURES: dict[str, Callable[[np.ndarray], float]] = {
 
 def misclassification(argv: Sequence[str]) -> int:
     """Returns the exit code; raises `FedlabError`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "fedlab data misclassification",
         description="Accuracy of a run's classifier on each user's training examples, without a bug in the data and with it.",
         epilog="example: fedlab data misclassification outputs/RUN corruption=inversion corruption.fraction=0.5 --png users.png",
@@ -35,7 +35,7 @@ def misclassification(argv: Sequence[str]) -> int:
     judging.add_arguments(parser)
     parser.add_argument("--csv", metavar="FILE", type=pathlib.Path, help="also writes a row per user")
     parser.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also writes a histogram of the users' accuracies")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     to_csv, to_png = writable("--csv", args.csv), writable("--png", args.png)
     tried = judging.subject(args)
     population, judged = tried.population, tried.judged

@@ -11,8 +11,9 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError
 from fedlab.report.composition import ALONE
 
@@ -63,11 +64,6 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab privacy --help.")
-
-
 def _number(kind: Callable[[str], Any], allowed: Callable[[Any], bool], words: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
@@ -83,9 +79,7 @@ def _number(kind: Callable[[str], Any], allowed: Callable[[Any], bool], words: s
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     count = _number(int, lambda n: n >= 1, "a whole number of at least 1")
-    parser = _Parser(
-        "fedlab privacy", description=__doc__, epilog=EPILOG, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser("fedlab privacy", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
     users, examples, both = (parser.add_argument_group(t) for t in ("whole users", "single examples", "both"))
     users.add_argument("--population", metavar="N", type=count, help="users there are")
     users.add_argument("--cohort", metavar="M", type=count, help="users in a round; with --sampling poisson, on average")
@@ -116,7 +110,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     both.add_argument("--table", action="store_true", help="also ε after fewer rounds")
     both.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also a picture of ε over the rounds")
     both.add_argument("--json", action="store_true", help='print JSON; an infinite ε is "inf"')
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     _check(args)
     return args
 

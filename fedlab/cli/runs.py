@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from fedlab.archive import scan
+from fedlab.cli.parsing import Parser
 from fedlab.cli.runs_table import COLUMNS, Listed, filtered, listed, ordered
 from fedlab.cli.tables import print_table
 from fedlab.errors import ConfigError, FedlabError
@@ -19,7 +19,7 @@ _PLACES = ("outputs", "multirun")  # where `fedlab train` leaves runs
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 also where there are no runs, or some are broken, which are named. Raises `FedlabError`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "fedlab runs",
         description="Lists the runs there are, newest last.",
         epilog="KEY: status, name, or an option such as client_optimizer.learning_rate. The VALUE of a stage is the class or "
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sort", metavar="KEY", default="started", help=f"{', '.join(COLUMNS)}, or an option")
     parser.add_argument("--reverse", action="store_true", help="the other way round")
     parser.add_argument("--json", action="store_true", help="as a JSON array, with the whole configuration of each")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse(argv)
     filters = [w for w in args.words if "=" in w and not pathlib.Path(w).is_dir()]
     roots = _roots([w for w in args.words if w not in filters])
     rows: list[Listed] = []

@@ -22,7 +22,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from fedlab import cores
 from fedlab.archive.manifest import WITHOUT_EFFECT
@@ -61,25 +60,24 @@ class Plan:
 
 def composed(argv: Sequence[str], args: argparse.Namespace) -> DictConfig | None:
     """The configuration with Hydra's own part, swept values left out; None where `argv` asks for no sweep."""
-    if args.config_dir and not os.path.isdir(args.config_dir):
-        return None  # Hydra will say it
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
         return None
-    overrides = list(args.overrides)
-    if args.config_dir:
-        overrides.append(f"hydra.searchpath=[file://{os.path.abspath(args.config_dir)}]")
+    found = configuration.folders(args.config_dir)
     try:
-        with hydra.initialize_config_dir(config_dir=str(configuration.config_dir()), version_base="1.3"):
+        with (
+            configuration.searching(found),
+            hydra.initialize_config_dir(config_dir=str(configuration.config_dir()), version_base="1.3"),
+        ):
             initialized = GlobalHydra.instance().hydra
             assert initialized is not None
             config = initialized.compose_config(
                 config_name=args.config_name or "train",
-                overrides=overrides,
+                overrides=list(args.overrides),
                 run_mode=RunMode.MULTIRUN,
                 with_log_configuration=False,
                 validate_sweep_overrides=False,
             )
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except configuration.COMPOSING as error:
         if args.multirun:
             raise ConfigError(configuration.why(error, argv)) from error
         return None  # Hydra will say it

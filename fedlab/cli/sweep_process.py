@@ -17,6 +17,7 @@ from fedlab.archive import read_run
 from fedlab.archive.lock import RunLock
 from fedlab.archive.sweep import JobFolder
 from fedlab.cli import config as configuration
+from fedlab.cli import streams
 from fedlab.cli.job import Job, start
 from fedlab.cli.resume import resume
 from fedlab.errors import FedlabError
@@ -27,6 +28,7 @@ _PATIENCE_SECONDS = 600.0  # a job of a sweep that was killed finishes its round
 
 def main(argv: Sequence[str]) -> int:
     """Starts the run that FOLDER's job.json describes, or goes on with it; returns the exit code."""
+    streams.prepare()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     _end_with(int(argv[1]))
     try:

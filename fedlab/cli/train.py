@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fedlab.cli import application, sweep_plan
+from fedlab.cli import application, experiment_files, sweep_plan
 from fedlab.cli import config as configuration
 from fedlab.errors import FedlabError
 
@@ -35,8 +35,10 @@ def main(argv: list[str]) -> int:
     if args.help:
         from fedlab.cli import train_help
 
-        print(train_help.page([o for o in overrides if o not in ("-h", "--help")]))
+        print(train_help.page(args.overrides, args.config_dir))
         return 0
+    overrides = application.in_order(args)
+    experiment_files.check(args.overrides, configuration.folders(args.config_dir))
     config = sweep_plan.composed(overrides, args)
     if config is not None:
         from fedlab.cli.sweep import sweep
@@ -82,7 +84,7 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
 
 
 def _remove_empty(folder: pathlib.Path) -> None:
-    """Removes `folder` and its parents while they are empty: of the parents only those below the current directory, which stays."""
+    """Removes `folder` and its parents while they are empty; of the parents only those below the current directory."""
     here = pathlib.Path.cwd()
     for path in (folder, *(parent for parent in folder.parents if here in parent.parents)):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
@@ -27,16 +26,14 @@ Examples:
   fedlab train --hydra-help                                    Hydra's own flags"""
 
 
-def page(overrides: Sequence[str]) -> str:
-    """The page, with the configuration that the given `overrides` compose. Raises `ConfigError`."""
-    catalogue = configuration.catalogue(overrides)
+def page(overrides: Sequence[str], own: str | None) -> str:
+    """The page, with the configuration that the given `overrides` compose. `own`: a user's folder. Raises `ConfigError`."""
+    catalogue = configuration.catalogue(["-cd", own] if own else [])
     groups: dict[str, list[str]] = {}
     for group in catalogue.groups():
         for choice in catalogue.choices(group):
             folder, _, name = choice.rpartition("/")
             groups.setdefault(f"{group}/{folder}" if folder else group, []).append(name)
     lines = [f"{group}: {', '.join(names)}" for group, names in sorted(groups.items())]
-    own = next((value for flag, value in itertools.pairwise(overrides) if flag in ("-cd", "--config-dir")), None)
-    composed = configuration.compose([o for o in overrides if not o.startswith("-") and o != own], own)
-    settings = OmegaConf.to_yaml(composed)
+    settings = OmegaConf.to_yaml(configuration.compose(overrides, own))
     return "\n".join([HEAD, *lines, "", "Configuration (set with key=value):", "", settings, FOOT])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import NoReturn
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -15,14 +14,10 @@ from fedlab.archive.metrics import Record
 from fedlab.cli import config as configuration
 from fedlab.cli.display import RoundDisplay
 from fedlab.cli.job import read, relative, require_same_data, require_whole
-from fedlab.errors import ConfigError, FedlabError
+from fedlab.cli.parsing import Parser
+from fedlab.errors import FedlabError
 from fedlab.run import environment
 from fedlab.run.interrupt import Interruption
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See fedlab verify --help.")
 
 
 def _count(text: str) -> int:
@@ -33,11 +28,11 @@ def _count(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """0 where every round gave the same bits. Raises `FedlabError` at the first that did not, with what else is different."""
-    parser = _Parser("fedlab verify", description=__doc__.partition(": ")[2], allow_abbrev=False)
+    parser = Parser("fedlab verify", description=__doc__.partition(": ")[2])
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("--rounds", type=_count, metavar="N", help="the first N rounds only")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress display")
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     run, console = read_run(pathlib.Path(args.run)), Console(quiet=args.quiet)
     require_whole(run)
     records = run.records()[: args.rounds]

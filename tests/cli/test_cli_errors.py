@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from fedlab.cli import application, sweep_plan
 from fedlab.cli.main import main
 
 CONF = pathlib.Path(__file__).parent.parent.parent / "conf"
@@ -19,6 +20,13 @@ MISTAKES = [
     ("train --foo", "unrecognized arguments: --foo", 2),
     ("train --confg-dir x", "Did you mean '--config-dir'?", 2),
     ("train -cd nowhere", "nowhere' not found", 2),
+    ("train num_rounds=1 -cd nowhere model=cnn", "nowhere' not found", 2),
+    ("train num_rounds=1 --cfg jobb", "invalid choice: 'jobb'", 2),
+    ("train num_rounds=1 --foo seed=1", "unrecognized arguments: --foo", 2),
+    ("verify RUN --round 1", "Did you mean '--rounds'?", 2),
+    ("compare A --hmtl x", "Did you mean '--html'?", 2),
+    ("runs --jsn", "Did you mean '--json'?", 2),
+    ("doctor --jsn", "Did you mean '--json'?", 2),
     ("data shwo", "shwo", 2),
     ("data fetch mnits", "mnits", 2),
     ("completion fish", "fish", 2),
@@ -35,6 +43,16 @@ MISTAKES = [
     ("train client_optimizer=yogi", "no client_optimizer 'yogi'. Choices: adam, sgd.", 2),
     # keys
     ("train num_round=3", "Did you mean 'num_rounds'?", 2),
+    ("train lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
+    ("train batch_size=5", "Did you mean 'client.batch_size'", 2),
+    ("train alpha=0.1", "'partition.alpha' of 'partition=dirichlet'?", 2),
+    ("train optimizer=adam", "Did you mean 'client_optimizer' or 'server_optimizer'?", 2),
+    ("train optimizer.lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
+    (
+        "train attack.target_class=8",
+        "attack as chosen has no options. Choices that have: attack=model_inversion.",
+        2,
+    ),
     ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),
     ("train partition.alpha=1", "It belongs to partition=dirichlet. Options of partition as chosen: num_clients.", 2),
     ("train partition=dirichlet partition.alpah=1", "no option 'partition.alpah'. Did you mean 'alpha'?", 2),
@@ -42,6 +60,7 @@ MISTAKES = [
     ("train num_rounds=1,2", "num_rounds=1,2 has a comma: add -m for a sweep", 2),
     ("train ++num_rounds", "'++num_rounds' is neither a flag nor key=value", 2),
     # arms
+    ("train arms={a:{},b:{}}", "arms are added with a plus: '+arms={a:{},b:{}}'", 2),
     ("train arms.a.client.batch_size=9", "added with a plus: +arms.a.client.batch_size=VALUE", 2),
     ("train +arms.a=3", "an arm is what it has otherwise: +arms.a.client", 2),
     ("train +arms.a.client.batch_size=9", "has only a: name at least two", 2),
@@ -55,6 +74,9 @@ MISTAKES = [
     ),
     # types and ranges
     ("train num_rounds=abc", "num_rounds=abc: must be a valid integer", 2),
+    ("train num_rounds=true", "num_rounds=true: must be a valid integer", 2),
+    ("train client_optimizer.learning_rate=true", "client_optimizer.learning_rate=true: must be a valid number", 2),
+    ("train model.hidden=[true]", "model.hidden[0]=true: must be a valid integer", 2),
     ("train num_rounds=0", "num_rounds=0: must be greater than 0", 2),
     ("train seed=-1", "seed=-1: must be greater than or equal to 0", 2),
     ("train seed=1.5", "seed=1.5: must be a valid integer", 2),
@@ -174,3 +196,45 @@ def test_mistake_gets_one_line_and_an_exit_code(command, says, exit_code, folder
     if command.startswith("train"):
         assert captured.err.count("\n") == 1 and captured.err.startswith("fedlab train: ")
     assert sorted(folder.rglob("*")) == before
+
+
+EXPERIMENTS = [  # (content of an experiment file, what the line must say)
+    ("num_rounds: 3\n", "write '# @package _global_' into its first line"),
+    ("# @package _global_\ndefaults:\n  - override /model: cnn\n  - override /model: mlp\n", "chooses model twice"),
+    ("# @package _global_\ndefaults:\n  - /model: cnn\n", "lacks a word: 'override /model: cnn'"),
+    ("# @package _global_\ndefaults:\n  - override model: cnn\n", "must be 'override /model: cnn'"),
+    ("# @package _global_\ndefaults:\n  - override /model: cnnn\n", "no model 'cnnn'. Did you mean 'cnn'?"),
+    ("# @package _global_\nclient:\n  batch_sise: 3\n", "Did you mean 'batch_size'?"),
+    ("# @package _global_\nclient: [\n", "is not YAML"),
+    ("# @package _global_\ndefaults:\n  - /experiment/other\n", "other.yaml chooses model twice"),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), EXPERIMENTS, ids=[says for _, says in EXPERIMENTS])
+@pytest.mark.parametrize("verb", ["train", "data show", "train -m seed=0,1"])
+def test_mistake_in_an_experiment_file_gets_one_line(verb, content, says, folder: pathlib.Path, capfd):
+    if verb != "train" and "batch_sise" in content:
+        pytest.skip("options of clients are checked when a run or a job begins")
+    (folder / "mine" / "experiment").mkdir(parents=True)
+    (folder / "mine" / "experiment" / "x.yaml").write_text(content)
+    twice = "# @package _global_\ndefaults:\n  - override /model: cnn\n  - override /model: mlp\n"
+    (folder / "mine" / "experiment" / "other.yaml").write_text(twice)
+    assert main([*verb.split(), "+experiment=x", "-cd", "mine"]) == 2
+    captured = capfd.readouterr()
+    assert says in captured.err and captured.err.count("\n") == 1
+    assert not (folder / "outputs").exists()
+
+
+def test_flags_of_train_may_stand_anywhere(folder: pathlib.Path, capfd):
+    (folder / "mine" / "model").mkdir(parents=True)
+    (folder / "mine" / "model" / "cnn.yaml").write_text("_target_: fedlab.models.Mlp\nhidden: [7]\n")
+    words, flags = ["num_rounds=9", "model=cnn"], ["-cd", "mine", "--cfg", "job"]
+    printed = []
+    for argv in ([*flags, *words], [*words, *flags], [words[0], *flags[:2], words[1], *flags[2:]]):
+        assert main(["train", *argv]) == 0
+        printed.append(capfd.readouterr().out)
+    assert "num_rounds: 9" in printed[0] and printed[0] == printed[1] == printed[2]
+    assert "hidden:\n  - 7" in printed[0]  # a choice in one's own folder hides the shipped one of that name
+    argv = ["-m", "seed=0,1", *words[1:], *flags[:2]]
+    config = sweep_plan.composed(argv, application.parsed(argv))
+    assert config is not None and config.model.hidden == [7]

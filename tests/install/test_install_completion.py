@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
-from fedlab.cli.main import VERBS
+from fedlab.cli.completion import OPTIONS, candidates
+from fedlab.cli.main import VERBS, main
 
 BIN = str(pathlib.Path(sys.executable).parent)
 
@@ -53,6 +57,9 @@ def complete(line: str, word_as_bash_breaks_it: str) -> list[str]:
         ("fedlab data f", "f", {"fetch "}),
         ("fedlab data fetch mni", "mni", {"mnist ", "mnist_by_writer "}),
         ("fedlab data show partition=sh", "sh", {"shards "}),
+        ("fedlab attack some_run attack=model", "model", {"model_inversion "}),
+        ("fedlab attack --ar", "--ar", {"--arm "}),
+        ("fedlab compare --h", "--h", {"--help ", "--html "}),
     ],
 )
 def test_bash_is_offered(line: str, word: str, expected: set[str]) -> None:
@@ -67,6 +74,35 @@ def test_a_users_own_config_directory_is_completed_too(tmp_path: pathlib.Path) -
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "zebra.yaml").write_text("_target_: fedlab.models.Mlp\n")
     assert complete(f"fedlab train --config-dir {tmp_path} model=z", "z") == ["zebra "]
+
+
+@pytest.mark.parametrize("verb", sorted(OPTIONS))
+def test_options_offered_are_those_of_the_verb(verb: str, capsys) -> None:
+    if verb == "train":
+        of_verb = {option for action in get_args_parser()._actions for option in action.option_strings} | {"--quiet"}
+    else:
+        with contextlib.suppress(SystemExit):
+            main([*verb.split(), "--help"])
+        of_verb = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", capsys.readouterr().out))
+    assert set(OPTIONS[verb]) <= of_verb | {"--help"}
+    if verb not in ("train", "privacy"):  # Hydra has many; the page of privacy also names options of he-cost
+        assert of_verb <= set(OPTIONS[verb])
+
+
+def test_every_verb_is_completed() -> None:
+    verbs = {key.split()[0] for key in OPTIONS}
+    assert verbs == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", ["attack", "verify", "report", "compare", "runs", "difftest", "data filter", "train resume="])
+def test_folders_of_runs_are_offered(verb: str, tmp_path: pathlib.Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs" / "digits" / "one").mkdir(parents=True)
+    (tmp_path / "outputs" / "digits" / "one" / "manifest.json").write_text("{}")
+    (tmp_path / "outside").mkdir()
+    begin, key = f"fedlab {verb}" + " " * (not verb.endswith("=")), "resume=" * verb.endswith("=")
+    assert candidates(begin + "out") == [key + "outputs/"]
+    assert candidates(begin + "outputs/digits/") == [key + "outputs/digits/one"]
 
 
 def test_what_cannot_be_composed_leaves_the_line_as_it_is() -> None:
