@@ -1,10 +1,57 @@
-"""Everything random is a function of (run seed, purpose, round, client, …): nothing depends on what was drawn before."""
+"""Everything random is a function of (source, purpose, round, client, …): nothing depends on what was drawn before.
+
+The source is the run's seed, or a `Secret` where privacy rests on nobody's being able to repeat a draw.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import zlib
 
 import numpy as np
+
+_BYTES = 32
+
+
+class Secret(int):
+    """256 bits that take the place of a seed. It is an integer, so that what takes seeds takes it; its text gives nothing away.
+
+    Draws are a pseudorandom function of it, keyed BLAKE2b of (purpose, path): nobody who knows some of them can tell others.
+    """
+
+    @classmethod
+    def fresh(cls) -> Secret:
+        """Returns a secret of the operating system's."""
+        return cls.from_bytes(secrets.token_bytes(_BYTES), "big")
+
+    @property
+    def key(self) -> bytes:
+        """The 32 bytes."""
+        return self.to_bytes(_BYTES, "big")
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that tell secrets apart, and nothing of what is drawn from them."""
+        return self.bytes_for(8, "identity").hex()
+
+    def derived(self, purpose: str, *path: int) -> Secret:
+        """Returns a secret of its own for each (purpose, path), from which this one cannot be computed."""
+        return Secret.from_bytes(self.bytes_for(_BYTES, f"derived {purpose}", *path), "big")
+
+    def bytes_for(self, count: int, purpose: str, *path: int) -> bytes:
+        """Returns `count` (at most 64) pseudorandom bytes of their own for each (purpose, path)."""
+        name = purpose.encode()
+        message = b"".join([len(name).to_bytes(4, "big"), name, *(p.to_bytes(8, "big") for p in map(int, path))])
+        return hashlib.blake2b(message, digest_size=count, key=self.key, person=b"fedlab draws").digest()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __format__(self, _: str) -> str:
+        return repr(self)
 
 
 def _entropy(seed: int, purpose: str, path: tuple[int, ...]) -> list[int]:
@@ -14,10 +61,18 @@ def _entropy(seed: int, purpose: str, path: tuple[int, ...]) -> list[int]:
 
 
 def generator(seed: int, purpose: str, *path: int) -> np.random.Generator:
-    """A numpy generator of its own for each (seed, purpose, path), e.g. `generator(0, "visiting order", round, client)`."""
+    """A numpy generator of its own for each (seed, purpose, path), e.g. `generator(0, "visiting order", round, client)`.
+
+    Of a `Secret` it is Philox, with a key of 128 bits and a counter of 256, all of them secret.
+    """
+    if isinstance(seed, Secret):
+        words = np.frombuffer(seed.bytes_for(48, purpose, *path), np.uint64)
+        return np.random.Generator(np.random.Philox(key=words[:2], counter=words[2:]))
     return np.random.default_rng(_entropy(seed, purpose, path))
 
 
 def key(seed: int, purpose: str, *path: int) -> np.ndarray:
     """The same as an int64 [2] key for TensorFlow's stateless random ops."""
+    if isinstance(seed, Secret):
+        return np.frombuffer(seed.bytes_for(16, purpose, *path), np.int64)
     return np.random.SeedSequence(_entropy(seed, purpose, path)).generate_state(2, np.uint64).astype(np.int64)

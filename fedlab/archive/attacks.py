@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from fedlab.archive.folder import RunFolder, write_json
+from fedlab.archive.folder import RunFolder, make_folder, write_json
 from fedlab.errors import FedlabError
 
 # Of a result: name, target, round (null: the final model), protocol, options, seed, classes, seconds, evaluation, baselines;
@@ -18,7 +18,7 @@ _NEEDED = {"name", "target", "options", "evaluation", "baselines", "victims"}
 
 def write_result(folder: RunFolder, result: Result) -> None:
     """Replaces attacks/NAME.json."""
-    folder.attacks.mkdir(exist_ok=True)
+    make_folder(folder.attacks)
     write_json(folder.attacks / f"{result['name']}.json", result)
 
 

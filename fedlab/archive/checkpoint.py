@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedlab.archive.folder import replacing
+from fedlab.archive.folder import make_folder, replacing
 from fedlab.errors import FedlabError
 
 _NAME = re.compile(r"round_(\d+)\.ckpt")
@@ -37,7 +37,7 @@ class Checkpoint:
 
 def save(folder: pathlib.Path, checkpoint: Checkpoint, keep: int) -> None:
     """Writes `checkpoint` and then removes all but the newest `keep`."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     body = io.BytesIO()
     np.savez(body, *map(_written, checkpoint.state))
     content = body.getbuffer()

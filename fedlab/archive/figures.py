@@ -7,6 +7,8 @@ from typing import Any
 
 from fedlab.archive.reading import Run
 
+REPLAYABLE = "replayable: ε holds only against those who do not know the seed"  # said wherever such an ε is shown
+
 
 def final_figures(run: Run) -> dict[str, float]:
     """The numbers of the summary; of a run that has not finished, the newest test and training scores its records hold."""
@@ -30,6 +32,16 @@ def epsilon(run: Run) -> float | None:
 def is_simulated(run: Run) -> bool:
     """Whether its ε is that of a larger federation, for which the run only stands."""
     return (run.config.get("privacy") or {}).get("simulated_cohort") is not None
+
+
+def is_replayable(run: Run) -> bool:
+    """Whether the noise on which its ε rests follows from the seed, which the manifest names."""
+    if epsilon(run) is None:
+        return False
+    told = (run.manifest.get("privacy") or {}).get("noise")
+    if told is None:  # a run of an older fedlab, of which all but these drew from the seed
+        return (run.config.get("privacy") or {}).get("noise_source") != "os"
+    return told == REPLAYABLE
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,8 @@
-"""The folder of one run: the names of its files, and how they are written."""
+"""The folder of one run: the names of its files, and how they are written.
+
+Nearly every file of a run holds or shows something of clients' data: models, states, what the server received, tables and
+pictures per client, exact metrics. So its owner alone may read it: files have mode 0600, folders 0700.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ class RunFolder:
         self.metrics_csv = path / "metrics.csv"  # the same as a table
         self.summary = path / "summary.json"  # final figures
         self.checkpoints = path / "checkpoints"
+        self.noise_key = path / "noise.key"  # where ε is claimed: from what noise follows; see `fedlab.archive.noise_key`
         self.observed = path / "observed"  # what the server received in chosen rounds
         self.model = path / "model.keras"
         self.curves = path / "curves.png"
@@ -43,7 +48,7 @@ class RunFolder:
     def arm(self, name: str) -> RunFolder:
         """Where one of a run's arms leaves what is its own, under the names that it has in a run of its own."""
         folder = RunFolder(self.path / "arms" / name)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.path)
         return folder
 
     @classmethod
@@ -52,8 +57,10 @@ class RunFolder:
         for attempt in range(1, 1000):
             candidate = path if attempt == 1 else path.with_name(f"{path.name}-{attempt}")
             try:
-                candidate.mkdir(parents=True, exist_ok=True)
-                open(candidate / "config.yaml", "x").close()  # exclusive: only one run gets the name
+                make_folder(candidate)
+                open(candidate / "config.yaml", "x", opener=private).close()  # exclusive: only one run gets the name
+                if os.listdir(candidate) == ["config.yaml"]:  # nobody else's, but Hydra may have made it
+                    candidate.chmod(0o700)
                 return cls(candidate)
             except FileExistsError:
                 if candidate.exists() and not candidate.is_dir():
@@ -85,27 +92,41 @@ class RunFolder:
         write_json(self.summary, summary)
 
 
+def private(path: str, flags: int) -> int:
+    """An `opener` for `open`: a file that it creates has mode 0600, whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
+def make_folder(path: pathlib.Path) -> pathlib.Path:
+    """Makes `path`, unless it is there, and the folders above it that are missing; `path` itself with mode 0700."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
 class replacing:
     """`with replacing(path) as partial:` write to `partial`, which becomes `path` when the block ends without an error.
 
-    After a power failure there is the old file or the new one, never half of it.
+    After a power failure there is the old file or the new one, never half of it. Its mode is 0600, also while it is written.
     """
 
     def __init__(self, path: pathlib.Path):
         self._path = path
-        self._partial = path.with_name(f".partial-{path.name}")
+        self.partial = path.with_name(f".partial-{path.name}")
 
     def __enter__(self) -> pathlib.Path:
-        return self._partial
+        open(self.partial, "w", opener=private).close()
+        self.partial.chmod(0o600)  # one that a killed process has left
+        return self.partial
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
-                _to_disk(self._partial)
-                os.replace(self._partial, self._path)
-                _to_disk(self._path.parent)
+                self.partial.chmod(0o600)  # what writes may have made a file of its own
+                to_disk(self.partial)
+                os.replace(self.partial, self._path)
+                to_disk(self._path.parent)
         finally:
-            self._partial.unlink(missing_ok=True)
+            self.partial.unlink(missing_ok=True)
 
 
 def relative(path: pathlib.Path) -> str:
@@ -122,7 +143,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _to_disk(path: pathlib.Path) -> None:
+def to_disk(path: pathlib.Path) -> None:
     """Returns once the kernel has handed `path`, a file or a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -25,7 +25,7 @@ class RunLock:
 
     def __enter__(self) -> RunLock:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise FedlabError(f"cannot write in the run folder {self._path.parent} ({error.strerror}).") from error
         deadline = time.monotonic() + self._patience

@@ -48,6 +48,7 @@ OPTIONS = {
         *("--help", "--data", "--tolerance", "--score-tolerance", "--alpha", "--bootstrap", "--seed", "--csv", "--html"),
     ),
     "verify": ("--help", "--rounds", "--quiet"),
+    "forget": ("--help",),
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
     "compare": ("--help", "--html"),
@@ -72,7 +73,7 @@ VALUES = {
 }
 RUNS = {  # verbs that take folders of runs, and how many: what follows them is something else
     **{"attack": 1, "verify": 1, "report": 1, "difftest": 2, "data misclassification": 1, "data filter": 1},
-    **{"compare": math.inf, "runs": math.inf},
+    **{"compare": math.inf, "runs": math.inf, "forget": math.inf},
 }
 _DEPTH, _MOST_FOLDERS = 4, 2_000  # how far below a folder runs are looked for, and in how many folders at most
 PATHS = (

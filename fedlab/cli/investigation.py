@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fedlab.archive import RunFolder, read_run
+from fedlab.archive import RunFolder, make_folder, private, read_run
 from fedlab.archive.folder import relative
 from fedlab.archive.investigation import ARMS, InvestigationFolder
 from fedlab.archive.manifest import WITHOUT_EFFECT
@@ -81,7 +81,7 @@ def plan(overrides: list[str], own: str | None, root: pathlib.Path | None, comma
 def investigate(plan: Plan, console: Console) -> Verdict:
     """Goes through the stages. Raises `FedlabError`."""
     folder = plan.folder
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     say(console, f"investigation in {relative(folder.path)}")
     if plan.classifier:
         path, config, name = plan.classifier
@@ -154,10 +154,10 @@ def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, 
     if _status(folder) == "finished":
         say(console, f"{relative(path)}: finished before")
         return
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     folder.write(JobRecord(number=0, name=name, command=command, parameters={}, config=config))
     say(console, f"{relative(path)}: training; what it says is in {relative(folder.log)}")
-    with open(folder.log, "ab") as log:
+    with open(folder.log, "ab", opener=private) as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "fedlab.cli.sweep_process", str(path), str(os.getpid())],
             stdin=subprocess.DEVNULL,

@@ -9,14 +9,14 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import yaml
 from rich.console import Console
 
-from fedlab.archive import Run, RunFolder, manifest
+from fedlab.archive import Run, RunFolder, manifest, noise_key, replacing
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
@@ -24,11 +24,13 @@ from fedlab.archive.metrics import Record, read_records
 from fedlab.attacks import NoAttack
 from fedlab.cli.display import RoundDisplay
 from fedlab.errors import ConfigError, DataError, FedlabError, one_line
+from fedlab.randomness import Secret
 from fedlab.run import environment
 from fedlab.run.checkpointing import Beginning, where_to_go_on
 from fedlab.run.experiment import Experiment
 from fedlab.run.fingerprint import combined, data_fingerprint, partition_fingerprint
 from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
+from fedlab.run.privacy import needs_key
 from fedlab.run.start import start_tensorflow
 from fedlab.types import Dataset, Partition
 
@@ -65,20 +67,19 @@ def start(
     claim: Callable[[], RunFolder],
     console: Console,
     extra: Sequence[Logger] = (),
-    expect: Run | None = None,
 ) -> dict[str, Any]:
     """A new run in the folder that `claim` makes, once the data is there. Returns its summary.
 
-    `extra`: loggers besides its own. `expect`: a run that must have had the same data; raises `DataError`.
+    `extra`: loggers besides its own.
     """
     inputs = read(job.experiment, console)
-    if expect:
-        require_same_data(expect, inputs)
     folder = claim()
-    folder.config.write_text(f"# {job.command}\n{yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)}")
+    with replacing(folder.config) as partial:
+        partial.write_text(f"# {job.command}\n{yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)}")
     with RunLock(folder.lock):
         try:
-            return _run(job, inputs, folder, None, console, extra)
+            secret = noise_key.create(folder.noise_key) if needs_key(job.experiment) else None
+            return _run(job, inputs, folder, None, secret, console, extra)
         except ConfigError:  # nothing has been computed
             folder.discard()
             raise
@@ -86,11 +87,37 @@ def start(
 
 def go_on(job: Job, run: Run, console: Console) -> dict[str, Any]:
     """Takes up `run`, whose lock the caller holds, where its newest checkpoint left it. Returns its summary."""
+    secret = _secret_of(run, job.experiment)
     inputs = read(job.experiment, console)
     require_same_data(run, inputs)
     for line in environment.differences(run.manifest, environment.describe()):
         say(console, f"[yellow]not as when the run began: {line}[/yellow]")
-    return _run(job, inputs, run.folder, run, console, ())
+    return _run(job, inputs, run.folder, run, secret, console, ())
+
+
+def secrets_of(run: Run, experiment: Experiment) -> dict[str, Secret] | Secret | None:
+    """From what `run`, or each of its arms, draws what ε rests on; None where that is its seed.
+
+    Raises `FedlabError` where noise.key is gone.
+    """
+    return _for_arms(_secret_of(run, experiment), experiment, run.config)
+
+
+def _for_arms(secret: Secret | None, experiment: Experiment, config: Mapping[str, Any]) -> dict[str, Secret] | Secret | None:
+    return noise_key.secrets_of_arms(secret, config) if secret and experiment.arms else secret
+
+
+def _secret_of(run: Run, experiment: Experiment) -> Secret | None:
+    """From what `run` draws what its ε rests on; None where that is its seed. Raises `FedlabError` where noise.key is gone."""
+    identity = run.manifest.get("noise_key")
+    if identity:
+        return noise_key.read(run.folder, identity)
+    if needs_key(experiment):
+        raise FedlabError(
+            f"the manifest of {relative(run.path)} names no noise.key, from which its noise is drawn now: it began under an "
+            "older fedlab, and can be neither resumed nor verified under this one."
+        )
+    return None
 
 
 def read(experiment: Experiment, console: Console) -> Inputs:
@@ -134,7 +161,13 @@ def require_same_data(run: Run, inputs: Inputs) -> None:
 
 
 def _run(
-    job: Job, inputs: Inputs, folder: RunFolder, resumed: Run | None, console: Console, extra: Sequence[Logger]
+    job: Job,
+    inputs: Inputs,
+    folder: RunFolder,
+    resumed: Run | None,
+    secret: Secret | None,
+    console: Console,
+    extra: Sequence[Logger],
 ) -> dict[str, Any]:
     """Trains in `folder`, whose lock is held, and keeps its manifest."""
     from fedlab.run.learners import build_learner
@@ -149,11 +182,13 @@ def _run(
     beginning = where_to_go_on(folder) if resumed else Beginning(None, [])
     for remark in beginning.remarks:
         say(console, f"[yellow]{remark}[/yellow]")
-    account = _Account(folder, _taken_up(job, resumed, beginning) if resumed else _described(job, inputs), inputs.seconds)
+    described = _taken_up(job, resumed, beginning) if resumed else _described(job, inputs, secret)
+    account = _Account(folder, described, inputs.seconds)
     say(console, f"run folder: {relative(folder.path)}" + (f", from round {beginning.round + 1}" if resumed else ""))
     learner = None
     try:
-        learner = build_learner(job.experiment, inputs.dataset, inputs.partition, inputs.arms)
+        secrets = _for_arms(secret, job.experiment, job.config)
+        learner = build_learner(job.experiment, inputs.dataset, inputs.partition, inputs.arms, secrets)
         account.note(**learner.described())
         for line in learner.lines():
             say(console, line)
@@ -224,7 +259,7 @@ class _Account:
         )
 
 
-def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
+def _described(job: Job, inputs: Inputs, secret: Secret | None) -> dict[str, Any]:
     """The manifest of a run that begins."""
     dataset, partition = inputs.dataset, inputs.partition
     sizes, (data, divided) = partition.sizes, inputs.fingerprints()
@@ -238,6 +273,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         "config": job.config,
         "config_sha256": manifest.config_sha256(job.config),
         "seed": job.experiment.seed,
+        "noise_key": secret.identity if secret else None,
         "reproducible": job.experiment.reproducible,
         "summation": "clients of a cohort in ascending order of their position in the partition",
         "num_rounds": job.experiment.num_rounds,

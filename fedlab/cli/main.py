@@ -23,6 +23,7 @@ VERBS = {
     "compare": ("fedlab.cli.compare", "where runs differ, and what came of it: fedlab compare A B --html FILE"),
     "difftest": ("fedlab.cli.difftest", "do two runs' models differ, client by client: fedlab difftest A B"),
     "verify": ("fedlab.cli.verify", "run a run again and compare its weights, round by round, bit for bit"),
+    "forget": ("fedlab.cli.forget", "delete noise.key: then nobody can take the noise of a run off any more"),
     "attack": ("fedlab.cli.attack", "attack a finished run: fedlab attack RUN attack=model_inversion"),
     "data": ("fedlab.cli.data", "list, fetch and show data sets and how they are divided among clients"),
     "investigate": ("fedlab.cli.investigate", "what is wrong with data nobody may look at: +experiment=gan/debug"),

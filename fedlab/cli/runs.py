@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from fedlab.archive import scan
+from fedlab.archive.figures import REPLAYABLE
 from fedlab.cli.parsing import Parser
 from fedlab.cli.runs_table import COLUMNS, Listed, filtered, listed, ordered
 from fedlab.cli.tables import print_table
@@ -81,4 +82,5 @@ def _print(rows: Sequence[Listed]) -> None:
     numeric = [name for name, _, is_numeric in table if is_numeric]
     print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))
     if "epsilon" in names:
-        print(f"fedlab runs: {EACH_ALONE}.", file=sys.stderr)  # the table is for other programs, too
+        weak = f"; {REPLAYABLE}" if any(row.noise for row in rows) else ""
+        print(f"fedlab runs: {EACH_ALONE}{weak}.", file=sys.stderr)  # the table is for other programs, too

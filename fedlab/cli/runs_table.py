@@ -10,7 +10,7 @@ from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.differences import flat
-from fedlab.archive.figures import epsilon, final_figures
+from fedlab.archive.figures import REPLAYABLE, epsilon, final_figures, is_replayable
 from fedlab.archive.folder import relative
 from fedlab.errors import ConfigError, did_you_mean
 from fedlab.report import words
@@ -30,6 +30,7 @@ class Listed:
     accuracy: float | None
     loss: float | None
     epsilon: float | None
+    noise: str | None  # what limits its ε; None where nothing does
     seconds: float | None
     started: str | None
     options: dict[str, Any]
@@ -78,6 +79,7 @@ def listed(run: Run) -> Listed:
         accuracy=figures.get("test_accuracy"),
         loss=figures.get("test_loss"),
         epsilon=epsilon(run),
+        noise=REPLAYABLE if is_replayable(run) else None,
         seconds=_duration(manifest, status),
         started=manifest.get("started"),
         options={**flat(run.config), **stages},
@@ -142,7 +144,8 @@ def _duration(manifest: dict[str, Any], status: str) -> float | None:
 
 def _spent(row: Listed) -> str:
     simulated = row.options.get("privacy.simulated_cohort") is not None
-    return "" if row.epsilon is None else words.epsilon(row.epsilon) + " (simulated)" * simulated
+    remarks = ["simulated"] * simulated + ["replayable"] * (row.noise is not None)
+    return "" if row.epsilon is None else words.epsilon(row.epsilon) + f" ({', '.join(remarks)})" * bool(remarks)
 
 
 def _local(started: str | None) -> str:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fedlab import cores
-from fedlab.archive import read_run
+from fedlab.archive import make_folder, private, read_run
 from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
 from fedlab.cli import config as configuration
 from fedlab.cli import sweep_stop
@@ -62,7 +62,7 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> list[float] | No
         record.status, record.failure, happened = "failed", before.failure, "had failed already"
     else:
         _say(plan, f"{label}: {'goes on' if state == 'interrupted' else 'starts'}")
-        folder.path.mkdir(exist_ok=True)
+        make_folder(folder.path)
         folder.write(record)
         started = time.monotonic()
         code = 2 if wrong else _process(plan, folder, pathlib.Path(HydraConfig.get().runtime.cwd))
@@ -138,7 +138,7 @@ def _process(plan: Plan, folder: JobFolder, cwd: pathlib.Path) -> int:
     if plan.cores:
         environment.update({cores.VARIABLE: str(plan.cores), "OMP_NUM_THREADS": str(plan.cores)})
     command = [sys.executable, "-m", "fedlab.cli.sweep_process", str(folder.path), str(os.getpid())]
-    with open(folder.log, "ab") as log:
+    with open(folder.log, "ab", opener=private) as log:
         # in a session of its own: Ctrl-C in a terminal reaches the leader alone, which passes it on once
         child = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -13,7 +13,7 @@ from fedlab.archive import Run, read_run
 from fedlab.archive.metrics import Record
 from fedlab.cli import config as configuration
 from fedlab.cli.display import RoundDisplay
-from fedlab.cli.job import read, relative, require_same_data, require_whole
+from fedlab.cli.job import read, relative, require_same_data, require_whole, secrets_of
 from fedlab.cli.parsing import Parser
 from fedlab.errors import FedlabError
 from fedlab.run import environment
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if unhashed is not None:
         raise FedlabError(f"{run.folder.metrics} is damaged: round {unhashed} has no weights_hash in it.")
     if not run.manifest["reproducible"]:
-        raise FedlabError(f"{relative(run.path)} cannot be reproduced: its random numbers did not come from its seed alone.")
+        raise FedlabError(f"{relative(run.path)} cannot be reproduced: its engine or its secure sums draw from no seed.")
     changes = _verify(run, records, console)
     print(f"{relative(run.path)}: all {len(records)} rounds gave the same bits in every weight ({records[-1]['weights_hash']})")
     for change in changes:
@@ -54,12 +54,13 @@ def _verify(run: Run, records: Sequence[Record], console: Console) -> list[str]:
     """Computes the rounds of `records` again. Returns what is new in the environment; raises `FedlabError` at a difference."""
     # With the planned number of rounds, from which noise and schedules may follow, however many are compared
     experiment = configuration.build_experiment(OmegaConf.create({**run.config, "logger": {}}))
+    secrets = secrets_of(run, experiment)
     inputs = read(experiment, console)
     require_same_data(run, inputs)
     from fedlab.run.learners import build_learner
 
     changes = environment.differences(run.manifest, environment.describe())
-    learner = build_learner(experiment, inputs.dataset, inputs.partition, inputs.arms)
+    learner = build_learner(experiment, inputs.dataset, inputs.partition, inputs.arms, secrets)
     display = None if console.quiet else RoundDisplay(len(records), console)
     try:
         if learner.num_rounds < len(records):

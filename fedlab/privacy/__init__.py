@@ -7,13 +7,11 @@ Configurations name these specs; they import neither TensorFlow nor dp_accountin
 from __future__ import annotations
 
 import abc
-import secrets
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from fedlab import randomness
 from fedlab.errors import ConfigError
 from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 from fedlab.spec import Promise, Spec
@@ -32,6 +30,7 @@ __all__ = [
     "Mechanism",
     "NoPrivacy",
     "Poisson",
+    "NoiseSource",
     "Privacy",
     "Sampling",
     "Schedule",
@@ -41,11 +40,25 @@ __all__ = [
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+def _not_os(value: Any) -> Any:
+    if value == "os":
+        raise ValueError("noise_source=os is now noise_source=key, the default: keep noise.key to resume, or `fedlab forget` it")
+    return value
+
+
+# key: a fresh key of the operating system, one per run, in noise.key. seed: the run's seed, which the manifest tells everybody
+NoiseSource = Annotated[Literal["key", "seed"], BeforeValidator(_not_os)]
+
+
 class Privacy(Spec):
     """Options of a mechanism, or of none."""
 
     adds_noise: ClassVar[bool] = True
     takes_weights: ClassVar[bool] = False  # every client counts alike: one with more examples would have more influence
+    rests_on_cohorts: ClassVar[bool] = True  # whether ε may assume that nobody knows who takes part
+    # Parts of the process's state that hold noise, or that from which it is drawn. They must follow from the number of rounds
+    # alone: no checkpoint holds them, and a run that goes on draws them again
+    noise_state: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def plan(self, sampling: Sampling, rounds: int) -> Plan:
@@ -77,7 +90,7 @@ class Mechanism(Privacy):
     target_epsilon: PositiveFloat | None = None  # find the z that spends this by the last round
     delta: Share | None = None  # None: 1 / population^1.1
     stop_at_epsilon: PositiveFloat | None = None  # end the run before it would cost more
-    noise_source: Literal["seed", "os"] = "seed"  # os: not replayable, so the run cannot be reproduced
+    noise_source: NoiseSource = "key"  # of the noise, and of the cohorts
     population: PositiveInt | None = None  # None: the run's clients
     simulated_cohort: PositiveInt | None = None  # M; None: the run's cohort is the real one
 
@@ -104,12 +117,6 @@ class Mechanism(Privacy):
     def most_noise(self, sampling: Sampling) -> float:
         """The noise multiplier that cannot be reached, ∞ where there is none."""
         return float("inf")
-
-    def server_key(self, seed: int, *path: int) -> np.ndarray:
-        """int64 [2] for what the server draws: a function of its arguments, or of nothing that can be replayed."""
-        if self.noise_source == "seed":
-            return randomness.key(seed, "privacy noise", *path)
-        return np.frombuffer(secrets.token_bytes(16), np.int64)
 
     @abc.abstractmethod
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
@@ -198,6 +205,8 @@ class Tree(Mechanism):
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    rests_on_cohorts: ClassVar[bool] = False
+    noise_state: ClassVar[tuple[str, ...]] = ("tree_state", "previous_tree_noise")
 
     clip_norm: PositiveFloat = 0.1
     restart_every: PositiveInt | None = None  # rounds until a new tree; None: one tree

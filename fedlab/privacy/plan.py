@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from fedlab import randomness
 from fedlab.errors import ConfigError
 from fedlab.privacy import Mechanism, Privacy, accounts
 from fedlab.privacy.accounting import Ledger, Spending, rounded_up
@@ -32,10 +33,10 @@ class Plan:
     own_ledger: Ledger | None = None
 
     def aggregator(self, seed: int) -> tff.aggregators.UnweightedAggregationFactory | None:
-        """Replaces the run's aggregator; None: leave that as it is."""
+        """Replaces the run's aggregator; None: leave that as it is. `seed`: a seed or a secret."""
         if not isinstance(self.spec, Mechanism):
             return None
-        return self.spec.aggregator(self.applied_noise_multiplier, self.sampling, self.spec.server_key(seed))
+        return self.spec.aggregator(self.applied_noise_multiplier, self.sampling, randomness.key(seed, "privacy noise"))
 
     def spent(self, rounds: int) -> Spending:
         """For after each round: an upper bound that is quick to have, exact after the last round."""
@@ -64,10 +65,6 @@ class Plan:
                 f"{self.sampling.population:,} clients, whose noise multiplier is {self.applied_noise_multiplier:.6g}: {after}, "
                 f"ε = {rounded_up(own.epsilon)} at δ = {own.delta:.3g}"
             )
-        if self.spec.noise_source == "seed":
-            lines.append("noise and cohorts follow from the run's seed: this holds against those who do not know it")
-        else:
-            lines.append("the noise cannot be replayed, so neither can the run; its cohorts still follow from the seed")
         return lines
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries
+from fedlab.privacy import NoiseSource
 from fedlab.process.optimizers import Adam, Optimizer, Schedule, Sgd
 from fedlab.spec import Promise, Spec
 
@@ -50,6 +51,7 @@ class DpSgd(LocalTraining):
     # assumes. shuffled: each example once an epoch, without amplification
     batches: Literal["poisson", "shuffled"] = "poisson"
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None  # None: 1 / n^1.1 for the n examples of the smallest client
+    noise_source: NoiseSource = "key"  # of the noise, and of Poisson batches
 
 
 @dataclasses.dataclass(frozen=True)

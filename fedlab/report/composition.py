@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from fedlab.archive import Run
-from fedlab.archive.figures import epsilon, is_simulated
+from fedlab.archive.figures import REPLAYABLE, epsilon, is_replayable, is_simulated
 from fedlab.report import words
 
 ALONE = (
@@ -19,12 +19,16 @@ EACH_ALONE = ALONE.replace("ε covers this", "each ε covers one")
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What one training promises. `epsilon`: None where it promises nothing. `simulated`: about a larger federation."""
+    """What one training promises. `epsilon`: None where it promises nothing. `simulated`: about a larger federation.
+
+    `noise_seed`: the seed from which its noise follows; None where that is a key of its own.
+    """
 
     epsilon: float | None
     delta: float = 0.0
     unit: str = ""
     simulated: bool = False
+    noise_seed: int | None = None
 
 
 def claim_of(run: Run) -> Claim:
@@ -33,7 +37,8 @@ def claim_of(run: Run) -> Claim:
     if spent is None:
         return Claim(None)
     figures = run.summary if "delta" in run.summary else next((r for r in reversed(run.records()) if "delta" in r), account)
-    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run))
+    seed = run.config.get("seed") if is_replayable(run) else None
+    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run), seed)
 
 
 def together(runs: Sequence[Run]) -> str | None:
@@ -46,13 +51,25 @@ def added_up(claims: Sequence[Claim]) -> str | None:
     claiming = [claim for claim in claims if claim.epsilon is not None]
     if not claiming or len(claims) < 2:
         return None
+    replayable = any(claim.noise_seed is not None for claim in claiming)
+    return "; ".join([EACH_ALONE, _sum(claims, claiming), *([REPLAYABLE] if replayable else [])])
+
+
+def _sum(claims: Sequence[Claim], claiming: Sequence[Claim]) -> str:
+    """What taking part in every training of `claims` costs; `claiming` are those with an ε."""
     without = sum(claim.epsilon is None or math.isinf(claim.epsilon) for claim in claims)
     who = f"whoever takes part in all {len(claims)}"
     if without:
-        return f"{EACH_ALONE}; {who} has no guarantee, since {without} of them {'gives' if without == 1 else 'give'} none"
+        return f"{who} has no guarantee, since {without} of them {'gives' if without == 1 else 'give'} none"
     if len({(claim.unit, claim.simulated) for claim in claiming}) > 1:
-        return f"{EACH_ALONE}; here they cannot be added up, since they are about different units or federations"
+        return "here they cannot be added up, since they are about different units or federations"
+    seeds = [claim.noise_seed for claim in claiming if claim.noise_seed is not None]
+    if len(set(seeds)) < len(seeds):
+        return (
+            "here they cannot be added up, since trainings of one seed with noise_source=seed have the same noise, which cancels "
+            "between their results: use noise_source=key"
+        )
     total = words.epsilon(math.fsum(claim.epsilon or 0.0 for claim in claiming))
     delta = math.fsum(claim.delta for claim in claiming)
     simulated = " (simulated)" * claiming[0].simulated
-    return f"{EACH_ALONE}; {who} has ε = {total} at δ = {delta:.3g}{simulated}, their sums (basic composition)"
+    return f"{who} has ε = {total} at δ = {delta:.3g}{simulated}, their sums (basic composition)"

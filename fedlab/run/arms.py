@@ -23,7 +23,8 @@ class Arms(Learner):
     """Every arm computes a round before any begins the next.
 
     What an arm measures is named `ARM/NAME`, what it leaves is in arms/ARM. Arms that have data, partition, cohorts and seed in
-    common, which is the rule, see the same clients with the same examples in the same order.
+    common, which is the rule, see the same clients with the same examples in the same order; but for cohorts on which an ε rests,
+    which each arm draws for itself, as it does its noise (`fedlab.archive.noise_key.secrets_of_arms`).
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedlab.archive import RunFolder, replacing
+from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.attacks import Result, accuracies, read_results, scores, write_result
 from fedlab.attacks import Attack, ModelInversion
 from fedlab.attacks.inversion import Inverter
@@ -161,7 +161,7 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
     write_result(folder, result)
     with replacing(folder.attacks / f"{result['name']}.npz") as partial, open(partial, "wb") as file:
         np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
-    folder.images.mkdir(exist_ok=True)
+    make_folder(folder.images)
     shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
     labels = ["mean of the class", *(f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"]))]
     with replacing(folder.images / f"{result['name']}.png") as partial:
@@ -198,7 +198,7 @@ def _judge(folder: RunFolder, dataset: Dataset, seed: int) -> tf.keras.Model:
     if path.is_file():
         return tf.keras.models.load_model(path, compile=False)
     judge = train_judge(dataset.test, seed)
-    folder.attacks.mkdir(exist_ok=True)
+    make_folder(folder.attacks)
     with replacing(path) as partial:
         judge.save(partial)
     return judge

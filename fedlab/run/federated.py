@@ -13,25 +13,26 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab import randomness
-from fedlab.archive import RunFolder, replacing
+from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
 from fedlab.engine import Engine, RoundInput
+from fedlab.randomness import Secret
 from fedlab.report.composition import Claim
 from fedlab.run.experiment import Experiment
 from fedlab.run.interrupt import Interruption
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
 from fedlab.run.privacy import PrivacyAccount
-from fedlab.run.rounds import prepared_rounds
+from fedlab.run.rounds import prepared_rounds, round_input
 from fedlab.types import Cohort, Dataset, Partition
 
 
 class FederatedLearner(Learner):
     """Builds the engine of whatever process `_process` gives. A subclass says what is measured, and what is left in the end."""
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
-        super().__init__(experiment, dataset, partition)
-        self.privacy = PrivacyAccount(experiment, partition)
+    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition, secret: Secret | None = None):
+        super().__init__(experiment, dataset, partition, secret)
+        self.privacy = PrivacyAccount(experiment, partition, secret)
         self.num_rounds = self.privacy.num_rounds
         process = self._process()
         self._engine: Engine = experiment.engine.build(process, dataset.train, experiment.summing(len(partition)))
@@ -60,23 +61,47 @@ class FederatedLearner(Learner):
 
     @property
     def state(self) -> list:
-        return self._state
+        """That of the process, without the noise in it: who had that and the model could take the noise off."""
+        return [tensor for tensor, is_noise in zip(self._state, self._is_noise) if not is_noise]
+
+    @property
+    def _is_noise(self) -> list[bool]:
+        """Of each tensor of the process's state."""
+        return [not set(self.experiment.privacy.noise_state).isdisjoint(name) for name in self._engine.state_names]
 
     def restore(self, state: Sequence[np.ndarray]) -> None:
-        require_same_shapes(state, self._state)
-        self._state = [tf.constant(tensor) for tensor in state]
+        require_same_shapes(state, self.state)
+        saved = iter(state)
+        merged = [own if is_noise else tf.constant(next(saved)) for own, is_noise in zip(self._state, self._is_noise)]
+        if any(self._is_noise):
+            drawn = self._advanced(int(merged[self._counter]) - int(self._state[self._counter]))
+            merged = [new if is_noise else kept for new, kept, is_noise in zip(drawn, merged, self._is_noise)]
+        self._state = merged
+
+    @property
+    def _counter(self) -> int:
+        """The place in the process's state of the number of rounds that it has gone through."""
+        return self._engine.state_names.index(("client_work",))
+
+    def _advanced(self, num_rounds: int) -> list:
+        """The process's state after so many rounds in which nobody took part: its noise is that of any other rounds."""
+        state, nobody = self._state, Cohort(1, np.zeros(0, np.int64), np.zeros(0, np.int64))
+        empty = round_input(self.partition, nobody, self.experiment.client.local_epochs, self.experiment.seed)
+        for _ in range(num_rounds):
+            state, _ = self._engine.next(state, empty)
+        return state
 
     def rounds(self, first: int) -> Iterator[Record]:
         experiment = self.experiment
         rounds = prepared_rounds(
-            self.partition, experiment.cohort, experiment.client.local_epochs, experiment.seed, first, self.num_rounds
+            self.partition, experiment.cohort, experiment.client.local_epochs, self.privacy.sources, first, self.num_rounds
         )
         started = time.perf_counter()
-        for cohort, round_input in rounds:
+        for cohort, given in rounds:
             metrics: dict[str, Any] = {}
-            round_input, self._sent = self.privacy.with_its_own_noise(round_input), self.weights
+            self._sent = self.weights
             if len(cohort.clients) or experiment.privacy.adds_noise:  # nobody reports: the model stays as it is, but for noise
-                metrics = self._next(round_input)
+                metrics = self._next(given)
             if not metrics.get("secure/num_included", len(cohort.clients)):  # means over nobody
                 metrics = {name: value for name, value in metrics.items() if not name.startswith("client_work/")}
             seconds = time.perf_counter() - started
@@ -129,7 +154,7 @@ class FederatedLearner(Learner):
         """The server's view of a round that is observed, with the weights that it had sent out."""
         if self._engine.observed:
             view = dataclasses.replace(self._engine.observed, model=tuple(np.asarray(w) for w in self._sent))
-            folder.observed.mkdir(exist_ok=True)
+            make_folder(folder.observed)
             with replacing(folder.observed / f"round_{round_num:06d}.npz") as partial:
                 view.save(partial)
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from fedlab import randomness
-from fedlab.archive import RunFolder, replacing
+from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
 from fedlab.evaluation import GanEvaluation
@@ -89,7 +89,7 @@ class GanLearner(FederatedLearner):
         evaluated, images = self._images
         if images is None or evaluated != round_num:
             return
-        folder.images.mkdir(exist_ok=True)
+        make_folder(folder.images)
         with replacing(folder.images / f"round_{round_num:06d}.png") as partial:
             save_grid(images[: self._options.grid_size**2], self._options.grid_size, partial)
 

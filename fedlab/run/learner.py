@@ -12,6 +12,7 @@ import numpy as np
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.randomness import Secret
 from fedlab.report.composition import Claim
 from fedlab.run.experiment import Experiment
 from fedlab.types import Dataset, Partition
@@ -27,8 +28,9 @@ class Learner(abc.ABC):
     num_weights: int
     seconds: dict[str, float]  # per phase, as the manifest names them
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
-        self.experiment, self.dataset, self.partition = experiment, dataset, partition
+    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition, secret: Secret | None = None):
+        """`secret`: from which the draws that ε rests on follow; None: a fresh one, which is kept nowhere."""
+        self.experiment, self.dataset, self.partition, self.secret = experiment, dataset, partition, secret
 
     @property
     @abc.abstractmethod

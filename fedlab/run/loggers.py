@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from fedlab.archive import RunFolder, replacing
+from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.differences import flat
 from fedlab.archive.metrics import Record, finite
 from fedlab.errors import one_line
@@ -82,7 +82,7 @@ class TensorBoard(LoggerSpec):
 
     def open(self, folder: RunFolder, name: str, config: Mapping[str, Any], records: Sequence[Record]) -> Logger:
         shutil.rmtree(folder.tensorboard, ignore_errors=True)
-        logger = _TensorBoard(folder.tensorboard)
+        logger = _TensorBoard(make_folder(folder.tensorboard))
         for record in records:
             logger.log(record)
         return logger
@@ -93,7 +93,7 @@ class _TensorBoard:
         import tensorflow as tf
 
         self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder, self._writer = folder, tf.summary.create_file_writer(str(folder))
 
     def log(self, record: Record) -> None:
         with self._writer.as_default(step=record["round"]):
@@ -102,6 +102,8 @@ class _TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+        for path in self._folder.iterdir():  # in a folder that its owner alone may enter
+            path.chmod(0o600)
 
 
 class Mlflow(LoggerSpec):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlab.engine import RoundInput
+from fedlab.archive.figures import REPLAYABLE
 from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
 from fedlab.privacy import Everyone, Mechanism, Sampling, Schedule, Tree
 from fedlab.process import DpSgd
+from fedlab.randomness import Secret
 from fedlab.report.composition import ALONE, Claim
 from fedlab.run.experiment import Experiment
 from fedlab.run.promises import check_privacy, stated_sampling
+from fedlab.run.rounds import Sources
 from fedlab.types import Partition
 
 if TYPE_CHECKING:
@@ -31,12 +32,24 @@ MEASUREMENTS = (
 )
 
 
+# By what a record says under "noise"
+NOISE = {
+    REPLAYABLE: REPLAYABLE,
+    "noise.key": "noise, and the draws that ε rests on, follow from noise.key, 256 bits of the operating system: whoever has "
+    "that file can take the noise off, and `fedlab forget` deletes it",
+    "engine": "this engine draws noise from a generator of its own and not from noise.key. That of TFF's runtime starts from "
+    "32 bits, which can be found by trying them all: ε holds only against those who do not. engine=compiled draws from noise.key",
+}
+
+
 class PrivacyAccount:
     """Plans the noise of a run, and tells after each round what has been spent."""
 
-    def __init__(self, experiment: Experiment, partition: Partition):
-        """Raises `ConfigError` for a target that cannot be met, or a stage that does not state what ε rests on."""
+    def __init__(self, experiment: Experiment, partition: Partition, secret: Secret | None = None):
+        """`secret`: the run's; None: a fresh one, which is kept nowhere. Raises `ConfigError` for a target that cannot be met, or
+        a stage that does not state what ε rests on."""
         check_privacy(experiment)
+        self.sources = sources(experiment, secret)
         self._experiment, self._partition = experiment, partition
         self._plan = experiment.privacy.plan(sampling_of(experiment, len(partition)), experiment.num_rounds)
         self.num_rounds = self._plan.rounds
@@ -44,14 +57,7 @@ class PrivacyAccount:
 
     def aggregator(self, experiment: Experiment) -> tff.aggregators.UnweightedAggregationFactory | None:
         """Clips, sums and adds noise; None where the run's own aggregator is to be used."""
-        return self._plan.aggregator(experiment.seed)
-
-    def with_its_own_noise(self, round_input: RoundInput) -> RoundInput:
-        """The round, with a server key that nobody can replay where `privacy.noise_source` is os."""
-        privacy = self._experiment.privacy
-        if not isinstance(privacy, Mechanism) or privacy.noise_source == "seed":
-            return round_input
-        return dataclasses.replace(round_input, server_key=privacy.server_key(self._experiment.seed))
+        return self._plan.aggregator(self.sources.server)
 
     def spent(self, num_rounds: int) -> Spending | None:
         """What so many rounds have cost a user, or an example; None where nothing was promised."""
@@ -73,13 +79,14 @@ class PrivacyAccount:
         if spending is None:
             return {}
         found = {"epsilon": spending.epsilon, "epsilon_rdp": spending.epsilon_rdp, "epsilon_pld": spending.epsilon_pld}
-        return {**{k: "inf" if v is not None and math.isinf(v) else v for k, v in found.items()}, "delta": spending.delta}
+        written = {k: "inf" if v is not None and math.isinf(v) else v for k, v in found.items()}
+        return {**written, "delta": spending.delta, "noise": noise_from(self._experiment)}
 
     def lines(self) -> list[str]:
         """The promise in words, with all it assumes, before the first round."""
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):
-            return [*self._plan.lines(), MEASUREMENTS, *self._covered()]
+            return [*self._plan.lines(), NOISE[noise_from(experiment)], MEASUREMENTS, *self._covered()]
         spending = self.spent(self.num_rounds)
         if spending is None:
             return []
@@ -87,9 +94,11 @@ class PrivacyAccount:
 
         worst = " of the worst client" if spending.unit == "example" else ""
         line = f"{spending.unit}-level privacy{worst}: ε = {rounded_up(spending.epsilon)} at δ = {spending.delta:.3g}"
+        source = NOISE[noise_from(experiment)]
         if spending.reason:
-            return [f"{line}: {spending.reason}"]
-        return [line, f"neighbours: {spending.neighbours}; sampling: {spending.sampling}", MEASUREMENTS, *self._covered()]
+            return [f"{line}: {spending.reason}", source]
+        neighbours = f"neighbours: {spending.neighbours}; sampling: {spending.sampling}"
+        return [line, neighbours, source, MEASUREMENTS, *self._covered()]
 
     def _covered(self) -> list[str]:
         """What the promise is not about, in words."""
@@ -102,7 +111,8 @@ class PrivacyAccount:
         if spending is None:
             return Claim(None)
         simulated = getattr(self._experiment.privacy, "simulated_cohort", None) is not None
-        return Claim(spending.epsilon, spending.delta, spending.unit, simulated)
+        noise_seed = self._experiment.seed if noise_from(self._experiment) == REPLAYABLE else None
+        return Claim(spending.epsilon, spending.delta, spending.unit, simulated, noise_seed)
 
     def described(self) -> dict[str, Any]:
         """For the manifest."""
@@ -112,7 +122,8 @@ class PrivacyAccount:
             return {"mechanism": "none", "epsilon": "inf", "reason": "no noise is added"}
         mechanism = experiment.privacy if isinstance(experiment.privacy, Mechanism) else experiment.client
         planned = {} if spending.unit == "example" else {"noise_multiplier": self._plan.noise_multiplier}
-        return {"mechanism": type(mechanism).__name__, **planned, **spending.as_dict(), "lines": self.lines()}
+        noise = noise_from(experiment)
+        return {"mechanism": type(mechanism).__name__, **planned, **spending.as_dict(), "noise": noise, "lines": self.lines()}
 
     def _examples(self, client: DpSgd, num_rounds: int) -> Spending:
         """The largest cost to an example of any client; before the last round, that of up to a sixteenth more rounds."""
@@ -167,6 +178,42 @@ class PrivacyAccount:
             if ahead(round_num, self.num_rounds) == round_num:
                 found[round_num] = times[sizes > 0]
         return found
+
+
+def sources(experiment: Experiment, secret: Secret | None) -> Sources:
+    """Returns from what an experiment without arms draws: `secret`, or a fresh one, where its ε rests on it, else its seed."""
+    seed, privacy = experiment.seed, experiment.privacy
+    secret = Secret.fresh() if secret is None else secret
+    server = isinstance(privacy, Mechanism) and privacy.noise_source == "key"
+    clients = isinstance(experiment.client, DpSgd) and experiment.client.noise_source == "key"
+    return Sources(
+        seed=seed,
+        cohorts=secret.derived("cohorts") if server and privacy.rests_on_cohorts else seed,
+        clients=secret.derived("clients") if clients else seed,
+        server=secret.derived("server") if server else seed,
+    )
+
+
+def needs_key(experiment: Experiment) -> bool:
+    """Whether the experiment, or one of its arms, draws from noise.key."""
+    if experiment.arms:
+        return any(map(needs_key, experiment.arms.values()))
+    return any(source == "key" for source in _noise_sources(experiment))
+
+
+def noise_from(experiment: Experiment) -> str:
+    """From what the noise of an experiment without arms follows, as a key of `NOISE`: the weakest, where there are several."""
+    if any(source == "seed" for source in _noise_sources(experiment)):
+        return REPLAYABLE
+    tree_alone = isinstance(experiment.privacy, Tree) and not isinstance(experiment.client, DpSgd)  # its key is in the process
+    return "noise.key" if experiment.engine.reproducible or tree_alone else "engine"
+
+
+def _noise_sources(experiment: Experiment) -> list[str]:
+    """That of each stage that adds noise."""
+    stages = (experiment.privacy, Mechanism), (experiment.client, DpSgd)
+    found: list[str] = [stage.noise_source for stage, kind in stages if isinstance(stage, kind)]
+    return found or ["seed"] * (experiment.client.weight_noise > 0)  # which claims nothing
 
 
 def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:

@@ -14,12 +14,28 @@ from fedlab.engine import RoundInput
 from fedlab.types import Cohort, Partition
 
 
-def round_input(partition: Partition, cohort: Cohort, local_epochs: int, seed: int) -> RoundInput:
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """From what the draws of a run follow: its seed, or a `randomness.Secret` of its own for each kind that ε rests on."""
+
+    seed: int  # of the order in which clients visit their examples, and of all that no `Sources` is asked for
+    cohorts: int  # who is chosen, and who of them vanishes
+    clients: int  # what clients draw: noise, batches, dropout masks
+    server: int  # what the server draws
+
+    @classmethod
+    def of(cls, source: Sources | int) -> Sources:
+        """Returns `source`; of a seed, everything from it."""
+        return source if isinstance(source, Sources) else cls(source, source, source, source)
+
+
+def round_input(partition: Partition, cohort: Cohort, local_epochs: int, source: Sources | int) -> RoundInput:
     """The input of one round; a function of its arguments alone."""
+    sources = Sources.of(source)
     mine = [partition.indices[c] for c in cohort.clients]
     sizes = [len(i) for i in mine]
-    orders = [visiting_order(n, local_epochs, seed, cohort.round, int(c)) for n, c in zip(sizes, cohort.clients)]
-    keys = [randomness.key(seed, "client", cohort.round, int(c)) for c in cohort.clients]
+    orders = [visiting_order(n, local_epochs, sources.seed, cohort.round, int(c)) for n, c in zip(sizes, cohort.clients)]
+    keys = [randomness.key(sources.clients, "client", cohort.round, int(c)) for c in cohort.clients]
     return RoundInput(
         round=cohort.round,
         clients=np.asarray(cohort.clients, np.int64),
@@ -27,7 +43,7 @@ def round_input(partition: Partition, cohort: Cohort, local_epochs: int, seed: i
         row_splits=np.cumsum([0, *sizes]).astype(np.int32),
         order=np.concatenate([*orders, np.zeros((local_epochs, 0), np.int32)], axis=1).astype(np.int32),
         keys=np.array(keys, np.int64).reshape(-1, 2),
-        server_key=randomness.key(seed, "server", cohort.round),
+        server_key=randomness.key(sources.server, "server", cohort.round),
     )
 
 
@@ -45,13 +61,14 @@ def of_one_client(round_input: RoundInput, k: int) -> RoundInput:
 
 
 def prepared_rounds(
-    partition: Partition, sampler: CohortSampler, local_epochs: int, seed: int, first: int, last: int
+    partition: Partition, sampler: CohortSampler, local_epochs: int, source: Sources | int, first: int, last: int
 ) -> Iterator[tuple[Cohort, RoundInput]]:
     """Rounds `first` to `last`, each prepared in the background while the one before it is computed."""
+    sources = Sources.of(source)
 
     def prepare(round_num: int) -> tuple[Cohort, RoundInput]:
-        cohort = sampler(len(partition), seed, round_num)
-        return cohort, round_input(partition, cohort, local_epochs, seed)
+        cohort = sampler(len(partition), sources.cohorts, round_num)
+        return cohort, round_input(partition, cohort, local_epochs, sources)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(prepare, first)

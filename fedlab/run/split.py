@@ -17,6 +17,7 @@ from fedlab.archive.metrics import Record
 from fedlab.engine import RoundInput
 from fedlab.evaluation.classifier import ClassifierEvaluator, client_summary
 from fedlab.models import functional
+from fedlab.randomness import Secret
 from fedlab.run.classifier import build_model, client_probabilities, client_scores, require_finite, save_model
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_same_shapes, weights_hash
@@ -41,8 +42,8 @@ class SplitLearner(Learner):
     which somebody took part, which client has the newest weights, and the whole model's weights.
     """
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition):
-        super().__init__(experiment, dataset, partition)
+    def __init__(self, experiment: Experiment, dataset: Dataset, partition: Partition, secret: Secret | None = None):
+        super().__init__(experiment, dataset, partition, secret)
         assert isinstance(experiment.process, Split)
         self._process, self.num_rounds = experiment.process, experiment.num_rounds
         started = time.perf_counter()

@@ -94,7 +94,9 @@ def test_every_verb_is_completed() -> None:
     assert verbs == set(VERBS)
 
 
-@pytest.mark.parametrize("verb", ["attack", "verify", "report", "compare", "runs", "difftest", "data filter", "train resume="])
+@pytest.mark.parametrize(
+    "verb", ["attack", "verify", "report", "compare", "runs", "forget", "difftest", "data filter", "train resume="]
+)
 def test_folders_of_runs_are_offered(verb: str, tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs" / "digits" / "one").mkdir(parents=True)

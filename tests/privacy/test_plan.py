@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from pydantic import ValidationError
@@ -35,7 +34,7 @@ def test_every_option_stands_in_its_file(name):
         ("{noise_multiplier: -1}", "privacy.noise_multiplier=-1: must be greater than or equal to 0"),
         ("{noise_multiplier: 1, delta: 1}", "privacy.delta=1: must be less than 1"),
         ("{noise_multiplier: 1, clip_norm: 0}", "privacy.clip_norm=0: must be greater than 0"),
-        ("{noise_multiplier: 1, noise_source: dice}", "must be 'seed' or 'os'"),
+        ("{noise_multiplier: 1, noise_source: dice}", "must be 'key' or 'seed'"),
         ("{noise_multiplier: 1, simulated_cohort: 5}", "needs the population"),
         ("{noise_multiplier: 1, simulated_cohort: 50, population: 5}", "simulated_cohort=50 exceeds population=5"),
         ("{noise_multiplier: 1, clipnorm: 2}", "Did you mean 'clip_norm'?"),
@@ -138,13 +137,11 @@ def test_a_careless_delta_is_pointed_out():
     assert "lay" not in " ".join(GaussianFixed(noise_multiplier=1.0).plan(COHORT, 10).lines())
 
 
-def test_noise_follows_the_seed_or_nothing():
-    seeded, free = GaussianFixed(noise_multiplier=1.0), GaussianFixed(noise_multiplier=1.0, noise_source="os")
-    assert np.array_equal(seeded.server_key(7, 3), seeded.server_key(7, 3))
-    assert not np.array_equal(seeded.server_key(7, 3), seeded.server_key(7, 4))
-    assert not np.array_equal(free.server_key(7, 3), free.server_key(7, 3))
-    assert free.server_key(7).dtype == np.int64 and free.server_key(7).shape == (2,)
-    assert "cannot be replayed" in " ".join(free.plan(COHORT, 3).lines())
+def test_noise_comes_from_the_runs_key_or_from_its_seed():
+    assert GaussianFixed(noise_multiplier=1.0).noise_source == "key"
+    assert GaussianFixed(noise_multiplier=1.0, noise_source="seed").noise_source == "seed"
+    with pytest.raises(ValidationError, match="noise_source=os is now noise_source=key, the default"):
+        GaussianFixed(noise_multiplier=1.0, noise_source="os")
 
 
 def test_one_spec_gives_the_event_of_its_account():

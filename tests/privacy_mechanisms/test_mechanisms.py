@@ -20,6 +20,7 @@ from fedlab.models import Perceptron
 from fedlab.privacy import FixedSize, GaussianAdaptive, GaussianFixed, Mechanism, Poisson, Sampling, Tree
 from fedlab.process import FedAvg
 from fedlab.process.optimizers import Sgd
+from fedlab.randomness import Secret
 from fedlab.secure import Masked
 
 CLIENTS = 4
@@ -252,9 +253,9 @@ def test_equal_seeds_give_equal_bits_and_rounds_differ(lab, spec):
     assert len(np.unique(once, axis=0)) == 3
 
 
-def test_noise_of_the_operating_system_is_not_that_of_the_seed(lab):
-    free = NOISY["tree"].model_copy(update={"noise_source": "os"})
-    assert not np.array_equal(steps(lab, Private(NOISY["tree"])), steps(lab, Private(free)))
+def test_noise_of_a_tree_follows_from_the_secret(lab):
+    once, again, other = (steps(lab, Private(NOISY["tree"], seed=Secret(key)), fresh=True) for key in (2**200, 2**200, 2**201))
+    assert np.array_equal(once, again) and not np.array_equal(once, other)
 
 
 def test_the_key_decides_the_noise_of_a_round(lab):

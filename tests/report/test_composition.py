@@ -8,6 +8,7 @@ import math
 import pytest
 
 from fedlab.archive import read_run
+from fedlab.archive.figures import REPLAYABLE
 from fedlab.cli.main import main
 from fedlab.report.comparison import compare, gather
 from fedlab.report.comparison_page import write_comparison
@@ -17,7 +18,7 @@ from fedlab.report.sweep_page import write_sweep_report
 from tests.report.conftest import read_page, records_of
 from tests.report.test_sweep import write_sweep
 
-USER = {"mechanism": "GaussianFixed", "unit": "user", "delta": 1e-5, "lines": ["a promise"]}
+USER = {"mechanism": "GaussianFixed", "unit": "user", "delta": 1e-5, "noise": "noise.key", "lines": ["a promise"]}
 SUM = "whoever takes part in all 2 has ε = 3.200 at δ = 3e-05, their sums (basic composition)"
 
 
@@ -45,6 +46,10 @@ def two(run):
         ([Claim(1.0, 1e-5, "user"), Claim(1.0, 1e-5, "example")], "cannot be added up"),
         ([Claim(1.0, 1e-5, "user"), Claim(1.0, 1e-5, "user", simulated=True)], "cannot be added up"),
         ([Claim(1.0, 1e-5, "user", simulated=True)] * 2, "(simulated), their sums"),
+        ([Claim(1.0, 1e-5, "user", noise_seed=s) for s in (0, 1)], f"(basic composition); {REPLAYABLE}"),
+        ([Claim(1.0, 1e-5, "user"), Claim(0.5, 1e-5, "user", noise_seed=0)], "ε = 1.500 at δ = 2e-05, their sums"),
+        ([Claim(1.0, 1e-5, "user", noise_seed=0)] * 2, "cannot be added up, since trainings of one seed with noise_source=seed"),
+        ([Claim(1.0, 1e-5, "user", noise_seed=0), Claim(None)], REPLAYABLE),
     ],
 )
 def test_sums(claims, says):
@@ -62,6 +67,20 @@ def test_what_was_spent_counts_whether_or_not_a_run_has_ended(two, run):
 def test_a_page_says_that_its_figure_covers_one_training(two):
     page = read_page(write_report(two[0]))
     assert f"{ALONE}." in page.text and "1.200 of this training alone" in page.text and SUM not in page.text
+
+
+@pytest.mark.parametrize(
+    "account", [{**USER, "noise": REPLAYABLE}, {k: v for k, v in USER.items() if k != "noise"}], ids=["now", "older"]
+)
+def test_every_reader_says_that_noise_of_the_seed_can_be_replayed(run, capsys, account):
+    """An older fedlab drew all noise from the seed, and its manifests do not say from what."""
+    path = run("a", records=spending(1.2), privacy=account, summary={"epsilon": 1.2, "delta": 1e-5})
+    page = read_page(write_report(path))
+    assert f"of this training alone; {REPLAYABLE}" in page.text and page.text.count(REPLAYABLE) >= 2
+    assert REPLAYABLE in together([read_run(path), read_run(path)])
+    assert main(["runs", str(path.parent)]) == 0
+    out, err = capsys.readouterr()
+    assert "1.200 (replayable)" in out and REPLAYABLE in err
 
 
 def test_arms_are_added_up_on_their_page(run):

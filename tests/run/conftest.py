@@ -19,10 +19,12 @@ from fedlab.models import Mlp
 from fedlab.partition import Quantity
 from fedlab.process import FedAvg, LocalTraining
 from fedlab.process.optimizers import Constant, Sgd
+from fedlab.randomness import Secret
 from fedlab.run.checkpointing import where_to_go_on
 from fedlab.run.experiment import Experiment
 
 NUM_CLIENTS, NUM_ROUNDS = 5, 6
+KEY = Secret(2**255 + 12345)  # of all runs, unless they are given another: their noise must not differ by chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ def run_of(npz, tmp_path_factory, tensorflow):
     from fedlab.run.learners import build_learner
     from fedlab.run.train import train
 
-    def run(logger=None, folder=None, goes_on=False, **options) -> Run:
+    def run(logger=None, folder=None, goes_on=False, secret=KEY, **options) -> Run:
         usual = dict(
             seed=3,
             num_rounds=NUM_ROUNDS,
@@ -101,7 +103,8 @@ def run_of(npz, tmp_path_factory, tensorflow):
         folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run")
         beginning = where_to_go_on(folder)
         assert bool(beginning.round) == goes_on
-        learner = build_learner(experiment, dataset, partition, experiment.load_arms(dataset, partition))
+        secrets = dict.fromkeys(arms, secret) if arms else secret
+        learner = build_learner(experiment, dataset, partition, experiment.load_arms(dataset, partition), secrets)
         try:
             summary = train(learner, dataset, folder, beginning, lambda _: [logger] if logger else [])
         finally:

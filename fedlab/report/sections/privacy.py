@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fedlab.archive import Run
+from fedlab.archive.figures import REPLAYABLE, is_replayable
 from fedlab.archive.reading import Arm
 from fedlab.report import words
 from fedlab.report.composition import ALONE, together
@@ -25,7 +26,7 @@ def build(run: Run) -> Section | None:
     curves = [Curve(words.metric_label(name), series(records, name), color(i)) for i, name in enumerate(spent)]
     plot = line_plot("Privacy spent", curves, "ε", zero=True)
     promise = list(account.get("lines") or [])
-    promise += [] if ALONE in promise else [ALONE]
+    promise += [line for line in (*([REPLAYABLE] if is_replayable(run) else []), ALONE) if line not in promise]
     if isinstance(run, Arm) and (total := together(run.whole.each_arm())):
         promise.append(total)
     return section(

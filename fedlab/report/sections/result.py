@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fedlab.archive import Run
+from fedlab.archive.figures import REPLAYABLE, is_replayable
 from fedlab.report import words
 from fedlab.report.section import Section, section
 from fedlab.report.series import finite, last
@@ -24,6 +25,8 @@ def build(run: Run) -> Section | None:
     figures = [] if run.arms else _final(run) if run.summary else _newest(run)
     if not run.arms and not any(label == "ε" for label, _, _ in figures) and (spent := last(run.records(), "epsilon")):
         figures.append(_figure("epsilon", spent[1], f"after round {spent[0]:,}"))
+    if not run.arms and is_replayable(run):
+        figures = [(label, value, f"{remark}; {REPLAYABLE}" if label == "ε" else remark) for label, value, remark in figures]
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
         count = words.number(run.summary["non_finite_clients_total"])

@@ -1,0 +1,194 @@
+"""noise.key from the outside: who may read it, what it takes to go on and to verify, and how it is forgotten."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import stat
+import zipfile
+
+import pytest
+
+from fedlab.archive.lock import RunLock
+from fedlab.archive.metrics import read_records
+from fedlab.cli.main import main
+
+FAST = "data.max_examples=200 model.hidden=[4] partition.num_clients=20 cohort=poisson privacy.delta=0.02"
+PRIVATE = f"{FAST} privacy=gaussian_fixed"
+
+
+@pytest.fixture
+def fedlab(tmp_path, monkeypatch, capfd, tensorflow):
+    """Runs a command in an empty folder; (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command):
+        code = main(command.split())
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def trained(fedlab, tmp_path):
+    """A run of two rounds."""
+    assert fedlab(f"train {PRIVATE} num_rounds=2 checkpoint.every=1 hydra.run.dir=run")[0] == 0
+    return tmp_path / "run"
+
+
+def hashes(folder):
+    return [record["weights_hash"] for record in read_records(folder / "metrics.jsonl")]
+
+
+def copied(folder, name):
+    return shutil.copytree(folder, folder.with_name(name))
+
+
+class TestWhoMayReadIt:
+    def test_its_owner_alone_like_all_that_a_run_leaves(self, fedlab, tmp_path):
+        """Under the usual umask, also what a resumed run writes."""
+        before = os.umask(0o022)
+        try:
+            options = "secure.observe=all logger=tensorboard"
+            assert fedlab(f"train {PRIVATE} {options} num_rounds=2 hydra.run.dir=below/run")[0] == 0
+            assert fedlab("train resume=below/run num_rounds=3")[0] == 0
+        finally:
+            os.umask(before)
+        found = {}
+        for path, _, files in os.walk(tmp_path / "below" / "run"):
+            found[path] = stat.S_IMODE(os.stat(path).st_mode)
+            found.update({(at := os.path.join(path, name)): stat.S_IMODE(os.stat(at).st_mode) for name in files})
+        assert {path: oct(mode) for path, mode in found.items() if mode != (0o700 if os.path.isdir(path) else 0o600)} == {}
+        assert any(path.endswith("noise.key") for path in found) and any("observed" in path for path in found)
+
+    def test_no_other_file_holds_it(self, trained):
+        secret = bytes.fromhex((trained / "noise.key").read_text())
+        assert len(secret) == 32
+        shapes = [secret, secret.hex().encode(), str(int.from_bytes(secret, "big")).encode()]
+        shapes += [base64.b64encode(bytes(shift) + secret)[4 if shift else 0 : -4] for shift in range(3)]
+        for path in trained.rglob("*"):
+            if not path.is_file() or path.name == "noise.key":
+                continue
+            contents = [path.read_bytes()]
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    contents += map(archive.read, archive.namelist())
+            for content in contents:
+                assert not any(shape in content or shape.upper() in content for shape in shapes), path
+
+    def test_runs_have_keys_of_their_own_and_runs_without_privacy_have_none(self, fedlab, trained):
+        assert fedlab(f"train {PRIVATE} num_rounds=2 hydra.run.dir=other")[0] == 0
+        other = trained.with_name("other")
+        assert (trained / "noise.key").read_text() != (other / "noise.key").read_text()
+        assert hashes(trained) != hashes(other)
+        for name, options in {
+            "plain": FAST.replace("privacy.delta=0.02", ""),
+            "seed": f"{PRIVATE} privacy.noise_source=seed",
+        }.items():
+            assert fedlab(f"train {options} num_rounds=1 hydra.run.dir={name}")[0] == 0
+            assert not (trained.with_name(name) / "noise.key").exists()
+
+
+class TestWithIt:
+    def test_a_run_verifies_and_a_copy_goes_on_to_the_same_bits(self, fedlab, trained):
+        code, out, _ = fedlab("verify run")
+        assert code == 0 and "all 2 rounds gave the same bits" in out
+        again = copied(trained, "again")
+        for name in ("run", "again"):
+            assert fedlab(f"train resume={name} num_rounds=4")[0] == 0
+        assert hashes(trained) == hashes(again) and len(set(hashes(again))) == 4
+        assert fedlab("verify again")[0] == 0
+
+    @pytest.mark.slow
+    def test_arms_have_one_key_and_equal_arms_the_same_noise(self, fedlab, tmp_path):
+        arms = "+arms.a={} +arms.b={} +arms.c.privacy.noise_multiplier=2.0"
+        assert fedlab(f"train {PRIVATE} num_rounds=2 {arms} hydra.run.dir=run")[0] == 0
+        assert len(list((tmp_path / "run").rglob("noise.key"))) == 1
+        for record in read_records(tmp_path / "run" / "metrics.jsonl"):
+            assert record["a/weights_hash"] == record["b/weights_hash"] != record["c/weights_hash"]
+        assert fedlab("verify run")[0] == 0
+        code, out, _ = fedlab("forget run")
+        assert code == 0 and "deleted noise.key and 2 checkpoints:" in out
+        assert fedlab("verify run")[0] == 1
+
+    def test_what_is_said_of_noise_that_follows_from_the_seed(self, fedlab, tmp_path):
+        code, out, _ = fedlab(f"train {PRIVATE} privacy.noise_source=seed num_rounds=1 hydra.run.dir=run")
+        run, words = tmp_path / "run", "replayable: ε holds only against those who do not know the seed"
+        assert code == 0 and words in out
+        assert fedlab("report run")[0] == 0 and words in (run / "report.html").read_text()
+        told = json.loads((run / "manifest.json").read_text())
+        assert told["noise_key"] is None and told["privacy"]["noise"] == words and words in told["privacy"]["lines"]
+        assert read_records(run / "metrics.jsonl")[0]["noise"] == words
+        assert json.loads((run / "summary.json").read_text())["noise"] == words
+        assert words in (run / "metrics.csv").read_text()
+        code, out, err = fedlab("runs .")
+        assert code == 0 and "(replayable)" in out and words in err
+        shown = json.loads(fedlab("runs . --json")[1])
+        assert [row["noise"] for row in shown] == [words]
+        copied(run, "again")
+        code, out, _ = fedlab("compare run again")
+        assert code == 0 and words in out and "cannot be added up" in out  # one seed, so the same noise
+        code, _, err = fedlab("forget run")
+        assert code == 1 and err == "fedlab forget: nothing to forget: run drew no noise, or drew it from the seed.\n"
+
+
+class TestWithoutIt:
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (None, "run has no noise.key any more (`fedlab forget` deletes it)"),
+            ("0" * 64, "noise.key is damaged or belongs to another run"),
+            ("zebra", "noise.key is damaged or belongs to another run"),
+        ],
+    )
+    def test_a_run_neither_goes_on_nor_verifies(self, fedlab, trained, content, says):
+        (trained / "noise.key").unlink()
+        if content is not None:
+            (trained / "noise.key").write_text(content)
+        before = hashes(trained)
+        for command in ("verify run", "train resume=run num_rounds=3"):
+            code, _, err = fedlab(command)
+            assert code == 1 and says in err and err.count("\n") == 1
+        assert hashes(trained) == before
+
+
+class TestForget:
+    def test_deletes_the_key_and_the_checkpoints_and_nothing_else(self, fedlab, trained):
+        files = {path for path in trained.rglob("*") if path.is_file()}
+        code, out, err = fedlab("forget run")
+        assert (code, err) == (0, "")
+        gone = "its noise cannot be drawn again, and it can be neither resumed nor verified"
+        assert out == f"run: deleted noise.key and 2 checkpoints: {gone}\n"
+        left = {path for path in trained.rglob("*") if path.is_file()}
+        assert {path.name for path in files - left} == {"noise.key", "round_000001.ckpt", "round_000002.ckpt"}
+        assert json.loads((trained / "manifest.json").read_text())["forgotten"]
+        assert fedlab("forget run")[:2] == (0, f"run: has been forgotten already: {gone}\n")
+        for command in ("verify run", "train resume=run num_rounds=3"):
+            assert fedlab(command)[0] == 1
+        copied(trained, "again")
+        for command in ("report run", "runs .", "compare run again"):
+            assert fedlab(command)[0] == 0
+
+    def test_refuses_while_a_process_writes_to_the_run(self, fedlab, trained):
+        with RunLock(trained / ".lock"):
+            code, out, err = fedlab("forget run")
+        assert (code, out) == (1, "") and "is being written by process" in err and (trained / "noise.key").exists()
+
+    def test_what_is_no_run_is_said_in_one_line(self, fedlab):
+        assert fedlab("forget nowhere")[0] == 1
+        assert fedlab("forget")[0] == 2
+        with pytest.raises(SystemExit) as ended:
+            main(["forget", "--help"])
+        assert ended.value.code == 0
+
+    @pytest.mark.slow
+    def test_of_a_sweep_forgets_all_jobs_each_with_a_key_of_its_own(self, fedlab, tmp_path):
+        options = f"{PRIVATE} num_rounds=1 privacy.noise_multiplier=1,2 hydra.sweep.dir=sweep"
+        assert fedlab(f"train -m {options}")[0] == 0
+        keys = [path.read_text() for path in (tmp_path / "sweep").rglob("noise.key")]
+        assert len(set(keys)) == 2
+        code, out, _ = fedlab("forget sweep")
+        assert code == 0 and out.count("deleted noise.key and 1 checkpoint:") == 2
+        assert not list((tmp_path / "sweep").rglob("noise.key"))
