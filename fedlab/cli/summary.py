@@ -20,7 +20,7 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         say(console, f"difftest: {summary['difftest_told']}")
     if summary["non_finite_clients_total"]:
         count = summary["non_finite_clients_total"]
-        odd = f"{count} client updates or their metrics were not finite, or too large for float32"
+        odd = f"{count} client updates or their metrics were not finite, or too large for float32 or secure.clip_range"
         say(console, f"[yellow]{odd}: lower client_optimizer.learning_rate[/yellow]")
     say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
 

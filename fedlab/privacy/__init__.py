@@ -37,6 +37,10 @@ __all__ = [
     "Tree",
 ]
 
+# From 1.8e19 on, the sum of the squares overflows float32, the norm is infinite, and clipping, which divides by it, gives NaN.
+# Far below the least, float32 has only zero, and clipping to a norm of zero gives NaN too
+LEAST_NORM, LARGEST_NORM = 1e-18, 1e18
+Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM)]  # that updates or gradients are clipped to
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -135,7 +139,7 @@ class GaussianFixed(Mechanism):
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
-    clip_norm: PositiveFloat = 0.1
+    clip_norm: Norm = 0.1
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts
@@ -151,7 +155,7 @@ class GaussianFixed(Mechanism):
 
 
 class GaussianAdaptive(Mechanism):
-    """The clip norm follows a quantile of the updates' norms (Andrew et al. 2021, algorithm 1).
+    """The clip norm follows a quantile of the updates' norms (Andrew et al. 2021, algorithm 1), within 1e-18 and 1e18.
 
     Each round releases two noisy sums: of the updates, and of the count of those within the bound. `noise_multiplier` z is
     that of both together; with b the noise on the count, whose sensitivity is ½, the updates get (z⁻² − (2b)⁻²)^(−½).
@@ -159,7 +163,7 @@ class GaussianAdaptive(Mechanism):
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
-    initial_clip_norm: PositiveFloat = 0.1
+    initial_clip_norm: Norm = 0.1
     target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
     clip_learning_rate: NonNegativeFloat = 0.2
     clipped_count_stddev: PositiveFloat | None = None  # b; None: a twentieth of the expected cohort
@@ -208,7 +212,7 @@ class Tree(Mechanism):
     rests_on_cohorts: ClassVar[bool] = False
     noise_state: ClassVar[tuple[str, ...]] = ("tree_state", "previous_tree_noise")
 
-    clip_norm: PositiveFloat = 0.1
+    clip_norm: Norm = 0.1
     restart_every: PositiveInt | None = None  # rounds until a new tree; None: one tree
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-# From 1.8e19 on, the sum of the squares overflows float32, the norm is infinite, and clipping, which divides by it, gives NaN
-LARGEST_NORM = 1e18
+from fedlab.privacy import LARGEST_NORM
 
 
 def bounded(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

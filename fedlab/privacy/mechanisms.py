@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from fedlab.privacy import LARGEST_NORM, LEAST_NORM
 from fedlab.privacy.bounding import bounded
 
 _Dp = tff.aggregators.DifferentiallyPrivateFactory
@@ -34,17 +35,18 @@ def gaussian_adaptive(
     clip_learning_rate: float,
     clipped_count_stddev: float,
 ) -> tff.aggregators.UnweightedAggregationFactory:
-    """The same with an adaptive norm; TFF divides the noise between the sum and the count of the unclipped."""
-    return _Bounded(
-        _Dp.gaussian_adaptive(
-            noise_multiplier=float(noise_multiplier),
-            clients_per_round=float(divisor),
-            initial_l2_norm_clip=float(initial_clip_norm),
-            target_unclipped_quantile=float(target_quantile),
-            learning_rate=float(clip_learning_rate),
-            clipped_count_stddev=float(clipped_count_stddev),
-        )
+    """The same with an adaptive norm. The noise is divided between the sum and the count of the unclipped, as
+    `fedlab.privacy.GaussianAdaptive` says."""
+    of_the_sum = (noise_multiplier**-2 - (2 * clipped_count_stddev) ** -2) ** -0.5 if noise_multiplier else 0.0
+    query = _AdaptiveSum(
+        initial_l2_norm_clip=float(initial_clip_norm),
+        noise_multiplier=of_the_sum,
+        target_unclipped_quantile=float(target_quantile),
+        learning_rate=float(clip_learning_rate),
+        clipped_count_stddev=float(clipped_count_stddev),
+        expected_num_records=float(divisor),
     )
+    return _Bounded(_Dp(tfp.NormalizedQuery(query, denominator=float(divisor))))
 
 
 def tree(
@@ -73,6 +75,22 @@ class _Bounded(tff.aggregators.UnweightedAggregationFactory):
             return process.next(state, tff.federated_map(on_the_client, updates))
 
         return tff.templates.AggregationProcess(process.initialize, next_fn)
+
+
+class _AdaptiveSum(tfp.QuantileAdaptiveClipSumQuery):
+    """tensorflow-privacy's query, whose clip norm stays where clipping is sound. It follows what clients send: driven far enough,
+    it would be infinite or zero, the sum NaN, and the server would drop the sum with its noise."""
+
+    def get_noised_result(self, sample_state: Any, global_state: Any) -> Any:
+        noised, state, event = super().get_noised_result(sample_state, global_state)
+        norm = tf.clip_by_value(state.sum_state.l2_norm_clip, LEAST_NORM, LARGEST_NORM)
+        return noised, self._with_norm(state, norm), event
+
+    def _with_norm(self, state: Any, norm: tf.Tensor) -> Any:
+        return state._replace(
+            sum_state=self._sum_query.make_global_state(norm, norm * state.noise_multiplier),
+            quantile_estimator_state=state.quantile_estimator_state._replace(current_estimate=norm),
+        )
 
 
 class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):

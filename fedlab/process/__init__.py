@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries
-from fedlab.privacy import NoiseSource
+from fedlab.privacy import NoiseSource, Norm
 from fedlab.process.optimizers import Adam, Optimizer, Schedule, Sgd
 from fedlab.spec import Promise, Spec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from fedlab.models.adversarial import GanModel
     from fedlab.process.client_work import ExampleSpec
+
+LARGEST_METRIC = 1e30  # of one client or example; a hundred million of them add up without overflow
 
 __all__ = ["DpSgd", "FedAvg", "FedProx", "FedSgd", "Gan", "Ingredients", "LocalOnly", "LocalTraining", "Process"]
 
@@ -45,7 +47,7 @@ class DpSgd(LocalTraining):
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
-    clip_norm: PositiveFloat = 1.0
+    clip_norm: Norm = 1.0
     noise_multiplier: NonNegativeFloat = 1.0
     # poisson: in each of E · ⌈n / B⌉ steps every example takes part by itself with probability min(B / n, 1), as the account
     # assumes. shuffled: each example once an epoch, without amplification
@@ -66,6 +68,7 @@ class Ingredients:
     server_optimizer: Optimizer
     aggregator: tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory
     takes_weights: bool  # False: all clients count alike
+    largest_metric: float = LARGEST_METRIC  # metrics of a client that reach it are left out, and the client is counted
 
 
 class Process(Spec):

@@ -17,13 +17,11 @@ import tensorflow_federated as tff
 from fedlab.models.adversarial import GanModel
 from fedlab.models.functional import as_model_input
 from fedlab.privacy.bounding import bounded
-from fedlab.process import DpSgd, LocalTraining
+from fedlab.process import LARGEST_METRIC, DpSgd, LocalTraining
 from fedlab.process.optimizers import Schedule
 from fedlab.process.steps import steps_of
 
 Tensors = tuple[tf.Tensor, ...]
-
-LARGEST_METRIC = 1e30  # of one client or example; a hundred million of them add up without overflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
 
     def one_example(i, total, metrics):
         gradient, own = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
-        gradient, fit = bounded(gradient), _fit(own)
+        gradient, fit = bounded(gradient), _fit(own, LARGEST_METRIC)
         norm = tf.linalg.global_norm(gradient)
         scale = private.clip_norm / tf.maximum(norm, private.clip_norm)
         metrics = tf.nest.map_structure(lambda m, mine: m + tf.where(fit, mine, 0.0), metrics, own)
@@ -135,9 +133,9 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
     return tuple(t / private.batch_size for t in total), metrics
 
 
-def _fit(metrics):
-    """Whether every metric is finite and smaller than `LARGEST_METRIC`."""
-    return tf.reduce_all([tf.abs(m) < LARGEST_METRIC for m in tf.nest.flatten(metrics)])  # not so for NaN
+def _fit(metrics, largest):
+    """Whether every metric is finite and smaller than `largest`."""
+    return tf.reduce_all([tf.abs(m) < largest for m in tf.nest.flatten(metrics)])  # not so for NaN
 
 
 def _sampled_batches(step, start, data, batch_size, max_local_steps):
@@ -179,11 +177,12 @@ def client_work_process(
     update: LocalUpdate,
     schedule: Schedule,
     weigh_by_examples: bool,
+    largest_metric: float = LARGEST_METRIC,
 ) -> tff.learning.templates.ClientWorkProcess:
     """The client-work slot. Its state is the round number (int32, 1 for the first), which the schedule needs.
 
     An update with a NaN or an infinity in it is replaced by zeros and weight 0. `non_finite_clients` counts its client, and those
-    whose update's norm overflows or whose metrics do not fit (`_fit`); the metrics of all of them are left out.
+    whose update's norm overflows or with a metric of magnitude `largest_metric` or more; the metrics of all of them are left out.
     """
     weights_type = tff.types.tensorflow_to_type(
         tff.learning.models.ModelWeights(
@@ -196,7 +195,7 @@ def client_work_process(
     def train(weights, data, factor):
         delta, metrics = update(tuple(weights.trainable), tuple(weights.non_trainable), data, factor)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in delta])
-        measured = finite & tf.math.is_finite(tf.linalg.global_norm(delta)) & _fit(metrics)
+        measured = finite & tf.math.is_finite(tf.linalg.global_norm(delta)) & _fit(metrics, largest_metric)
         delta = tuple(tf.where(finite, d, tf.zeros_like(d)) for d in delta)
         weight = tf.cast(tf.shape(data["y"])[0], tf.float32) if weigh_by_examples else tf.constant(1.0)
         metrics = collections.OrderedDict((k, tf.where(measured, v, 0.0)) for k, v in metrics.items())

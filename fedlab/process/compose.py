@@ -33,7 +33,7 @@ def learning_process(
     return tff.learning.templates.compose_learning_process(
         initial_weights,
         tff.learning.templates.build_broadcast_process(weights_type),
-        client_work_process(parts.model, parts.examples, update, parts.client_schedule, weigh_by_examples),
+        client_work_process(parts.model, parts.examples, update, parts.client_schedule, weigh_by_examples, parts.largest_metric),
         aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
         finalizer or tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type),
     )

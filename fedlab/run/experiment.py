@@ -21,7 +21,7 @@ from fedlab.evaluation import Evaluation
 from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner, hold_out
 from fedlab.privacy import NoPrivacy, Privacy
-from fedlab.process import DpSgd, LocalTraining, Process
+from fedlab.process import LARGEST_METRIC, DpSgd, LocalTraining, Process
 from fedlab.process.optimizers import Optimizer, Schedule, Sgd
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.fingerprint import fingerprints
@@ -191,7 +191,15 @@ class Experiment(Spec):
         if not (self.needs_protocol and self.engine.runs_protocols):
             return None
         most = self.most_clients(num_clients)
-        return SecureSumming(self.secure, most, self.seed, self.num_rounds, self.privacy.adds_noise)
+        # Under privacy no client may be able to end a round: that would take away the noise, and reveal the client. Clipping a
+        # coordinate of a clipped update shortens the update.
+        protocol = self.secure.never_refusing() if self.privacy.adds_noise else self.secure
+        return SecureSumming(protocol, most, self.seed, self.num_rounds, self.privacy.adds_noise)
+
+    @property
+    def largest_metric(self) -> float:
+        """The magnitude from which on a client's metrics are left out: they go through the same sum as its update."""
+        return min(LARGEST_METRIC, self.secure.largest_float)
 
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""

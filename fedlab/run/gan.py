@@ -49,6 +49,7 @@ class GanLearner(FederatedLearner):
             server_optimizer=experiment.server_optimizer,
             aggregator=self.privacy.aggregator(experiment) or experiment.aggregator.build(),
             takes_weights=experiment.why_uniform is None,
+            largest_metric=experiment.largest_metric,
         )
         return experiment.process.build(parts)
 

@@ -7,6 +7,7 @@ cross between them as bytes. This module alone knows TenSEAL.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -55,6 +56,13 @@ class Ckks(SecureSum):
             return cheapest(self.precision, largest, num_clients, self.encryption)
         own = (self.poly_modulus_degree, self.coeff_mod_bit_sizes, self.global_scale)
         return chosen(*own, self.precision, largest, num_clients, self.encryption)
+
+    @property
+    def largest_float(self) -> float:
+        return self.clip_range if self.scope == "everything" else math.inf
+
+    def never_refusing(self) -> Ckks:
+        return self.model_copy(update={"out_of_range": "saturate"})
 
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> CkksSum:
         return CkksSum(self, layout, most_clients, seed, num_rounds)

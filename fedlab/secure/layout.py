@@ -84,7 +84,8 @@ def widened(clip_range: float) -> float:
 def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.ndarray, int]:
     """Values of magnitude at most `bound`, and how many were beyond it: "refuse" raises for them, "saturate" clips them.
 
-    Raises `ContributionError` for what is not a number, whatever the option.
+    Raises `ContributionError` for NaN and infinities, whatever the option. An error contains nothing of the values, which are
+    one client's.
     """
     if not values.size:
         return values, 0
@@ -94,15 +95,13 @@ def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.nda
         return values, 0
     if not np.all(np.isfinite(values)):
         raise ContributionError(
-            f"{np.count_nonzero(~np.isfinite(values)):,} of {values.size:,} values are not finite: "
-            "leave such a client out, or lower the client's learning rate."
+            "a client's contribution has values that are not finite: leave such a client out, or lower its learning rate."
         )
     beyond = int(np.count_nonzero((values < lowest) | (values > bound)))
     if out_of_range == "refuse":
         raise ContributionError(
-            f"{beyond:,} of {values.size:,} values are beyond ±{bound:.6g} (the largest is {max(-float(low), float(high)):.6g}): "
-            "raise secure.clip_range (for integers: the bound of the tensor), clip updates first, or set "
-            "secure.out_of_range=saturate."
+            f"a client's contribution has values beyond ±{bound:.6g}: raise secure.clip_range (for integers: the bound of the "
+            "tensor), clip updates first (aggregator=robust), or set secure.out_of_range=saturate."
         )
     return np.clip(values, lowest, bound), beyond
 

@@ -46,6 +46,13 @@ class Masked(SecureSum):
     max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
     reproducible: bool = False  # keys from the run's seed, for exact reruns; whoever knows the seed can take every mask off
 
+    @property
+    def largest_float(self) -> float:
+        return self.clip_range if self.scope == "everything" else math.inf
+
+    def never_refusing(self) -> Masked:
+        return self.model_copy(update={"out_of_range": "saturate"})
+
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> MaskedSum:
         return MaskedSum(self, layout, most_clients, seed, num_rounds)
 

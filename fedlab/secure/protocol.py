@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -91,6 +92,15 @@ class SecureSum(Spec):
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
         """The protocol for contributions like `layout`, of at most `most_clients` clients a round. `num_rounds` tells which
         round is the last to observe. Raises `ConfigError` for options that cannot work with these."""
+
+    @property
+    def largest_float(self) -> float:
+        """The largest magnitude of a float that a client can send through the protocol; ∞ where there is no limit."""
+        return math.inf
+
+    def never_refusing(self) -> SecureSum:
+        """The same protocol, which clips floats beyond its range and never ends a round because of them."""
+        return self
 
     def observes(self, round: int, num_rounds: int | None) -> bool:
         if self.observe == "last":

@@ -147,19 +147,28 @@ def test_masks_change_no_bit_of_the_model_and_hide_the_updates(run, folder):
     assert sorted(p.name for p in (masked / "observed").iterdir()) == ["round_000001.npz", "round_000002.npz"]
 
 
-@pytest.mark.parametrize("mechanism", ["gaussian_fixed", pytest.param("tree", marks=pytest.mark.slow)])
-def test_pixels_of_any_size_neither_stop_the_noise_nor_are_printed(folder, capfd, mechanism):
-    """One of four users has pixels of up to 1e25: every round moves the model by the noise, and its update is counted."""
+@pytest.mark.parametrize(
+    ("mechanism", "secure", "magnitude"),
+    [
+        ("gaussian_fixed", "plain", 1e25),
+        pytest.param("tree", "plain", 1e25, marks=pytest.mark.slow),
+        ("gaussian_fixed", "masked", 1e12),
+        pytest.param("gaussian_fixed", "ckks", 1e12, marks=pytest.mark.slow),
+    ],
+)
+def test_pixels_of_any_size_neither_stop_the_noise_nor_are_printed(folder, capfd, mechanism, secure, magnitude):
+    """One of four users has pixels of up to 1e25, or of 1e12, whose losses exceed the range of a secure sum: every round moves
+    the model by the noise, and that user is counted."""
     rng, users = np.random.default_rng(0), np.repeat(np.arange(4), 10)
     x = rng.random((40, 3, 3)).astype(np.float32)
-    x[users == 2] *= 1e25
+    x[users == 2] *= magnitude
     y = np.arange(40) % 2
     np.savez("a.npz", x=x, y=y, user_ids=users, x_test=x[:8], y_test=y[:8])
-    options = f"privacy={mechanism} privacy.noise_multiplier=8 client_optimizer.learning_rate=1 hydra.run.dir=run"
+    options = f"privacy={mechanism} secure={secure} privacy.noise_multiplier=8 client_optimizer.learning_rate=1 hydra.run.dir=run"
     options += " data=npz data.path=a.npz partition=by_user model=perceptron cohort=all num_rounds=3"
     assert main(f"train {options}".split()) == 0
     out = capfd.readouterr().out
     assert len(set(column(folder, "weights_hash"))) == 3
     assert column(folder, "non_finite_clients") == [1, 1, 1] and np.isfinite(column(folder, "train_loss")).all()
-    assert "3 client updates or their metrics were not finite, or too large for float32" in out and "e+2" not in out
+    assert "3 client updates or their metrics were not finite, or too large for float32" in out and "e+" not in out
     assert "non-finite client updates" in (folder / "report.html").read_text()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab.privacy.bounding import LARGEST_NORM, bounded
+from fedlab.privacy import LARGEST_NORM
+from fedlab.privacy.bounding import bounded
 
 MAGNITUDES = [0.0, 1e-45, 1e-38, 1e-20, 1.0, 1e17, 1e19, 1.8e19, 1.9e19, 1e25, 3e38, np.inf, np.nan]
 SIZES = (7, 3000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedlab.engine import Compiled, Tff
 from fedlab.models import Mlp, Perceptron
 from fedlab.process import DpSgd, LocalTraining
 
@@ -77,6 +78,28 @@ def test_one_examples_gradient_of_any_size_moves_the_sum_by_the_bound_at_most_an
     assert np.linalg.norm(moved[value] - moved[0.0]) <= 2 * clip_norm / batch_size * (1 + 1e-3)
     noise = noise_multiplier * clip_norm / batch_size * np.sqrt(moved[value].size)  # 148 weights
     assert noise / 2 < np.linalg.norm(moved[value]) < 2 * noise
+
+
+@pytest.mark.slow
+def test_on_tffs_runtime_too(lab):
+    """One client, one step, one example of 3e38. The reference is the step without noise on the compiled engine, in which that
+    example is zero. TFF draws fresh noise for 148 weights: its norm is below half its mean, or above twice, with 1e-20."""
+    examples = {value: lab.examples(dtype=np.float32) for value in (3e38, 0.0)}
+    for value, given in examples.items():
+        given.x[lab.partition().indices[2][3]] = value
+    clip_norm, batch_size, noise_multiplier = 0.5, 20, 20.0
+
+    def moved(examples, noise_multiplier, engine):
+        client = DpSgd(batch_size=batch_size, clip_norm=clip_norm, noise_multiplier=noise_multiplier, batches="shuffled")
+        trainer = lab.trainer(client=client, examples=examples, engine=engine)
+        [weights] = trainer.run(lab.inputs(1, clients=[2])).weights
+        return np.concatenate([np.ravel(b - a) for a, b in zip(weights, trainer.initial_weights)]) / 0.1
+
+    without = moved(examples[0.0], 0.0, Compiled())
+    unit = clip_norm / batch_size
+    assert np.linalg.norm(moved(examples[3e38], 0.0, Tff()) - without) <= unit * (1 + 1e-3)
+    noise = np.linalg.norm(moved(examples[3e38], noise_multiplier, Tff()) - without)
+    assert 0.5 < noise / (noise_multiplier * unit * np.sqrt(without.size)) < 2
 
 
 def test_examples_whose_losses_overflow_together_leave_the_update_and_its_noise(lab):

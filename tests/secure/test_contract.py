@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -187,7 +188,7 @@ def test_what_is_not_a_number_is_handed_on_in_the_clear_and_refused_otherwise(ma
         total = make().run_round(1, CLIENTS, make.clients.of(CLIENTS)).sum[0]
         assert np.argwhere(~np.isfinite(total)).tolist() == [[3, 2]]
     else:
-        with pytest.raises(ContributionError, match="1 of 85 values are not finite"):
+        with pytest.raises(ContributionError, match="a client's contribution has values that are not finite"):
             make().run_round(1, CLIENTS, make.clients.of(CLIENTS))
 
 
@@ -197,10 +198,10 @@ def test_values_out_of_range_are_refused_or_clipped(make):
     if make.kind is Plain:
         outcome = make().run_round(1, CLIENTS, make.clients.of(CLIENTS))
         return agree(outcome.sum, make.clients.sum(CLIENTS), make.clients.layout, 0)
-    with pytest.raises(
-        ContributionError, match=r"1 of 85 values are beyond ±.* \(the largest is 1e\+07\): raise secure.clip_range"
-    ):
+    with pytest.raises(ContributionError, match=r"beyond ±.*: raise secure.clip_range") as refusal:
         make().run_round(1, CLIENTS, make.clients.of(CLIENTS))
+    bound = f"±{make().spec.clip_range:.6g}"
+    assert not re.search(r"\d", str(refusal.value).replace(bound, ""))  # no value, client or count
     protocol = make(out_of_range="saturate")
     outcome = protocol.run_round(1, CLIENTS, make.clients.of(CLIENTS))
     make.clients.contributions[0][0][3, 2] = protocol.spec.clip_range

@@ -30,7 +30,9 @@ def build(run: Run) -> Section | None:
     figures.append(("rounds", f"{run.rounds_completed:,}", _wanted(run)))
     if run.summary.get("non_finite_clients_total"):
         count = words.number(run.summary["non_finite_clients_total"])
-        figures.append(("non-finite client updates", count, "or metrics: NaN, infinite, or too large for float32"))
+        figures.append(
+            ("non-finite client updates", count, "or metrics: NaN, infinite, too large for float32 or secure.clip_range")
+        )
     if run.summary.get("num_weights"):
         figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
     return section("result", "Result", "sections/result.html", figures=figures, arms=run.arms, rows=_beside(run))
