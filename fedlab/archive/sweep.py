@@ -8,7 +8,9 @@ objective       {metrics, directions}: figures of summary.json, and maximize or 
 parameters      the dotted keys in which jobs differ
 jobs            {number, folder, parameters, status, objective, seconds, failure, command} each: its folder from here, its
                 parameters' values, the objective's values or null, why it failed or null, and what runs it by itself
-best            numbers of the best jobs: one, or where there are several metrics those that no other job beats in all of them
+groups          {jobs, parameters, objective, deviation} each: jobs that differ in their seed alone, by number; mean and standard
+                deviation of their objectives, null where a job has none, and where there is only one job the deviation
+best            numbers of the jobs of the best group, or where there are several metrics of all groups that no other beats in all
 best_command    runs the first of them again by itself; null where there is none
 """
 

@@ -37,7 +37,7 @@ def sweep(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], con
         say(console, f"sweep folder: {relative(folder.path)}" + (f", {plan.total} jobs" if plan.total else ""))
         try:
             if sweep_plan.uses_optuna(config):
-                plan = dataclasses.replace(plan, first_number=max((record.number for _, record in known), default=-1) + 1)
+                plan = dataclasses.replace(plan, first_number=max((record.number for _, record in known), default=0) + 1)
                 _search(plan, config, folder, argv)
             else:
                 _launch(plan, argv, [])

@@ -7,6 +7,7 @@ and it is the same under every launcher.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import pathlib
 import signal
@@ -28,7 +29,7 @@ from fedlab.cli import config as configuration
 from fedlab.cli import sweep_stop
 from fedlab.cli.sweep_plan import Plan, job_command, job_folder, job_parameters
 from fedlab.cli.sweep_stop import Stopping
-from fedlab.cli.sweep_table import short_names, shown_value, write_table
+from fedlab.cli.sweep_table import figures, short_names, shown_value, write_table
 from fedlab.errors import FedlabError
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # exit codes
@@ -41,7 +42,7 @@ def run_job(plan: Plan, config: DictConfig) -> float | list[float] | None:
     Stopping.waiting_here = leads
     try:
         folder = SweepFolder(plan.folder)
-        values = None if sweep_stop.asked(folder) or _abandoned(plan) else _run(plan, config, folder)
+        values = _over_seeds(plan, config, folder)
         stop = sweep_stop.asked(folder)
         if leads and stop:
             sweep_stop.raise_for(stop)
@@ -52,9 +53,19 @@ def run_job(plan: Plan, config: DictConfig) -> float | list[float] | None:
     return values[0] if values and len(values) == 1 else values
 
 
-def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> list[float] | None:
-    """One job, from its configuration to its objective; tells of its beginning and its end."""
-    folder, record, wrong = _prepared(plan, config)
+def _over_seeds(plan: Plan, config: DictConfig, folder: SweepFolder) -> list[float] | None:
+    """Runs the job with each of its seeds; returns the mean objective, or None unless all have one."""
+    values: list[list[float] | None] = []
+    for repeat in range(plan.objective.seeds):
+        if sweep_stop.asked(folder) or _abandoned(plan):
+            return None
+        values.append(_run(plan, config, folder, repeat))
+    return plan.objective.over_seeds(values)[0]
+
+
+def _run(plan: Plan, config: DictConfig, sweep: SweepFolder, repeat: int) -> list[float] | None:
+    """One job, from its configuration to its objective; tells of its beginning and its end. `repeat`: added to its seed."""
+    folder, record, wrong = _prepared(plan, config, repeat)
     before, state, label = folder.read(), _state(folder), _label(plan, record)
     if state == "finished":
         record.status, happened = "finished", "had finished before"
@@ -75,7 +86,7 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> list[float] | No
     folder.write(record)
     write_table(plan, sweep)
     if values:
-        _say(plan, f"{label}: {happened}, " + ", ".join(f"{m} {v:.6g}" for m, v in zip(plan.objective.metric, values)))
+        _say(plan, f"{label}: {happened}, " + figures(plan.objective.metric, values))
     elif record.failure:
         print(f"{label}: {happened}: {record.failure}", file=sys.stderr, flush=True)
     else:
@@ -83,10 +94,14 @@ def _run(plan: Plan, config: DictConfig, sweep: SweepFolder) -> list[float] | No
     return values
 
 
-def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, str | None]:
+def _prepared(plan: Plan, config: DictConfig, repeat: int) -> tuple[JobFolder, JobRecord, str | None]:
     """The job's folder, which need not exist yet, its record, and what is wrong with a configuration that cannot be resolved."""
     settings = HydraConfig.get()
     overrides, wrong = list(settings.overrides.task), None
+    if plan.objective.seeds > 1:
+        config = copy.deepcopy(config)
+        config.seed += repeat
+        overrides = [*(o for o in overrides if o.partition("=")[0] != "seed"), f"seed={config.seed}"]
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -95,7 +110,7 @@ def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, str
     folder = JobFolder(job_folder(plan.folder, parameters, plain))
     before = folder.read()
     record = JobRecord(
-        number=before.number if before else plan.first_number + settings.job.num,
+        number=before.number if before else plan.first_number + settings.job.num * plan.objective.seeds + repeat,
         name=plan.name,
         command=job_command(plan, overrides),
         parameters=before.parameters if before and not parameters else parameters,
@@ -109,7 +124,7 @@ def _prepared(plan: Plan, config: DictConfig) -> tuple[JobFolder, JobRecord, str
 def _label(plan: Plan, record: JobRecord) -> str:
     short = short_names(record.parameters)
     words = [f"{short[key]}={shown_value(value)}" for key, value in record.parameters.items()]
-    of = f" of {plan.total}" if plan.total and record.number < plan.total else ""
+    of = f" of {plan.total}" if plan.total and record.number <= plan.total else ""
     return "  ".join([f"job {record.number}{of}", *words])
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -55,7 +55,7 @@ class Plan:
     invocation: str  # tells this invocation of the command from others
     launched_here: bool
     by_default: bool  # whether the configuration itself asks for a sweep, without -m
-    first_number: int = 0  # of the first job that has no folder yet
+    first_number: int = 1  # of the first job that has no folder yet
 
 
 def composed(argv: Sequence[str], args: argparse.Namespace) -> DictConfig | None:
@@ -88,10 +88,17 @@ def plan(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], quie
     """Raises `ConfigError` where the objective or the number of jobs side by side cannot be."""
     choices, hydra_part = config.hydra.runtime.choices, config.hydra
     name = choices.get("experiment") or f"{choices.get('data')}/{choices.get('process')}"
-    folder = pathlib.Path(hydra_part.sweep.dir or f"multirun/{name}/{_digest(_identity(hydra_part.overrides))}")
     task_overrides = OverridesParser.create().parse_overrides(list(hydra_part.overrides.task))
     swept = [f"{key}={value}" for key, value in (hydra_part.sweeper.get("params") or {}).items()]
-    total = _how_many(swept, list(hydra_part.overrides.task), hydra_part.sweeper)
+    keys = [o.get_key_element().lstrip("+") for o in task_overrides if o.is_sweep_override()]
+    keys = list(dict.fromkeys([*keys, *(str(key).lstrip("+") for key in hydra_part.sweeper.get("params") or {})]))
+    objective = configuration.build(config, "objective")
+    if objective.seeds > 1 and "seed" in keys:
+        raise ConfigError(f"objective.seeds={objective.seeds} chooses the seeds of each job: do not sweep over seed as well.")
+    called = "-".join([*([_readable(map(last_word, keys))] if keys else []), _digest(_identity(hydra_part.overrides))])
+    folder = pathlib.Path(hydra_part.sweep.dir or f"multirun/{name}/{called}")
+    jobs = _how_many(swept, list(hydra_part.overrides.task), hydra_part.sweeper)
+    total = jobs * objective.seeds if jobs else jobs
     side_by_side = min(_side_by_side(hydra_part), total or 10**9)
     flags = [*(["-cd", args.config_dir] if args.config_dir else []), *(["-cn", args.config_name] if args.config_name else [])]
     return Plan(
@@ -99,8 +106,9 @@ def plan(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], quie
         name=name,
         command=shlex.join(["fedlab", "train", *argv]),
         flags=tuple(flags),
-        objective=configuration.build(config, "objective"),
-        fixed=frozenset(o.get_key_element() for o in task_overrides if not o.is_sweep_override()),
+        objective=objective,
+        fixed=frozenset(o.get_key_element() for o in task_overrides if not o.is_sweep_override())
+        - ({"seed"} if objective.seeds > 1 else set()),
         total=total,
         side_by_side=side_by_side,
         cores=max(1, cores.available() // side_by_side) if side_by_side > 1 else None,
@@ -133,13 +141,26 @@ def job_folder(sweep: pathlib.Path, parameters: dict[str, Any], config: dict[str
 
     The name ends with a hash of all that decides the result.
     """
-    digest = _digest({k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k in ("num_rounds", "attack")})
+    digest = _digest(_deciding(config))
     there = sorted(sweep.glob(f"*-{digest}"))
     if there:
         return there[0]
-    words = [f"{last_word(key)}-{value}" for key, value in parameters.items()]
-    readable = re.sub(r"[^\w.+]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
-    return sweep / f"{readable or 'job'}-{digest}"
+    return sweep / f"{_readable([f'{last_word(k)}-{v}' for k, v in parameters.items()]) or 'job'}-{digest}"
+
+
+def but_for_the_seed(config: dict[str, Any]) -> str:
+    """The same text for jobs that differ in their seed alone, and for no others."""
+    return _digest({k: v for k, v in _deciding(config).items() if k != "seed"})
+
+
+def _deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the result."""
+    return {k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k in ("num_rounds", "attack")}
+
+
+def _readable(words: Iterable[str]) -> str:
+    """`words` as part of a folder's name."""
+    return re.sub(r"[^\w.+]+", "-", "_".join(words)).strip("-.")[:60].rstrip("-_.")
 
 
 def last_word(key: str) -> str:

@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     plain = (words.percent, words.number, words.num_bytes, words.seconds, words.when, words.setting, words.counted)
-    for word in (*plain, words.metric_label, words.metric_value):
+    for word in (*plain, words.metric_label, words.metric_value, words.spread):
         environment.filters[word.__name__] = word
     environment.filters["breakable"] = breakable
     environment.globals["asset"] = lambda name: Markup((_TEMPLATES / name).read_text())

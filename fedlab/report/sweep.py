@@ -37,6 +37,25 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Group:
+    """Jobs that differ in their seed alone. `objective`: means, () where a job has none; `deviation`: () of a single job."""
+
+    jobs: tuple[int, ...]  # their numbers
+    parameters: dict[str, Any]
+    objective: tuple[float, ...]
+    deviation: tuple[float, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Of its first job."""
+        return self.jobs[0]
+
+    def result(self, i: int) -> tuple[float | None, float | None]:
+        """Mean and standard deviation of metric number `i`."""
+        return self.objective[i] if self.objective else None, self.deviation[i] if self.deviation else None
+
+
+@dataclasses.dataclass(frozen=True)
 class Sweep:
     """What was searched for, among what, and what was found."""
 
@@ -50,17 +69,34 @@ class Sweep:
     jobs: tuple[Job, ...]
     best: tuple[int, ...]  # numbers of jobs; several where no one of them is best in all metrics
     best_command: str | None
+    groups: tuple[Group, ...] = ()  # () in a sweep of an older fedlab
+
+    @property
+    def settings(self) -> tuple[Group, ...]:
+        """Groups of jobs that differ in their seed alone."""
+        return self.groups or tuple(Group((job.number,), job.parameters, job.objective) for job in self.jobs)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether there are jobs that differ in their seed alone."""
+        return any(len(group.jobs) > 1 for group in self.settings)
+
+    @property
+    def ranked_settings(self) -> list[Group]:
+        """The groups, the best by its first metric in front; those without an objective last."""
+        sign = -1 if self.maximize[0] else 1
+        return sorted(self.settings, key=lambda g: (not g.objective, sign * g.objective[0] if g.objective else 0))
 
     @property
     def ranked(self) -> list[Job]:
         """The jobs that have an objective, the best by its first metric in front."""
         return sorted((j for j in self.jobs if j.objective), key=lambda j: j.objective[0], reverse=self.maximize[0])
 
-    def front(self) -> list[Job]:
-        """The jobs that no other beats in one metric without losing in another, in the order of the first metric."""
-        scored = [(job, [v if up else -v for v, up in zip(job.objective, self.maximize)]) for job in self.jobs if job.objective]
-        kept = [job for job, mine in scored if not any(_dominates(other, mine) for _, other in scored)]
-        return sorted(kept, key=lambda job: job.objective)
+    def front(self) -> list[Group]:
+        """The groups that no other beats in one metric without losing in another, in the order of the first metric."""
+        scored = [(g, [v if up else -v for v, up in zip(g.objective, self.maximize)]) for g in self.settings if g.objective]
+        kept = [group for group, mine in scored if not any(_dominates(other, mine) for _, other in scored)]
+        return sorted(kept, key=lambda group: group.objective)
 
 
 def is_sweep(path: pathlib.Path) -> bool:
@@ -88,6 +124,7 @@ def read_sweep(path: pathlib.Path) -> Sweep:
             jobs=jobs,
             best=tuple(content.get("best") or ()),
             best_command=content.get("best_command"),
+            groups=tuple(_group(group) for group in content.get("groups") or ()),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -109,6 +146,11 @@ def _job(path: pathlib.Path, job: dict[str, Any], num_metrics: int) -> Job:
         seconds=job.get("seconds"),
         failure=job.get("failure"),
     )
+
+
+def _group(group: dict[str, Any]) -> Group:
+    means, deviations = group["objective"] or (), group["deviation"] or ()
+    return Group(tuple(group["jobs"]), dict(group["parameters"]), tuple(map(float, means)), tuple(map(float, deviations)))
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:

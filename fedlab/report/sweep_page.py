@@ -22,7 +22,7 @@ def write_sweep_report(path: pathlib.Path, output: pathlib.Path | None = None) -
     """
     sweep = read_sweep(path)
     target = output or path / "report.html"
-    sections = (_best(sweep), _pictures(sweep), _curves(sweep), _jobs(sweep, target), _failures(sweep))
+    sections = (_best(sweep), _ranking(sweep), _pictures(sweep), _curves(sweep), _jobs(sweep, target), _failures(sweep))
     return Page("sweep", sweep.name, _lead(sweep), tuple(s for s in sections if s)).write(target)
 
 
@@ -37,10 +37,18 @@ def _lead(sweep: Sweep) -> Any:
 
 
 def _best(sweep: Sweep) -> Section:
-    chosen = [job for job in sweep.jobs if job.number in sweep.best]
-    return section(
-        "best", "Best configuration" if len(chosen) < 2 else "Best configurations", "sweep/best.html", sweep=sweep, jobs=chosen
-    )
+    chosen = [group for group in sweep.settings if group.number in sweep.best]
+    title = "Best configuration" if len(chosen) < 2 else "Best configurations"
+    return section("best", title, "sweep/best.html", sweep=sweep, groups=chosen)
+
+
+def _ranking(sweep: Sweep) -> Section | None:
+    """What each configuration reached over its seeds; None where none has several."""
+    if not sweep.repeated:
+        return None
+    parameters = [name for name in sweep.parameters if any(name in group.parameters for group in sweep.settings)]
+    names = [(name, sweep_plots.short(name)) for name in parameters]
+    return section("ranking", "Ranking", "sweep/ranking.html", sweep=sweep, names=names)
 
 
 def _pictures(sweep: Sweep) -> Section | None:

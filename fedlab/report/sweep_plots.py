@@ -10,7 +10,7 @@ from fedlab.report import words
 from fedlab.report.plot import Axis, Curve, Mark, Plot, dots, line, line_plot
 from fedlab.report.scale import Scale, linear, suited
 from fedlab.report.series import series
-from fedlab.report.sweep import Job, Sweep
+from fedlab.report.sweep import Group, Sweep
 
 _TEXT_WIDTH = 0.14  # of an axis, at its narrowest
 _SHADES = 5  # .q1 to .q5 in style.css, the best last
@@ -105,20 +105,21 @@ def parallel(sweep: Sweep) -> Parallel | None:
 
 def trade_off(sweep: Sweep) -> Plot | None:
     """The first objective against the second, with the front of those that nothing beats; None with one objective."""
-    jobs = sweep.ranked
-    if len(sweep.metrics) < 2 or not jobs:
+    groups = [group for group in sweep.ranked_settings if group.objective]
+    if len(sweep.metrics) < 2 or not groups:
         return None
-    points = [_pair(job) for job in jobs]
+    noun = "configuration" if sweep.repeated else "job"  # of several seeds, or of one
+    points = [_pair(group) for group in groups]
     x, y = (metric_axis(sweep.metrics[i], [p[i] for p in points]) for i in (0, 1))
-    front = [_pair(job) for job in sweep.front()]
+    front = [_pair(group) for group in sweep.front()]
     marks = (
         Mark(dots(points, x.scale, y.scale), "dots s8"),
         Mark(line(_stairs(front, sweep.maximize), x.scale, y.scale), "line s2"),
         Mark(dots(front, x.scale, y.scale), "dots s2 big"),
     )
     names = [words.metric_label(name) for name in sweep.metrics[:2]]
-    alt = f"{names[1]} against {names[0]} of {words.counted(len(jobs), 'job')}; {len(front)} of them are on the Pareto front."
-    legend = (("jobs", "s8"), ("Pareto front", "s2"))
+    alt = f"{names[1]} against {names[0]} of {words.counted(len(groups), noun)}; {len(front)} of them are on the Pareto front."
+    legend = ((f"{noun}s", "s8"), ("Pareto front", "s2"))
     title = f"{names[1][0].upper()}{names[1][1:]} against {names[0]}"
     return Plot(
         title,
@@ -151,8 +152,8 @@ def curves(sweep: Sweep) -> list[Plot]:
     return [plot for plot in plots if plot]
 
 
-def _pair(job: Job) -> tuple[float, float]:
-    return job.objective[0], job.objective[1]
+def _pair(group: Group) -> tuple[float, float]:
+    return group.objective[0], group.objective[1]
 
 
 def _stairs(front: Sequence[tuple[float, float]], maximize: Sequence[bool]) -> list[tuple[float, float]]:

@@ -73,6 +73,11 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
     return number(value, digits)
 
 
+def spread(name: str, mean: float, deviation: float | None = None) -> str:
+    """A mean and its standard deviation, or the mean alone."""
+    return metric_value(name, mean) + (f" ± {metric_value(name, deviation, 2)}" if deviation is not None else "")
+
+
 def epsilon(value: float, digits: int = 4) -> str:
     """A privacy loss, never told smaller than it is (but for what float64 cannot tell)."""
     if math.isinf(value):

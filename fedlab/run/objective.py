@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from fedlab.errors import FedlabError, did_you_mean
 from fedlab.spec import Spec
@@ -15,10 +16,11 @@ _Listed = BeforeValidator(lambda given: (given,) if isinstance(given, str) else 
 
 
 class Objective(Spec):
-    """One figure and its direction, or equally long lists of both."""
+    """One figure and its direction, or equally long lists of both. `seeds`: runs per job, of which the mean counts."""
 
     metric: Annotated[tuple[str, ...], _Listed, Field(min_length=1)] = ("test_accuracy",)
     direction: Annotated[tuple[Literal["maximize", "minimize"], ...], _Listed] = ("maximize",)
+    seeds: PositiveInt = 1
 
     @model_validator(mode="after")
     def _one_direction_each(self) -> Objective:
@@ -34,6 +36,17 @@ class Objective(Spec):
     def values(self, summary: Mapping[str, Any]) -> list[float]:
         """The figures in a run's summary. Raises `FedlabError` where one is not there, or is no finite number."""
         return [_figure(summary, name) for name in self.metric]
+
+    def over_seeds(self, values: Sequence[Sequence[float] | None]) -> tuple[list[float] | None, list[float] | None]:
+        """Mean and standard deviation of the figures of runs that differ in their seed alone.
+
+        A run without figures counts: then there is no mean. One run has no deviation.
+        """
+        given = [v for v in values if v is not None]
+        if not given or len(given) < len(values):
+            return None, None
+        columns = list(zip(*given))
+        return [statistics.fmean(c) for c in columns], [statistics.stdev(c) for c in columns] if len(given) > 1 else None
 
     def best(self, values: Sequence[Sequence[float] | None]) -> list[int]:
         """Positions of the best: one where there is one figure; of several, all that none beats in one and equals in the rest."""

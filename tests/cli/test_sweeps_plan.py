@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 import os
 import pickle
+import re
 import warnings
 
 import pytest
+from rich.console import Console
 
 from fedlab import cores
 from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
 from fedlab.cli import application, sweep_plan, sweep_table
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.report.sweep_page import write_sweep_report
 from fedlab.run.objective import Objective
+from tests.report.conftest import read_page, write_run
 
 
 def composed(*argv):
@@ -102,16 +108,61 @@ class TestJobFolder:
 def test_the_table_tells_the_jobs_of_several_commands_apart(tmp_path):
     made = dataclasses.replace(plan("-m", "seed=1,2"), folder=tmp_path)
     for name, number, status, invocation in (
-        ("a-1", 0, "failed", "another"),
-        ("b-2", 0, "interrupted", made.invocation),
-        ("c-3", 1, "failed", "another"),
+        ("a-1", 1, "failed", "another"),
+        ("b-2", 1, "interrupted", made.invocation),
+        ("c-3", 2, "failed", "another"),
     ):
         (tmp_path / name).mkdir()
         JobFolder(tmp_path / name).write(JobRecord(number, "n", "c", {"seed": 1}, {}, status, "why", 1.0, invocation))
     table = sweep_table.gathered(made, SweepFolder(tmp_path), "finished")
-    assert [(job["number"], job["folder"]) for job in table["jobs"]] == [(0, "a-1"), (1, "b-2"), (2, "c-3")]
+    assert [(job["number"], job["folder"]) for job in table["jobs"]] == [(1, "a-1"), (2, "b-2"), (3, "c-3")]
     assert table["status"] == "interrupted"  # what others wanted and failed is not this command's
     assert table["best"] == [] and table["best_command"] is None
+
+
+def test_a_lucky_seed_is_not_best(tmp_path):
+    """Jobs that differ in their seed alone are ranked by their mean; a group of which a job failed is not."""
+    made = dataclasses.replace(plan("-m", "seed=1,2,3", "client_optimizer.learning_rate=0.1,0.2,0.3"), folder=tmp_path)
+    results = {0.1: (0.70, 0.95, 0.70), 0.2: (0.80, 0.81, 0.82), 0.3: (0.99, 0.99, None)}
+    number = 0
+    for rate, accuracies in results.items():
+        for seed, accuracy in enumerate(accuracies, 1):
+            number += 1
+            folder = JobFolder(tmp_path / f"job-{number}")
+            if accuracy:
+                write_run(folder.path, records=[{"round": 1, "test_accuracy": accuracy}], summary={"test_accuracy": accuracy})
+            folder.path.mkdir(exist_ok=True)
+            parameters = {"client_optimizer.learning_rate": rate, "seed": seed}
+            status = "finished" if accuracy else "failed"
+            command = f"fedlab train client_optimizer.learning_rate={rate} seed={seed}"
+            folder.write(JobRecord(number, "n", command, parameters, dict(parameters), status, None, 1.0, made.invocation))
+    table = sweep_table.gathered(made, SweepFolder(tmp_path), "finished")
+    assert [group["jobs"] for group in table["groups"]] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert table["best"] == [4, 5, 6] and table["best_command"].endswith("learning_rate=0.2 seed=1")
+    assert table["groups"][1]["objective"] == pytest.approx([0.81]) and table["groups"][1]["deviation"] == pytest.approx([0.01])
+    assert table["groups"][2]["objective"] is None
+    assert table["groups"][1]["parameters"] == {"client_optimizer.learning_rate": 0.2}
+    console = Console(width=140, file=io.StringIO())
+    sweep_table.print_table(console, table, tmp_path)
+    rows = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    assert [row.split("│")[1].strip() for row in rows] == ["4, 5, 6", "1, 2, 3", "7, 8, 9"]
+    assert "81.00% ± 1.00%" in rows[0] and "±" not in rows[2]
+    (tmp_path / "sweep.json").write_text(json.dumps(table))
+    page = read_page(write_sweep_report(tmp_path))
+    assert page.sections[:2] == ["best", "ranking"] and "81.00% ± 1.00%" in page.text and "jobs 4, 5, 6" in page.text
+
+
+def test_seeds_of_the_objective_are_no_parameters_of_a_sweep():
+    assert plan("-m", "objective.seeds=3", "model=mlp,cnn").total == 6
+    assert "seed" not in plan("-m", "objective.seeds=3", "model=mlp,cnn", "seed=7").fixed
+    with pytest.raises(ConfigError, match=r"objective\.seeds=3 chooses the seeds of each job"):
+        plan("-m", "objective.seeds=3", "seed=1,2")
+
+
+def test_a_sweep_is_named_after_what_is_swept():
+    assert re.fullmatch(r"seed_model-[0-9a-f]{8}", plan("-m", "seed=1,2", "model=mlp,cnn", "num_rounds=3").folder.name)
+    search = plan("-m", "hydra/sweeper=optuna", "client_optimizer.learning_rate=interval(0.1,1)")
+    assert re.fullmatch(r"learning_rate-[0-9a-f]{8}", search.folder.name)
 
 
 def test_names_are_short_where_that_is_clear():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -82,17 +84,19 @@ def test_a_failing_job_spoils_no_other_and_the_exit_code_tells_of_it(swept):
     summary = json.loads((cwd / "sweep" / good["folder"] / "summary.json").read_text())
     assert good["objective"] == [summary["test_accuracy"]]
     assert bad["status"] == "failed" and "there are only 10 clients" in bad["failure"] and bad["objective"] is None
-    assert (made["best"], made["best_command"]) == ([0], good["command"])
+    assert (made["best"], made["best_command"]) == ([1], good["command"])
     assert [job["parameters"] for job in (good, bad)] == [{"cohort.clients_per_round": 2}, {"cohort.clients_per_round": 50}]
-    failures = [line for line in done.stderr.splitlines() if line.startswith("job 1 of 2  clients_per_round=50: failed")]
+    failures = [line for line in done.stderr.splitlines() if line.startswith("job 2 of 2  clients_per_round=50: failed")]
     assert len(failures) == 1 and "there are only 10 clients" in failures[0]
 
 
 def test_the_terminal_gets_two_lines_per_job_and_the_folder_the_whole_output(swept):
     cwd, done = swept
     lines = [line for line in done.stdout.splitlines() if line.startswith("job ")]
-    assert lines[0] == "job 0 of 2  clients_per_round=2: starts" and lines[2] == "job 1 of 2  clients_per_round=50: starts"
-    assert lines[1].startswith("job 0 of 2  clients_per_round=2: finished after") and "test_accuracy 0." in lines[1]
+    assert lines[0] == "job 1 of 2  clients_per_round=2: starts" and lines[2] == "job 2 of 2  clients_per_round=50: starts"
+    assert lines[1].startswith("job 1 of 2  clients_per_round=2: finished after") and re.search(
+        r"test accuracy \d+\.\d\d%$", lines[1]
+    )
     assert "round 2/2" not in done.stdout and f"best: {table(cwd)['best_command']}" in done.stdout
     folder = cwd / "sweep" / table(cwd)["jobs"][0]["folder"]
     assert "round 2/2" in (folder / "log.txt").read_text()
@@ -105,7 +109,7 @@ def test_the_same_command_skips_what_has_finished_and_tries_the_failed_again(swe
     before = (good / "log.txt").read_text()
     failures = (bad / "log.txt").read_text().count("only 10 clients")
     done = sweep("cohort.clients_per_round=2,50", *FAST, cwd=cwd, code=1)
-    assert "job 0 of 2  clients_per_round=2: had finished before, test_accuracy" in done.stdout
+    assert "job 1 of 2  clients_per_round=2: had finished before, test accuracy" in done.stdout
     assert (good / "log.txt").read_text() == before  # there was no process
     assert (bad / "log.txt").read_text().count("only 10 clients") == failures + 1
     assert statuses(cwd) == ["finished", "failed"]
@@ -138,6 +142,24 @@ def test_what_is_wrong_with_the_sweep_itself_is_said_before_any_job(tmp_path):
     wrong = sweep("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", cwd=tmp_path, code=2)
     assert wrong.stderr == "fedlab train: hydra.launcher.n_jobs=0: must be 1 or more, or -1 for one job per core.\n"
     assert not list(tmp_path.rglob("job.json"))
+
+
+def test_jobs_of_several_seeds_are_one_row_and_one_trial(tmp_path):
+    """The same configuration with three seeds: three jobs, of which the mean counts, to Optuna as well."""
+    import optuna
+
+    space = "client_optimizer.learning_rate=choice(0.1,0.1)"  # so that both trials are the same three jobs
+    done = sweep(*OPTUNA, "objective.seeds=3", "seed=4", space, *FAST, "data.max_examples=60", "num_rounds=1", cwd=tmp_path)
+    made = table(tmp_path)
+    assert [(job["number"], job["parameters"]["seed"]) for job in made["jobs"]] == [(1, 4), (2, 5), (3, 6)]
+    values = [job["objective"][0] for job in made["jobs"]]
+    (group,) = made["groups"]
+    assert group["jobs"] == made["best"] == [1, 2, 3] and "seed" not in group["parameters"]
+    assert group["objective"] == [statistics.fmean(values)] and group["deviation"] == [statistics.stdev(values)]
+    assert made["best_command"].endswith("seed=4")
+    study = optuna.load_study("study", f"sqlite:///{tmp_path}/sweep/optuna.db")
+    assert [trial.values for trial in study.trials] == [group["objective"]] * 2
+    assert "│ 1, 2, 3 │ 0.1" in done.stdout and "% ± " in done.stdout and "also counts seed=5, 6" in done.stdout
 
 
 def test_two_commands_do_not_run_the_same_sweep_at_once(tmp_path):
@@ -177,7 +199,7 @@ def test_the_best_command_gives_the_best_job_again(tmp_path):
         timeout=300,
         stdout=subprocess.DEVNULL,
     )
-    best = tmp_path / "sweep" / made["jobs"][made["best"][0]]["folder"]
+    best = tmp_path / "sweep" / made["jobs"][made["best"][0] - 1]["folder"]
     hashes = [json.loads((folder / "summary.json").read_text())["weights_hash"] for folder in (best, tmp_path / "alone")]
     assert hashes[0] == hashes[1]
 
@@ -211,10 +233,10 @@ def test_a_study_counts_its_trials_over_all_invocations_and_looks_for_two_things
     assert len(table(tmp_path)["jobs"]) == 2
     sweep(*command, "hydra.sweeper.n_trials=3", cwd=tmp_path)
     jobs = table(tmp_path)["jobs"]
-    assert [job["number"] for job in jobs] == [0, 1, 2] and all(len(job["objective"]) == 2 for job in jobs)
+    assert [job["number"] for job in jobs] == [1, 2, 3] and all(len(job["objective"]) == 2 for job in jobs)
     study = optuna.load_study("study", f"sqlite:///{tmp_path}/sweep/optuna.db")
     assert [t.values for t in study.trials] == [job["objective"] for job in jobs]
-    assert table(tmp_path)["best"] == sorted(t.number for t in study.best_trials)
+    assert table(tmp_path)["best"] == sorted(t.number + 1 for t in study.best_trials)
 
 
 @pytest.mark.slow
