@@ -34,7 +34,7 @@ class Ckks(SecureSum):
     # Not the same bits: encryption adds noise, which decryption rounds away but for the last digits
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
-    precision: Annotated[float, Field(gt=0)] = 1e-6  # the largest error of a value of the sum
+    precision: Annotated[float, Field(gt=0)] = 1e-6  # the error of a value of the sum, exceeded with a chance of 5e-11
     clip_range: Annotated[float, Field(gt=0)] = 2.0**16  # floats beyond ± this are refused or clipped
     out_of_range: OutOfRange = "refuse"
     encryption: Encryption = "symmetric"  # public_key: clients cannot read each other either; slower, and noisier

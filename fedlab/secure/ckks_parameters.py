@@ -6,8 +6,8 @@ TenSEAL wants for keys and no ciphertext carries. The sum of all their bits is w
 
 A decrypted sum is off by noise of standard deviation σ · √(N/2 · clients) / scale, where a fresh ciphertext's σ is 3.4 under the
 secret key and √(N/18 + 3.4²) under the public one. `NOISE_BOUND` of them must fit into half the precision asked for; the other
-half goes to rounding the decrypted sum (see docs/security.md). Measured with TenSEAL 0.3.18 at degrees of 2,048 to 32,768: 3.2 to
-3.4, and within 6 % of √(N/18).
+half goes to rounding the decrypted sum. A value's noise is beyond that with a chance of at most 5e-11 (docs/security.md has the
+derivation). Measured with TenSEAL 0.3.18 at degrees of 2,048 to 32,768: 3.2 to 3.4, and within 6 % of √(N/18).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ Encryption = Literal["symmetric", "public_key"]
 MOST_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 MOST_PRIME_BITS = 60
 KEY_PRIME_BITS = 20
-NOISE_BOUND = 7  # standard deviations: one value in 4 · 10¹¹ lies beyond
+# Standard deviations, which the noise of a value exceeds with a chance of at most 5e-11. The noise is like a Gaussian under the
+# secret key, like a Laplace distribution under the public one
+NOISE_BOUND = {"symmetric": 7, "public_key": 20}
 # Decoding is done in float64: the largest value and the precision may be this far apart, with a margin for the transform
 MOST_RANGE = 2.0**46
 
@@ -53,15 +55,20 @@ class Parameters:
         return -(-num_values // self.num_slots)
 
     def noise(self, num_clients: int) -> float:
-        """The largest error of a decrypted sum, before it is rounded."""
-        return NOISE_BOUND * _noise_std(self.poly_modulus_degree, num_clients, self.encryption) / 2**self.scale_bits
+        """The error of a value of a decrypted sum, before it is rounded, that is exceeded with a chance of at most 5e-11."""
+        return self.noise_std(num_clients) * NOISE_BOUND[self.encryption]
+
+    def noise_std(self, num_clients: int) -> float:
+        """The standard deviation of that error."""
+        return _noise_std(self.poly_modulus_degree, num_clients, self.encryption) / 2**self.scale_bits
 
 
 def cheapest(precision: float, largest: float, num_clients: int, encryption: Encryption) -> Parameters:
     """The parameters of the lowest degree that serve. `largest`: the magnitude of one client's value. Raises `ConfigError`."""
     _check_range(precision, largest, num_clients)
     for degree, most in MOST_BITS.items():
-        scale_bits = math.ceil(math.log2(2 * NOISE_BOUND * _noise_std(degree, num_clients, encryption) / precision))
+        noise = NOISE_BOUND[encryption] * _noise_std(degree, num_clients, encryption)
+        scale_bits = math.ceil(math.log2(2 * noise / precision))
         bits = math.ceil(_needed_bits(largest, num_clients, scale_bits))
         num_primes = -(-bits // MOST_PRIME_BITS)
         each = max(-(-bits // num_primes), KEY_PRIME_BITS)

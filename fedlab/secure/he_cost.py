@@ -47,7 +47,8 @@ class HeCost:
                 f"{self.megabytes_per_client / plain:.1f} times float32",
                 f"round, up         {self.megabytes_up:,.2f} MB from {self.num_clients:,} clients and the key holder",
                 f"round, down       {self.megabytes_down:,.2f} MB to the key holder",
-                f"precision         {self.precision:.1e} of each value of the sum (noise {self.noise:.1e}, the rest rounding)",
+                f"precision         {self.precision:.1e}, exceeded by a value of the sum with a chance of 5e-11 "
+                f"(noise {self.noise:.1e}, the rest rounding)",
                 f"encryption        {self.seconds_encrypt:,.2f} s per client on one core",
                 f"addition          {self.seconds_add:,.2f} s per round",
                 f"decryption        {self.seconds_decrypt:,.2f} s per round",

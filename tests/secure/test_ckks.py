@@ -19,7 +19,7 @@ import tenseal
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.secure import Ckks, Layout, he_cost
 from fedlab.secure.ckks import Ciphertexts, CkksServer, Encryptor, KeyHolder
-from fedlab.secure.ckks_parameters import MOST_BITS, cheapest, chosen
+from fedlab.secure.ckks_parameters import MOST_BITS, NOISE_BOUND, cheapest, chosen
 from fedlab.secure.workers import Workers
 
 # Parameters
@@ -52,7 +52,40 @@ def test_the_noise_is_what_the_parameters_say(encryption):
     for _ in range(4):
         server.receive(Ciphertexts(tuple(encryptor(rows))))
     noise = holder.decrypt(server.sum().ciphertext, 1e-12) - 4 * rows
-    assert parameters.noise(4) / 7 * 0.85 < noise.std() < parameters.noise(4) / 7 * 1.1
+    assert parameters.noise_std(4) * 0.85 < noise.std() < parameters.noise_std(4) * 1.1
+
+
+def test_the_noise_of_public_keys_is_that_of_laplace_and_stays_within_the_bound():
+    """204,800 values under 20 keys. Beyond t deviations lie exp(−√2 t) of them, and 1e-7 values are expected beyond the bound; of
+    a Gaussian, 6e-5 would lie beyond 4. The share there has a standard deviation of 2e-4."""
+    parameters = cheapest(1e-3, 8.0, 1, "public_key")
+    noise = []
+    for _ in range(20):
+        holder = KeyHolder(parameters)
+        encrypted = Encryptor(holder.client_context())(np.zeros((10, 1024)))
+        noise.append(holder.decrypt(encrypted, 1e-12))
+    share = np.mean(np.abs(noise) > 4 * parameters.noise_std(1) / slack(parameters))
+    assert np.abs(noise).max() <= parameters.noise(1)
+    assert 0.002 < share < 0.0055
+
+
+def slack(parameters):
+    """By how much `noise_std` is above √(N/18), which is all but what encryption by the public key adds."""
+    return np.sqrt(1 + 18 * 3.4**2 / parameters.poly_modulus_degree)
+
+
+@pytest.mark.parametrize("degree", MOST_BITS)
+def test_the_chance_of_more_noise_than_the_bound_is_what_is_claimed(degree):
+    """Chernoff's bound, min over θ of 2 E[exp(θ noise)] exp(−θ bound), as docs/security.md derives it, for one client."""
+    half = degree / 2
+    # Secret key: a sub-Gaussian variance of 3.4² per coefficient
+    assert 2 * math.exp(-(NOISE_BOUND["symmetric"] ** 2) / 2) < 5e-11
+    # Public key: the rounding of either half of the ciphertext and of the encoded values, times the key or alone
+    b, variance = math.sqrt(half / 12 * 2 * half / 3), 2 * half / 12
+    bound = NOISE_BOUND["public_key"] * math.sqrt(half * (degree / 18 + 3.4**2))
+    theta = np.linspace(0.5, 0.999, 1000) / b
+    exponents = theta**2 * variance / 2 - np.log(1 - (theta * b) ** 2) - theta * bound
+    assert 2 * np.exp(exponents.min()) < 5e-11
 
 
 @pytest.mark.parametrize(
