@@ -17,6 +17,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow.python.autograph.core import config as autograph
 from tensorflow.python.eager import context
+from tensorflow.python.framework import op_def_registry
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
 from fedlab.errors import FedlabError
@@ -197,6 +198,7 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
         raise LoweringError(f"the graph draws with {error} which cannot be made reproducible") from error
     _drop_colocation(graph)
     _sum_in_pairs(graph)
+    _keep_batch_norm_off_onednn(graph)
     _make_function_names_unique(graph)
     inputs = _tensor_names(proto.parameter) if proto.HasField("parameter") else []
     outputs = _tensor_names(proto.result)
@@ -255,6 +257,68 @@ def _sum_in_pairs(graph: tf.compat.v1.GraphDef) -> None:
                 total = partial.name + output
             del node.input[:]
             node.input.extend([total, terms[-1], *rest])
+
+
+_BATCH_NORM = {  # op → how many of its first inputs are images
+    "FusedBatchNormV3": 1,
+    "FusedBatchNormGradV3": 2,
+}
+
+
+def _keep_batch_norm_off_onednn(graph: tf.compat.v1.GraphDef) -> None:
+    """Gives images [a, b, c, d] to fused batch normalization as [a, b, c, d, 1] or [a, b, c, 1, d], which oneDNN leaves alone.
+
+    oneDNN's kernels of this op and of its gradient keep the number of channels, and where moments are, in fields of the kernel
+    (tensorflow/core/kernels/mkl/mkl_fused_batch_norm_op.cc), which calls that run at the same time share. Where clients run side
+    by side, one overwrites what another is about to use. That corrupts memory where the numbers of channels differ, as in Keras'
+    layer normalization, whose channels are the examples of a batch; elsewhere a client may get the moments of another. In five
+    dimensions the op is TensorFlow's own, which computes it as if it had four.
+    """
+    for nodes, function in ((graph.node, None), *((f.node_def, f) for f in graph.library.function)):
+        renamed: dict[str, str] = {}
+        for node in list(nodes):
+            if node.op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormGrad", "FusedBatchNormGradV2"):
+                raise LoweringError(f"the graph has {node.op}, which may corrupt memory: use tf.compat.v1.nn.fused_batch_norm.")
+            if node.op in _BATCH_NORM and len(node.attr["data_format"].s) == 4:
+                renamed.update(_in_five_dimensions(node, nodes, in_function=function is not None))
+        if function is not None and renamed:
+            for node in nodes:
+                names = [renamed.get(name, name) for name in node.input]
+                del node.input[:]
+                node.input.extend(names)
+            for result, name in list(function.ret.items()):
+                function.ret[result] = renamed.get(name, name)
+
+
+def _in_five_dimensions(node: tf.compat.v1.NodeDef, nodes: Any, in_function: bool) -> dict[str, str]:
+    """Rewrites one node: its name now stands for an op that gives the same outputs. Returns how a function calls these."""
+    channels_last = node.attr["data_format"].s == b"NHWC"
+    inner = nodes.add()
+    inner.CopyFrom(node)
+    inner.name = f"{node.name}_in_five_dimensions"
+    inner.attr["data_format"].s = b"NDHWC" if channels_last else b"NCDHW"
+    inner.attr.pop("_output_shapes", None)
+    image, statistics = node.attr["T"], node.attr["U"]
+    axis = nodes.add(name=f"{inner.name}_axis", op="Const")
+    axis.attr["dtype"].type = tf.int32.as_datatype_enum
+    axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(3 if channels_last else 4, tf.int32))
+    for i in range(_BATCH_NORM[node.op]):
+        wider = nodes.add(name=f"{inner.name}_input_{i}", op="ExpandDims")
+        wider.input.extend([node.input[i], f"{axis.name}:output:0" if in_function else axis.name])
+        wider.attr["T"].CopyFrom(image)
+        wider.attr["Tdim"].type = tf.int32.as_datatype_enum
+        inner.input[i] = f"{wider.name}:output:0" if in_function else wider.name
+    outputs = [arg.name for arg in op_def_registry.get(node.op).output_arg]
+    found = [f"{inner.name}:{name}:0" if in_function else f"{inner.name}:{i}" for i, name in enumerate(outputs)]
+    narrow = nodes.add(name=f"{inner.name}_output", op="Squeeze", input=found[:1])
+    narrow.attr["T"].CopyFrom(image)
+    narrow.attr["squeeze_dims"].list.i.append(3 if channels_last else 4)
+    node.op = "IdentityN"
+    node.attr.clear()
+    node.attr["T"].list.type.extend([image.type, *[statistics.type] * (len(outputs) - 1)])
+    del node.input[:]
+    node.input.extend([f"{narrow.name}:output:0" if in_function else narrow.name, *found[1:]])
+    return {f"{node.name}:{name}:0": f"{node.name}:output:{i}" for i, name in enumerate(outputs)}
 
 
 def _make_function_names_unique(graph: tf.compat.v1.GraphDef) -> None:
