@@ -8,7 +8,6 @@ command            as typed; `resumed` has {time, command, from_round} for each 
 config             the resolved configuration, nested by stage; config_sha256 is its hash
 seed               everything random follows from it, but for what is drawn from noise.key
 noise_key          16 digits that tell this run's noise.key from others, and nothing of what it holds; null where there is none
-forgotten          when `fedlab forget` deleted noise.key; missing before
 num_rounds         those wanted, rounds_completed those done
 started, ended     ISO 8601 in UTC; ended is null while it runs
 fedlab, packages, machine   see fedlab.run.environment

@@ -22,7 +22,7 @@ import pathlib
 import shutil
 from typing import Any
 
-from fedlab.archive.folder import RunFolder, write_json
+from fedlab.archive.folder import RunFolder, make_folder, write_json
 from fedlab.archive.lock import RunLock
 from fedlab.errors import FedlabError
 
@@ -93,6 +93,6 @@ class SweepFolder:
     def make(self) -> None:
         """Raises `FedlabError` where the folder cannot be made."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise FedlabError(f"cannot make the folder {self.path} ({error.strerror}): set hydra.sweep.dir=FOLDER.") from error

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from fedlab.archive import Run, noise_key, read_run
-from fedlab.archive import manifest as manifests
 from fedlab.archive.arms import arm_configs
-from fedlab.archive.folder import relative, write_json
+from fedlab.archive.folder import relative
+from fedlab.archive.investigation import InvestigationFolder
 from fedlab.archive.lock import RunLock
 from fedlab.archive.sweep import SweepFolder
 from fedlab.cli.parsing import Parser
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         description="deletes noise.key and the checkpoints of runs: their noise cannot be taken off any more, and they can be "
         "neither resumed nor verified. Copies that a backup or a file system keeps are not deleted.",
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a run, or of a sweep: then of all its jobs")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run, a sweep (all its jobs) or an investigation")
     args = parser.parse(argv)
     with contextlib.ExitStack() as stack:
         locked = [run for path in map(pathlib.Path, args.runs) for run in _locked(path, stack)]
@@ -38,13 +38,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _locked(path: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Run]:
-    """The run in `path`, or those of the sweep, which nobody writes to until `stack` ends."""
-    sweep = SweepFolder(path)
-    if not (path / "manifest.json").is_file() and sweep.table.is_file():
-        stack.enter_context(RunLock(sweep.lock))
-        folders = [job.path for job, _ in sweep.jobs() if job.manifest.is_file()]
-    else:
-        folders = [path]
+    """The run in `path`, or those of the sweep or of the investigation, which nobody writes to until `stack` ends."""
+    sweep, investigation = SweepFolder(path), InvestigationFolder(path)
+    folders = [path]
+    if not (path / "manifest.json").is_file():
+        if sweep.table.is_file():
+            stack.enter_context(RunLock(sweep.lock))
+            folders = [job.path for job, _ in sweep.jobs() if job.manifest.is_file()]
+        elif investigation.gans.manifest.is_file():
+            folders = [investigation.gans.path]
     for folder in folders:
         run = read_run(folder)
         stack.enter_context(RunLock(run.folder.lock))
@@ -58,11 +60,10 @@ def _had_secrets(run: Run) -> bool:
 
 
 def _forget(run: Run) -> str:
-    """Deletes, notes it in the manifest, and says what happened."""
+    """Deletes, and says what happened. Nothing is written: the manifest names a key that is gone."""
     deleted = noise_key.forget(run.folder)
     if not deleted:
         return f"has been forgotten already: {_NO_MORE}"
-    write_json(run.folder.manifest, {**run.manifest, "forgotten": manifests.now()})
     checkpoints = len(deleted) - (run.folder.noise_key in deleted)
     what = ["noise.key"] * (run.folder.noise_key in deleted) + [f"{checkpoints} checkpoint{'s' * (checkpoints != 1)}"]
     seen = "; observed/ still holds what the server received from clients" if run.folder.observed.is_dir() else ""

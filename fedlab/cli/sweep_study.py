@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from fedlab.archive import private
 from fedlab.archive.sweep import SweepFolder
 from fedlab.cli.sweep_plan import Plan, override
 from fedlab.errors import ConfigError, one_line
@@ -29,6 +30,8 @@ def prepare(plan: Plan, config: DictConfig, folder: SweepFolder) -> tuple[int, l
     from optuna.trial import TrialState
 
     storage, name = _storage(config, folder), _name(config)
+    if not config.hydra.sweeper.storage:
+        open(folder.study, "a", opener=private).close()  # SQLite takes the mode of a file that is there
     directions = list(plan.objective.direction)
     try:
         try:

@@ -120,11 +120,18 @@ def _write(path: pathlib.Path, rows: Sequence[tuple[str, str]], provenance: Prov
     # The provenance last: a file without one is refused, one with that of an older file would not be
     Provenance.path(path).unlink(missing_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    with open(partial, "w", newline="") as file:
+    partial.unlink(missing_ok=True)  # one that a killed process has left
+    with open(partial, "x", newline="", opener=_private) as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     os.replace(partial, path)
     provenance = dataclasses.replace(provenance, rows=_sha256(path))
-    Provenance.path(path).write_text(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
+    with open(Provenance.path(path), "x", opener=_private) as file:
+        file.write(json.dumps(dataclasses.asdict(provenance), indent=2) + "\n")
+
+
+def _private(path: str, flags: int) -> int:
+    """An `opener` of files that their owner alone may read: filters tell which users a model fails."""
+    return os.open(path, flags, 0o600)
 
 
 def _sha256(path: pathlib.Path) -> str:

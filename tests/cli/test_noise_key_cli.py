@@ -11,9 +11,13 @@ import zipfile
 
 import pytest
 
+from fedlab.archive import RunFolder, noise_key
 from fedlab.archive.lock import RunLock
 from fedlab.archive.metrics import read_records
+from fedlab.archive.sweep import JobFolder, JobRecord
 from fedlab.cli.main import main
+from fedlab.errors import FedlabError
+from fedlab.randomness import Secret, key
 
 FAST = "data.max_examples=200 model.hidden=[4] partition.num_clients=20 cohort=poisson privacy.delta=0.02"
 PRIVATE = f"{FAST} privacy=gaussian_fixed"
@@ -42,6 +46,13 @@ def hashes(folder):
     return [record["weights_hash"] for record in read_records(folder / "metrics.jsonl")]
 
 
+def readable_by_others(folder):
+    """Files below `folder` whose mode is not 0600."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "noise.key" for path in files)
+    return [(str(path), oct(mode)) for path in files if (mode := stat.S_IMODE(path.stat().st_mode)) != 0o600]
+
+
 def copied(folder, name):
     return shutil.copytree(folder, folder.with_name(name))
 
@@ -63,11 +74,14 @@ class TestWhoMayReadIt:
         assert {path: oct(mode) for path, mode in found.items() if mode != (0o700 if os.path.isdir(path) else 0o600)} == {}
         assert any(path.endswith("noise.key") for path in found) and any("observed" in path for path in found)
 
-    def test_no_other_file_holds_it(self, trained):
-        secret = bytes.fromhex((trained / "noise.key").read_text())
-        assert len(secret) == 32
-        shapes = [secret, secret.hex().encode(), str(int.from_bytes(secret, "big")).encode()]
-        shapes += [base64.b64encode(bytes(shift) + secret)[4 if shift else 0 : -4] for shift in range(3)]
+    def test_no_other_file_holds_it_or_a_key_that_is_drawn_from_it(self, trained):
+        secret = Secret.from_bytes(bytes.fromhex((trained / "noise.key").read_text()), "big")
+        server, cohorts = (secret.derived(purpose) for purpose in ("server", "cohorts"))
+        keys = [secret.key, server.key, cohorts.key, *(key(server, "server", r).tobytes() for r in (1, 2, 3))]
+        shapes = [form for each in keys for form in (each, each[::-1], each.hex().encode())]
+        shapes += [str(int.from_bytes(each, order)).encode() for each in keys for order in ("big", "little")]
+        shapes += [str(word).encode() for r in (1, 2, 3) for word in key(server, "server", r)]
+        shapes += [base64.b64encode(bytes(shift) + each)[4 if shift else 0 : -4] for each in keys for shift in range(3)]
         for path in trained.rglob("*"):
             if not path.is_file() or path.name == "noise.key":
                 continue
@@ -105,7 +119,7 @@ class TestWithIt:
     def test_arms_have_one_key_and_equal_arms_the_same_noise(self, fedlab, tmp_path):
         arms = "+arms.a={} +arms.b={} +arms.c.privacy.noise_multiplier=2.0"
         assert fedlab(f"train {PRIVATE} num_rounds=2 {arms} hydra.run.dir=run")[0] == 0
-        assert len(list((tmp_path / "run").rglob("noise.key"))) == 1
+        assert len(list((tmp_path / "run").rglob("noise.key"))) == 1 and readable_by_others(tmp_path / "run") == []
         for record in read_records(tmp_path / "run" / "metrics.jsonl"):
             assert record["a/weights_hash"] == record["b/weights_hash"] != record["c/weights_hash"]
         assert fedlab("verify run")[0] == 0
@@ -155,6 +169,29 @@ class TestWithoutIt:
 
 
 class TestForget:
+    def test_deletes_what_a_process_left_that_was_killed_while_it_wrote(self, tmp_path):
+        folder = RunFolder.create(tmp_path / "run")
+        noise_key.create(folder.noise_key)
+        (tmp_path / "run" / ".partial-noise.key").write_text("0" * 64)
+        assert len(noise_key.forget(folder)) == 2 and [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+
+    def test_a_key_that_is_there_is_never_replaced(self, tmp_path):
+        path = tmp_path / "noise.key"
+        secret = noise_key.create(path)
+        with pytest.raises(FedlabError, match="is there already"):
+            noise_key.create(path)
+        assert path.read_text() == f"{secret.key.hex()}\n"
+
+    @pytest.mark.parametrize("where", ["investigation", "sweep"])
+    def test_reaches_the_runs_below(self, fedlab, trained, tmp_path, where):
+        inside = tmp_path / "all" / {"investigation": "gans", "sweep": "0"}[where]
+        shutil.copytree(trained, inside)
+        if where == "sweep":
+            (tmp_path / "all" / "sweep.json").write_text("{}")
+            JobFolder(inside).write(JobRecord(number=0, name="0", command="fedlab train", parameters={}, config={}))
+        assert fedlab("forget all")[0] == 0
+        assert not (inside / "noise.key").exists() and not list((inside / "checkpoints").iterdir())
+
     def test_deletes_the_key_and_the_checkpoints_and_nothing_else(self, fedlab, trained):
         files = {path for path in trained.rglob("*") if path.is_file()}
         code, out, err = fedlab("forget run")
@@ -163,7 +200,6 @@ class TestForget:
         assert out == f"run: deleted noise.key and 2 checkpoints: {gone}\n"
         left = {path for path in trained.rglob("*") if path.is_file()}
         assert {path.name for path in files - left} == {"noise.key", "round_000001.ckpt", "round_000002.ckpt"}
-        assert json.loads((trained / "manifest.json").read_text())["forgotten"]
         assert fedlab("forget run")[:2] == (0, f"run: has been forgotten already: {gone}\n")
         for command in ("verify run", "train resume=run num_rounds=3"):
             assert fedlab(command)[0] == 1
@@ -188,7 +224,7 @@ class TestForget:
         options = f"{PRIVATE} num_rounds=1 privacy.noise_multiplier=1,2 hydra.sweep.dir=sweep"
         assert fedlab(f"train -m {options}")[0] == 0
         keys = [path.read_text() for path in (tmp_path / "sweep").rglob("noise.key")]
-        assert len(set(keys)) == 2
+        assert len(set(keys)) == 2 and readable_by_others(tmp_path / "sweep") == []
         code, out, _ = fedlab("forget sweep")
         assert code == 0 and out.count("deleted noise.key and 1 checkpoint:") == 2
         assert not list((tmp_path / "sweep").rglob("noise.key"))

@@ -64,6 +64,20 @@ def test_a_file_that_was_changed_is_refused_unless_told_otherwise(tmp_path):
     assert changed(dataset, partition, fingerprints).client_ids == ("5", "13")
 
 
+def test_a_filter_can_be_read_by_its_owner_alone(tmp_path):
+    """It names users by what a model makes of their data. Whether written anew, or in place of a file that all may read."""
+    dataset, partition = population()
+    path = tmp_path / "low.csv"
+    for left in ("", "5,True\n"):
+        if left:
+            (tmp_path / ".partial-low.csv").write_text(left)
+            path.chmod(0o644)
+        write_users(path, {"5": True, "8": False}, provenance(dataset, partition))
+        assert {p.name: oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == dict.fromkeys(
+            (path.name, Provenance.path(path).name), oct(0o600)
+        )
+
+
 def test_no_filter_keeps_everything():
     dataset, partition = population()
     assert NoFilter()(dataset, partition, fingerprints) is partition
