@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.errors import ConfigError
-from fedlab.models.functional import KerasBuilder, as_model_input, initial_keras_model
+from fedlab.models.checks import check_losses, check_network
+from fedlab.models.functional import as_model_input, try_out
 from fedlab.models.gan import Adversaries
+from fedlab.models.lifting import KerasBuilder, Network, built, listed, network, seeded
 
 Tensors = Sequence[tf.Tensor]
 
@@ -35,16 +37,38 @@ class BatchStatistics(tf.keras.layers.Layer):
 
 
 @dataclasses.dataclass(frozen=True)
+class Adversary:
+    """One of the networks. Its weights have the order in which they are created: runs that exist have it, too."""
+
+    network: Network
+
+    @property
+    def model(self) -> tf.keras.Model:
+        return self.network.model
+
+    @property
+    def weights(self) -> tuple[np.ndarray, ...]:
+        """Those of `model`, in order of creation."""
+        own = listed(self.model)
+        return tuple(own[place].numpy() for place in self.network.order)
+
+    def __call__(self, weights: Tensors, x: Any) -> Any:
+        """The output in training, in a graph; `weights` in order of creation."""
+        in_place = {place: tf.convert_to_tensor(weight) for place, weight in zip(self.network.order, weights)}
+        return self.network([in_place[place] for place in range(len(in_place))], x, True)
+
+
+@dataclasses.dataclass(frozen=True)
 class GanModel:
-    """Two networks. `initial_weights`: (the discriminator's, the generator's), in order of creation.
+    """Two networks. `initial_weights`: (the discriminator's, the generator's), in the order of `Adversary`.
 
     `generate` and `score` take weights and may be called while a graph is traced only.
     """
 
     initial_weights: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
     noise_dimension: int
-    generator: KerasBuilder
-    discriminator: KerasBuilder
+    generator: Adversary
+    discriminator: Adversary
 
     def noise(self, num_images: Any) -> tf.Tensor:
         """Fresh noise for so many images."""
@@ -52,11 +76,11 @@ class GanModel:
 
     def generate(self, weights: Tensors, noise: tf.Tensor) -> tf.Tensor:
         """Images [n, ...] in [-1, 1] from noise [n, noise_dimension]."""
-        return _called(self.generator, weights, noise)
+        return self.generator(weights, noise)
 
     def score(self, weights: Tensors, images: tf.Tensor) -> tf.Tensor:
         """The discriminator's scores [n] of images [n, ...] in [-1, 1]."""
-        return _called(self.discriminator, weights, images)[:, 0]
+        return self.discriminator(weights, images)[:, 0]
 
     @staticmethod
     def initialize_metrics_state() -> collections.OrderedDict:
@@ -88,32 +112,51 @@ def as_images(x: tf.Tensor) -> tf.Tensor:
 def gan_model(adversaries: Adversaries, input_shape: tuple[int, ...], seed: int) -> GanModel:
     """The two networks, with initial weights that depend on `seed` alone (an integer in [0, 2^32)). Raises `ConfigError`."""
 
-    def generator() -> tf.keras.Model:
-        return adversaries.generator(input_shape)
-
-    def discriminator() -> tf.keras.Model:
-        return adversaries.discriminator(input_shape)
-
-    def initial(build: KerasBuilder) -> tuple[np.ndarray, ...]:
-        return tuple(v.numpy() for v in _created(lambda: initial_keras_model(build, seed))[1])
-
-    weights = initial(discriminator), initial(generator)
-    model = GanModel(weights, adversaries.noise_dimension, generator, discriminator)
-    with tf.Graph().as_default():
-        images = model.generate(weights[1], tf.zeros([2, adversaries.noise_dimension]))
-        if tuple(images.shape) != (2, *input_shape):
-            raise ConfigError(f"model.generator gives images of {list(images.shape[1:])}, the data has {list(input_shape)}.")
-        scores = _called(discriminator, weights[0], images)
-        if tuple(scores.shape) != (2, 1):
-            raise ConfigError(f"model.discriminator gives {list(scores.shape[1:])} per image, and should give one score: [1].")
-    return model
+    noise = (adversaries.noise_dimension,)
+    generator = _adversary(
+        lambda: adversaries.generator(input_shape),
+        seed,
+        noise,
+        input_shape,
+        lambda given: f"model.generator gives images of {given}, the data has {list(input_shape)}.",
+    )
+    discriminator = _adversary(
+        lambda: adversaries.discriminator(input_shape),
+        seed,
+        input_shape,
+        (1,),
+        lambda given: f"model.discriminator gives {given} per image, and should give one score: [1].",
+    )
+    return GanModel((discriminator.weights, generator.weights), adversaries.noise_dimension, generator, discriminator)
 
 
-def exported(build: KerasBuilder, weights: Sequence[np.ndarray]) -> tf.keras.Model:
+def _adversary(
+    build: KerasBuilder, seed: int, takes: tuple[int, ...], gives: tuple[int, ...], problem: Callable[[list], str]
+) -> Adversary:
+    """The network of a builder. `takes`, `gives`: shapes, without the batch; `problem` words another shape of its output."""
+    model, order = built(seeded(build, seed))
+    if model.non_trainable_variables:
+        raise ConfigError(
+            "a network of this model has weights that are not trained, such as the moving averages of batch normalization, which "
+            "cannot be federated: use fedlab.models.adversarial.BatchStatistics or layer normalization."
+        )
+    check_network(model, takes)
+
+    def check(called: tf.keras.Model, output: Any) -> None:
+        check_losses(called)
+        if tuple(output.shape[1:]) != tuple(gives):
+            raise ConfigError(problem(list(output.shape[1:])))
+
+    found = network(build, model, order, lambda candidate: try_out(candidate, tf.TensorSpec([None, *takes]), check))
+    return Adversary(found)
+
+
+def exported(adversary: Adversary, weights: Sequence[np.ndarray]) -> tf.keras.Model:
     """A network as a Keras model, of Keras' own layers where it is a sequence. It, too, normalizes by its batch, always."""
-    model, variables = _created(build)
-    for variable, value in zip(variables, weights):
-        variable.assign(value)
+    model = adversary.network.build()
+    own = listed(model)
+    for place, value in zip(adversary.network.order, weights):
+        own[place].assign(value)
     if not isinstance(model, tf.keras.Sequential):
         return model
     inputs = outputs = tf.keras.Input(model.input_shape[1:])
@@ -125,30 +168,3 @@ def exported(build: KerasBuilder, weights: Sequence[np.ndarray]) -> tf.keras.Mod
         else:
             outputs = layer(outputs)
     return tf.keras.Model(inputs, outputs)
-
-
-def _created(build: KerasBuilder) -> tuple[tf.keras.Model, list[tf.Variable]]:
-    """A Keras model and its variables, in order of creation. Raises `ConfigError` for variables that are not trained."""
-    variables = []
-
-    def record(create: Callable, **options: Any) -> tf.Variable:
-        variables.append(create(**options))
-        return variables[-1]
-
-    with tf.variable_creator_scope(record):
-        model = build()
-    if model.non_trainable_variables:
-        raise ConfigError(
-            "a network of this model has weights that are not trained, such as the moving averages of batch normalization, which "
-            "cannot be federated: use fedlab.models.adversarial.BatchStatistics or layer normalization."
-        )
-    own = {id(v) for v in model.variables}  # the initializers have some, too
-    return model, [v for v in variables if id(v) in own]
-
-
-def _called(build: KerasBuilder, weights: Tensors, x: tf.Tensor) -> tf.Tensor:
-    """A Keras model's output, with tensors in the places of its variables."""
-    left = list(weights)
-    with tf.variable_creator_scope(lambda _, **options: tf.convert_to_tensor(left.pop(0))):
-        model = build()
-    return model(x, training=True)

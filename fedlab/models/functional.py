@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import collections
-import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.errors import ConfigError, one_line
+from fedlab.errors import ConfigError
+from fedlab.models.checks import check_logits, check_losses, check_network, check_no_probabilities
+from fedlab.models.lifting import KerasBuilder, Network, NotRebuilt, built, listed, network, seeded
 
-KerasBuilder = Callable[[], tf.keras.Model]
-Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in order of creation
+_TRIED = 4  # examples
+Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in Keras's order
 
 
 def initial_keras_model(build: KerasBuilder, seed: int) -> tf.keras.Model:
-    """The Keras model with initial weights that depend on `seed` alone (an integer in [0, 2^32))."""
-    states = random.getstate(), np.random.get_state()
-    try:
-        tf.keras.utils.set_random_seed(seed)  # Keras' initializers offer no other handle
-        return build()
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+    """The Keras model with initial weights that depend on `seed` alone (an integer in [0, 2^32)).
+
+    Weights that the builder sets itself, or reads from a file, are the initial ones. Raises `ConfigError` for what is no model.
+    """
+    return built(seeded(build, seed))[0]
 
 
 def keras_weights(model: tf.keras.Model) -> Weights:
@@ -37,7 +36,7 @@ def keras_weights(model: tf.keras.Model) -> Weights:
 
 def set_keras_weights(model: tf.keras.Model, weights: Weights) -> None:
     """Writes `weights`, ordered as `keras_weights` gives them, into the model."""
-    for variable, value in zip([*model.trainable_variables, *model.non_trainable_variables], [*weights[0], *weights[1]]):
+    for variable, value in zip(listed(model), [*weights[0], *weights[1]]):
         variable.assign(value)
 
 
@@ -56,50 +55,90 @@ def functional_classifier(
 ) -> tff.learning.models.FunctionalModel:
     """A TFF functional model: mean cross-entropy loss; metrics `loss` and `accuracy` as sums over examples.
 
-    Raises `ConfigError` where the model's weights cannot be lifted out (TFF cannot update batch-norm statistics) or its
-    output is not [batch, num_classes].
+    `weights` as `keras_weights` gives them. Raises `ConfigError` for a model that cannot be lifted, one of which Keras would use
+    more than fedlab does, and one whose output is no logits [batch, num_classes].
     """
     spec = (tf.TensorSpec([None, *input_shape], tf.float32), tf.TensorSpec([None], tf.int32))
-    if any(isinstance(layer, tf.keras.layers.BatchNormalization) for layer in build().submodules):
-        raise ConfigError(
-            "this Keras model has batch normalization, whose statistics cannot be federated: use layer or group normalization."
-        )
+    model, order = built(build)
+    check_network(model, input_shape)
+    if not model.trainable_variables:
+        raise ConfigError("the model has no weights to train.")
+    own = [tuple(w.shape) for ws in weights for w in ws]
+    if [tuple(v.shape) for v in listed(model)] != own:
+        raise ConfigError("the model's function builds another model each time it is called.")
+    check_no_probabilities(model, input_shape)
 
-    def build_with_weights() -> tf.keras.Model:
-        model = build()
-        if tf.executing_eagerly():
-            set_keras_weights(model, weights)
-        return model
+    def check(called: tf.keras.Model, logits: Any) -> None:
+        check_losses(called)
+        if not isinstance(logits, tf.Tensor) or tuple(logits.shape) != (None, num_classes):
+            given = tuple(logits.shape) if isinstance(logits, tf.Tensor) else f"a {type(logits).__name__}"
+            raise ConfigError(f"the model returns {given}, but {num_classes} classes need logits of shape (None, {num_classes}).")
+        check_logits(model, logits)
 
-    try:
-        lifted = tff.learning.models.functional_model_from_keras(build_with_weights, loss_fn=_mean_loss, input_spec=spec)
-        # TFF lists weights as they are created, Keras as they are used
-        in_order = all(np.array_equal(a, b) for ws, own in zip(lifted.initial_weights, weights) for a, b in zip(ws, own))
-        if not in_order:
-            raise ConfigError(
-                "this Keras model creates its layers in another order than it calls them: create them in order of use."
-            )
-        with tf.Graph().as_default():
-            x = tf.compat.v1.placeholder(tf.float32, spec[0].shape)
-            output = tuple(lifted.predict_on_batch(weights, x, training=False).shape)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"this Keras model cannot be used in a federated process: {one_line(error)}") from error
-    if output != (None, num_classes):
-        raise ConfigError(f"the model returns {output}, but {num_classes} classes need logits of shape (None, {num_classes}).")
+    lifted = network(build, model, order, lambda candidate: try_out(candidate, spec[0], check))
+    bare = bare_model(lifted, weights, _mean_loss, spec)
     return tff.learning.models.FunctionalModel(
         initial_weights=weights,
-        predict_on_batch_fn=lifted.predict_on_batch,
-        loss_fn=lifted.loss,
+        predict_on_batch_fn=bare.predict_on_batch,  # called: what dropout draws depends on its place in the graph
+        loss_fn=bare.loss,
         metrics_fns=(_zero_metrics, _update_metrics, _finalize_metrics),
         input_spec=spec,
     )
 
 
-def _mean_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-    del sample_weight  # TFF looks for the argument, and allows only None
-    return tf.reduce_mean(example_losses(y_pred, y_true))
+def bare_model(lifted: Network, weights: Weights, loss: Any, spec: Any) -> tff.learning.models.FunctionalModel:
+    """A TFF functional model without metrics; `loss(output, label, sample_weight)`."""
+    return tff.learning.models.FunctionalModel(
+        initial_weights=weights, predict_on_batch_fn=lifted.predictor(), loss_fn=loss, input_spec=spec
+    )
+
+
+def try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Model, Any], None]) -> None:
+    """Calls it in a graph, as a process does; `check` is shown the model there, and its output.
+
+    Raises `NotRebuilt` where it computes something else than its Keras model, at weights of which no two are alike.
+    """
+    failures = []
+
+    def inspect(model: tf.keras.Model, output: Any) -> None:
+        try:
+            check(model, output)
+        except ConfigError as error:  # kept from AutoGraph, which would write call stacks into its message
+            failures.append(error)
+
+    variables, count = listed(candidate.model), len(candidate.model.trainable_variables)
+    with tf.Graph().as_default() as graph:
+        weights = [tf.compat.v1.placeholder(v.dtype, v.shape) for v in variables]
+        places, example = (tuple(weights[:count]), tuple(weights[count:])), tf.compat.v1.placeholder(x.dtype, x.shape)
+        candidate.predictor(inspect)(places, example, training=True)
+        if failures:
+            raise failures[0]
+        output = candidate.predictor()(places, example, training=False)
+    rng = np.random.default_rng(0)
+    values = [w + rng.normal(0.0, 0.5 * np.sqrt(np.mean(w**2)) or 0.1, w.shape) for w in (v.numpy() for v in variables)]
+    examples = rng.random([_TRIED, *(size or _TRIED for size in x.shape[1:])], np.float32)
+    expected, again = _of_keras(candidate.model, values, examples)
+    with tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
+        found = session.run(output, {example: examples, **dict(zip(weights, values))})
+    if np.array_equal(expected, again) and not np.allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() + 1e-6):
+        raise NotRebuilt("another build of it computes something else")
+
+
+def _of_keras(model: tf.keras.Model, weights: list[np.ndarray], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the Keras model computes with these weights, twice: there are models that draw at random whatever they are told."""
+    own = [v.numpy() for v in listed(model)]
+    try:
+        for variable, value in zip(listed(model), weights):
+            variable.assign(value)
+        return model(x, training=False).numpy(), model(x, training=False).numpy()
+    finally:
+        for variable, value in zip(listed(model), own):
+            variable.assign(value)
+
+
+def _mean_loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+    del sample_weight  # TFF hands it on, and it is None
+    return tf.reduce_mean(example_losses(output, label))
 
 
 @tf.function(autograph=False)

@@ -99,10 +99,10 @@ class GanLearner(FederatedLearner):
         figures = {**super().finish(folder), **self._timed(self._measured, self.num_rounds), **self._evaluator.of_real()}
         images = self._images[1]
         assert images is not None
-        builders = {"discriminator": self._model.discriminator, "generator": self._model.generator}
-        for (name, build), weights in zip(builders.items(), self._networks):
+        networks = {"discriminator": self._model.discriminator, "generator": self._model.generator}
+        for (name, network), weights in zip(networks.items(), self._networks):
             with replacing(folder.path / f"{name}.keras") as partial:
-                exported(build, [np.asarray(w) for w in weights]).save(partial, save_format="keras")
+                exported(network, [np.asarray(w) for w in weights]).save(partial, save_format="keras")
         with replacing(folder.samples) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, images=images[: self._options.num_images])
         # A run may have had an evaluation in the last round that it was to have before it was given more

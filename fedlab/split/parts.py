@@ -11,7 +11,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.errors import ConfigError, did_you_mean, one_line
-from fedlab.models.functional import keras_weights, set_keras_weights
+from fedlab.models.functional import bare_model, keras_weights, try_out
+from fedlab.models.lifting import built, copier, listed, network
 from fedlab.split import Split
 
 
@@ -87,27 +88,20 @@ def _part(model: tf.keras.Model, begin: Any, end: Any, last_layer: str) -> Part:
             f"process.cut: the layers up to {last_layer} have no weights to train, and would hand on what they are given: cut "
             f"elsewhere, or use a deeper model. Layers: {', '.join(layer.name for layer in model.layers)}."
         )
-    place = {v.ref(): i for i, v in enumerate([*model.trainable_variables, *model.non_trainable_variables])}
-    positions = tuple(place[v.ref()] for v in [*stretch.trainable_variables, *stretch.non_trainable_variables])
-    weights, config = keras_weights(stretch), stretch.get_config()
-    own_classes = {type(layer).__name__: type(layer) for layer in stretch.layers}
-
-    def build() -> tf.keras.Model:
-        with tf.keras.utils.custom_object_scope(own_classes):
-            copy = tf.keras.Model.from_config(config)
-        if tf.executing_eagerly():
-            set_keras_weights(copy, weights)
-        return copy
-
+    place = {v.ref(): i for i, v in enumerate(listed(model))}
+    positions = tuple(place[v.ref()] for v in listed(stretch))
     spec = (tf.TensorSpec(begin.shape, tf.float32), tf.TensorSpec([None], tf.int32))
     try:
-        lifted = tff.learning.models.functional_model_from_keras(build, loss_fn=_no_loss, input_spec=spec)
+        build, weights = copier(stretch), keras_weights(stretch)
+        copy, order = built(build)
+        lifted = network(build, copy, order, lambda candidate: try_out(candidate, spec[0], lambda *_: None))
     except Exception as error:
         raise ConfigError(f"process.cut: the layers up to {last_layer} cannot be taken apart: {one_line(error)}") from error
-    assert all(np.array_equal(a, b) for ws, own in zip(lifted.initial_weights, weights) for a, b in zip(ws, own))
-    return Part(lifted, *weights, positions, tuple(begin.shape[1:]), tuple(end.shape[1:]), last_layer)
+    return Part(
+        bare_model(lifted, weights, _no_loss, spec), *weights, positions, tuple(begin.shape[1:]), tuple(end.shape[1:]), last_layer
+    )
 
 
-def _no_loss(y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-    del y_true, sample_weight  # a part has no labels; TFF wants a loss all the same
-    return tf.reduce_mean(y_pred)
+def _no_loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+    del label, sample_weight  # a part has no labels; TFF wants a loss all the same
+    return tf.reduce_mean(output)

@@ -32,7 +32,7 @@ def same_noise(monkeypatch):
 
 def by_hand(model, weights, images, options, steps):
     """One client's round with Keras models, tapes and assignments: the discriminator's and the generator's weights after it."""
-    generator, discriminator = model.generator(), model.discriminator()
+    generator, discriminator = model.generator.model, model.discriminator.model
     discriminator.set_weights(weights[: len(discriminator.weights)])
     generator.set_weights(weights[len(discriminator.weights) :])
 

@@ -126,15 +126,18 @@ def test_a_run_that_diverges_ends_with_an_error_that_names_the_round(run_of, kee
 
 
 @pytest.mark.slow
-def test_a_users_function_is_saved_too(run_of):
-    """Built with Keras' functional interface, which our own models do not use."""
+def test_a_users_model_is_saved_as_it_was_tested(run_of):
+    """Its normalizations begin with equal weights, and Keras lists them in another order than it made them."""
 
     def my_model(input_shape, num_classes):
-        image = tf.keras.Input(input_shape)
-        flat = tf.keras.layers.Flatten()(image)
-        hidden = tf.keras.layers.Dense(6, activation="relu")(flat)
-        return tf.keras.Model(image, tf.keras.layers.Dense(num_classes)(tf.keras.layers.Concatenate()([flat, hidden])))
+        layers, image = tf.keras.layers, tf.keras.Input(input_shape)
+        hidden = layers.Dense(6)(layers.Flatten()(image))
+        a, b = layers.LayerNormalization()(hidden), layers.LayerNormalization()(hidden)
+        joined = layers.Concatenate()([layers.ReLU()(b), layers.Activation("tanh")(a)])
+        return tf.keras.Model(image, layers.Dense(num_classes)(joined))
 
     run = run_of(model=my_model, num_rounds=2)
     logits = run.model.predict(run.test.x.astype(np.float32) / 255, verbose=0)
     assert run.summary["test_accuracy"] == np.mean(logits.argmax(1) == run.test.y)
+    losses = tf.keras.losses.sparse_categorical_crossentropy(run.test.y, logits, from_logits=True)
+    assert run.summary["test_loss"] == pytest.approx(np.mean(losses), rel=1e-5)

@@ -1,0 +1,107 @@
+"""What Keras would do with a model and fedlab does not: refused by the layer's name, never left out silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.errors import ConfigError, one_line
+
+_PASSED = ("Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Cast", "EnsureShape")  # change no value
+_SQUASHES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # op → what it is called
+_LINEAR = 'leave the last activation out, such as Dense(num_classes) without activation="{0}"'
+
+
+def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
+    """Raises `ConfigError` for what is seen without calling the model. `input_shape`: of an example."""
+    if isinstance(model.inputs, list) and len(model.inputs) != 1:
+        raise ConfigError(f"the model has {len(model.inputs)} inputs, and examples are one array: use one tf.keras.Input.")
+    if isinstance(model.outputs, list) and len(model.outputs) != 1:
+        raise ConfigError(f"the model has {len(model.outputs)} outputs, and should have one: join them, or return one of them.")
+    needed = tuple(model.inputs[0].shape[1:]) if model.inputs else input_shape
+    if not tf.TensorShape(needed).is_compatible_with(input_shape):
+        raise ConfigError(
+            f"the model takes examples of shape {list(needed)}, and the data has {list(input_shape)}: "
+            "size its input by the `input_shape` that its function is given."
+        )
+    own_step = next(
+        (n for n in ("train_step", "compute_loss") if getattr(type(model), n) is not getattr(tf.keras.Model, n)), None
+    )
+    if own_step:
+        raise ConfigError(f"{type(model).__name__} has a {own_step} of its own, which is not used here: leave it out.")
+    if getattr(model, "optimizer", None) is not None or getattr(model, "compiled_loss", None) is not None:
+        raise ConfigError(
+            "the model is compiled, with an optimizer or a loss that is not used here: leave compile() out, and load files by "
+            "tf.keras.models.load_model(path, compile=False)."
+        )
+    for layer in _layers(model):
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            raise ConfigError(
+                f"this Keras model has batch normalization ({layer.name}), whose statistics cannot be federated: use layer or "
+                "group normalization."
+            )
+        if layer.compute_dtype not in (None, "float32") and layer.dtype_policy.name.startswith("mixed"):
+            raise ConfigError(
+                f"layer {layer.name} computes in {layer.compute_dtype}: mixed precision is not supported, use float32."
+            )
+    for layer in _layers(model):
+        for variable in layer.weights:
+            if variable.dtype != tf.float32:
+                raise ConfigError(
+                    f"layer {layer.name} has a weight of {variable.dtype.name}, {variable.name}: only float32 is federated."
+                )
+            if getattr(variable, "constraint", None) is not None:
+                raise ConfigError(
+                    f"layer {layer.name} has a constraint on {variable.name}, which is not applied here: leave it out."
+                )
+
+
+def check_losses(model: tf.keras.Model) -> None:
+    """Raises `ConfigError` for losses of layers' own; `model` has been called. They are gone once the graph is left."""
+    layer = next((layer for layer in _layers(model) if layer.losses), None)
+    if layer is not None:
+        raise ConfigError(
+            f"layer {layer.name} adds a loss of its own (a regularizer, activity_regularizer or add_loss), which is not counted "
+            "here: leave it out."
+        )
+
+
+def check_logits(model: tf.keras.Model, output: tf.Tensor) -> None:
+    """Refuses an `output`, of a graph, that is probabilities; a model that means it says `outputs_are_logits = True`."""
+    if getattr(model, "outputs_are_logits", False):
+        return
+    op = output.op
+    while op.type in _PASSED and op.inputs:
+        op = op.inputs[0].op
+    if op.type in _SQUASHES:
+        _refuse_probabilities(_SQUASHES[op.type])
+
+
+def check_no_probabilities(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
+    """Raises `ConfigError` where the outputs of an eager model sum to 1 for any input, by whatever way they came about."""
+    if getattr(model, "outputs_are_logits", False):
+        return
+    x = np.random.default_rng(0).random((4, *input_shape), np.float32)
+    try:
+        outputs = np.asarray(model(x, training=False), np.float64)
+    except Exception as error:
+        raise ConfigError(
+            f"the model cannot be called with examples of shape {list(input_shape)}: {type(error).__name__}: {one_line(error)}"
+        ) from error
+    if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.min() >= 0 and np.abs(outputs.sum(1) - 1).max() < 1e-5:
+        _refuse_probabilities("softmax")
+
+
+def _refuse_probabilities(activation: str) -> None:
+    raise ConfigError(
+        f"the model ends in a {activation}, and should return logits, which the loss turns into probabilities: "
+        f"{_LINEAR.format(activation)}."
+    )
+
+
+def _layers(model: tf.keras.Model) -> list[Any]:
+    """The innermost layers first, the model last: what a layer has, those around it have as well."""
+    found = [m for m in (model, *model.submodules) if isinstance(m, tf.keras.layers.Layer)]
+    return sorted(found, key=lambda layer: len(layer.submodules))
