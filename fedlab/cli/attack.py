@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     with RunLock(run.folder.lock):
         for metric, value in _attack(run, arm, spec, console).items():
             say(console, f"{words.metric_label(metric)}: {words.metric_value(metric, value)}")
-        say(console, f"report in {relative(write_report(run.path))}")
+        say(console, f"report: {relative(write_report(run.path))}")
     return 0
 
 

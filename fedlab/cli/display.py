@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 _SILENT_SECONDS = 2.0  # elsewhere than on a terminal, at most a line in so many seconds
 
@@ -25,21 +26,25 @@ class RoundDisplay:
             self._progress = Progress(
                 TextColumn("round"),
                 MofNCompleteColumn(),
-                BarColumn(),
-                TextColumn("{task.description}"),
+                BarColumn(bar_width=15),
                 TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+                # takes the room that is left, and is cut short where that is little
+                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
                 console=console,
+                expand=True,
             )
-            self._task = self._progress.add_task("compiling…", total=num_rounds)
+            self._task = self._progress.add_task("compiling…", total=num_rounds, left="")
             self._progress.start()
 
     def log(self, record: dict[str, Any]) -> None:
         self._known.update({k: v for k, v in record.items() if isinstance(v, (int, float))})
         self._seconds.append(record["seconds"])
-        line = self._describe(record)
+        line, left = self._describe(), self._left(record)
         if self._progress:
-            self._progress.update(self._task, completed=record["round"], description=line)
+            self._progress.update(self._task, completed=record["round"], description=line, left=left)
             return
+        line = "  ".join(filter(None, (line, left)))
         now = time.monotonic()
         if now - self._last_line >= _SILENT_SECONDS or record["round"] in (1, self._num_rounds):
             self._last_line = now
@@ -53,19 +58,23 @@ class RoundDisplay:
         if self._progress:
             self._progress.stop()
 
-    def _describe(self, record: dict[str, Any]) -> str:
+    def _describe(self) -> str:
         parts = []
         for name in [n for n in self._known if n.rpartition("/")[2] == "train_loss"]:
             parts.append(f"{_arm(name)}loss {self._known[name]:.4f}")
         for name in [n for n in self._known if n.rpartition("/")[2] == "test_accuracy"]:
             parts.append(f"{_arm(name)}test accuracy {self._known[name]:.2%}")
+        return "  ".join([*parts, f"{self._median():.3f} s/round"])
+
+    def _median(self) -> float:
+        """Seconds of a round, of late."""
         recent = sorted(self._seconds[1:][-9:] or self._seconds)  # the first round compiles
-        median = recent[len(recent) // 2]
-        parts.append(f"{median:.3f} s/round")
-        left = (self._num_rounds - record["round"]) * median
-        if left >= 1:
-            parts.append(f"{_duration(left)} left")
-        return "  ".join(parts)
+        return recent[len(recent) // 2]
+
+    def _left(self, record: dict[str, Any]) -> str:
+        """The time that the remaining rounds will take; "" for less than a second."""
+        left = (self._num_rounds - record["round"]) * self._median()
+        return f"{_duration(left)} left" if left >= 1 else ""
 
 
 def _arm(metric: str) -> str:

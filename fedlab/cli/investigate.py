@@ -54,7 +54,15 @@ def main(argv: Sequence[str]) -> int:
         for overrides, found in zip(_each(args.overrides), verdicts):
             swept = " ".join(o for o in overrides if o not in args.overrides)
             for f in found.findings:
-                rows.append((swept, f.symptom, f"{f.low:.1%}", f"{f.high:.1%}", "found" if f.found else ""))
+                rows.append(
+                    (
+                        swept,
+                        f.symptom,
+                        f"{f.low:.1%}",
+                        f"{f.high:.1%}",
+                        "undecided" if found.undecided else "found" if f.found else "",
+                    )
+                )
         print()
         print_table(("", "symptom", "low accuracy", "high accuracy", "verdict"), rows, ("low accuracy", "high accuracy"))
     return 0

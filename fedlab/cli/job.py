@@ -220,7 +220,7 @@ def _attacked(experiment: Experiment, inputs: Inputs, folder: RunFolder, console
         return {}
     from fedlab.run.attack import attack_run
 
-    say(console, "trained; now it is attacked")
+    say(console, "Training finished. Running the attack …")
     return attack_run(experiment, (inputs.dataset, inputs.partition), inputs.arms, folder)
 
 

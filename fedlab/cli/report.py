@@ -21,5 +21,5 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse(argv)
     path, output = pathlib.Path(args.run), writable("--output", args.output)
     written = write_sweep_report(path, output) if is_sweep(path) else write_report(path, output)
-    print(f"report in {relative(written)}")
+    print(f"report: {relative(written)}")
     return 0

@@ -7,14 +7,17 @@ from typing import Any
 
 from rich.console import Console
 
+from fedlab.archive import RunFolder
+from fedlab.archive.folder import relative
 from fedlab.cli.job import say
+from fedlab.report import words
 
 
-def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """`summary`: what summary.json holds."""
+def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolder) -> None:
+    """`summary`: what summary.json holds; `folder`: where it is."""
     for arm in dict.fromkeys(name.rpartition("/")[0] for name in summary):
         own = {name.rpartition("/")[2]: value for name, value in summary.items() if name.rpartition("/")[0] == arm}
-        for line in filter(None, (_classified(own), _generated(own))):
+        for line in filter(None, (_classified(own), _generated(own), _attacked(own))):
             say(console, f"{arm}: {line}" if arm else line)
     if "difftest_told" in summary:
         say(console, f"difftest: {summary['difftest_told']}")
@@ -23,6 +26,8 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         odd = f"{count} client updates or their metrics were not finite, or too large for float32 or secure.clip_range"
         say(console, f"[yellow]{odd}: lower client_optimizer.learning_rate[/yellow]")
     say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
+    if folder.report.is_file():
+        say(console, f"report: {relative(folder.report)}")
 
 
 def _classified(own: Mapping[str, Any]) -> str | None:
@@ -46,3 +51,12 @@ def _generated(own: Mapping[str, Any]) -> str | None:
     light = f"{own['polarity']:.1%} have a light background"
     parts = [f"{words} {own[name]:.2f}" for name, words in measures.items() if name in own]
     return f"generated images: {', '.join([*parts, light])}"
+
+
+def _attacked(own: Mapping[str, Any]) -> str | None:
+    measured = {name: value for name, value in own.items() if name.startswith("attack_")}
+    if not measured:
+        return None
+    return "attack: " + ", ".join(
+        f"{words.metric_label(n[len('attack_') :])} {words.metric_value(n, v)}" for n, v in measured.items()
+    )

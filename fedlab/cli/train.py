@@ -25,11 +25,12 @@ def main(argv: list[str]) -> int:
     console = Console(quiet=quiet)
     resumed = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
     if resumed is not None:
+        from fedlab.archive.folder import RunFolder
         from fedlab.cli.resume import resume
         from fedlab.cli.summary import print_summary
 
         others = [o for o in overrides if o != f"resume={resumed}"]
-        print_summary(console, resume(resumed, others, console, argv))
+        print_summary(console, resume(resumed, others, console, argv), RunFolder(pathlib.Path(resumed)))
         return 0
     args = application.parsed(overrides)
     if args.help:
@@ -60,8 +61,8 @@ def main(argv: list[str]) -> int:
 
 def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
     """One run: validates, claims a folder, trains."""
-    from fedlab.archive.folder import RunFolder, relative
-    from fedlab.cli.job import Job, say, start
+    from fedlab.archive.folder import RunFolder
+    from fedlab.cli.job import Job, start
     from fedlab.cli.summary import print_summary
 
     output, choices = pathlib.Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices
@@ -79,8 +80,7 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> None:
         summary = start(job, claim, console)
     finally:
         _remove_empty(output)  # Hydra made it; a run that never began leaves nothing behind
-    print_summary(console, summary)
-    say(console, f"run folder: {relative(claimed[0].path)}")
+    print_summary(console, summary, claimed[0])
 
 
 def _remove_empty(folder: pathlib.Path) -> None:

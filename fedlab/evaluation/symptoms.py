@@ -17,6 +17,9 @@ SHARP = 0.4  # of the range from black to white: a pen's edge takes a step of th
 # The rule, fixed before any investigation: both must hold
 LEAST_DIFFERENCE = 0.2  # between the shares of two groups
 Z = 2.576  # of the interval of that difference, 99 %, which must not hold 0
+LEAST_SCORE = (
+    0.1  # of the way from 1, the score of images that show nothing, to that of real images: with less, nothing is decided
+)
 
 
 def is_occluded(images: np.ndarray) -> np.ndarray:
@@ -94,6 +97,11 @@ class Verdict:
     classifier_scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
+    def undecided(self) -> bool:
+        """Whether the samples of either generator show too little to conclude anything from them."""
+        return not _show_something(self.classifier_scores)
+
+    @property
     def found(self) -> Finding | None:
         """The symptom in which the groups differ most, of those in which they differ; None for nothing."""
         return max((f for f in self.findings if f.found), key=lambda f: f.low - f.high, default=None)
@@ -103,12 +111,15 @@ class Verdict:
         found, (these, those, have_it, others) = self.found, _GROUPS[self.by]
         low, high = (f"{self.truth[arm]:.0%}" for arm in ("low", "high"))
         truth = f"In truth {low} {have_it} ({self.bug}), {high} {others}."
-        if found:
+        shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
+        if self.undecided:
+            first = f"Undecided: the samples do not show enough to conclude anything ({shown})."
+        elif found:
             first = f"Found: {these} are {found.symptom} in {found.low:.1%} of samples, {those} in {found.high:.1%}."
         else:
-            shown = "; ".join(f"{f.symptom} {f.low:.1%} against {f.high:.1%}" for f in self.findings)
             first = f"Nothing found: {shown}."
-            truth = truth if any(self.truth.values()) else "In truth nobody has a bug."
+        if not any(self.truth.values()):
+            truth = "In truth nobody has a bug."
         return [first, truth, *self._caution(), rule(self.by)]
 
     def _caution(self) -> list[str]:
@@ -118,12 +129,22 @@ class Verdict:
             return []
         return [
             f"Classifier score of the samples: {scores['low']:.1f} for low accuracy, {scores['high']:.1f} for high; real images "
-            f"have {scores['real']:.1f}. Near 1 they show nothing, and the verdict says as little: look at grids.png."
+            f"have {scores['real']:.1f}. A verdict needs {_least_score(scores):.1f} of both."
         ]
 
     def as_json(self) -> dict[str, Any]:
         found = self.found
-        return {"found": found.symptom if found else None, "lines": self.lines(), **dataclasses.asdict(self)}
+        verdict = "undecided" if self.undecided else "found" if found else "nothing found"
+        return {"verdict": verdict, "found": found.symptom if found else None, "lines": self.lines(), **dataclasses.asdict(self)}
+
+
+def _show_something(scores: Mapping[str, float]) -> bool:
+    """Whether images with these classifier scores tell anything; taken for granted where nothing measured them."""
+    return not scores or min(scores["low"], scores["high"]) >= _least_score(scores)
+
+
+def _least_score(scores: Mapping[str, float]) -> float:
+    return 1 + LEAST_SCORE * (scores["real"] - 1)
 
 
 def rule(by: str) -> str:
@@ -149,12 +170,15 @@ def verdict(
     by: str = "user",
     classifier_scores: Mapping[str, float] | None = None,
 ) -> Verdict:
-    """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom."""
+    """Compares images generated for low-accuracy users with those for high-accuracy ones, symptom by symptom.
+
+    Where the classifier scores are those of images that show nothing, nothing is found and the verdict is undecided.
+    """
     in_low, in_high = shares(low), shares(high)
-    findings = []
+    findings, decided = [], _show_something(classifier_scores or {})
     for name in SYMPTOMS:
         bounds = difference_interval(in_low[name], len(low), in_high[name], len(high))
-        found = round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
+        found = decided and round(in_low[name] - in_high[name], 9) >= LEAST_DIFFERENCE and bounds[0] > 0
         findings.append(Finding(name, in_low[name], in_high[name], bounds, false_alarms[name], detected.get(name), found))
     return Verdict(tuple(findings), truth, bug, by, len(low), dict(classifier_scores or {}))
 

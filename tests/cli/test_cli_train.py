@@ -30,8 +30,10 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
     done = fedlab("train", *FAST, "eval_every=2", cwd=tmp_path)
     lines = done.stdout.splitlines()
     announced = [line for line in lines if line.startswith("run folder: ")]
-    assert len(announced) == 2 and announced[0] == announced[1] == lines[-1]
+    assert len(announced) == 1
     folder = tmp_path / announced[0].removeprefix("run folder: ")
+    assert lines[-1] == f"report: {announced[0].removeprefix('run folder: ')}/report.html"
+    assert sum("report" in line for line in lines) == 1 and sum(line.startswith("test accuracy") for line in lines) == 1
     assert folder.parts[-4:-1] == ("outputs", "digits", "fed_avg")
     assert {p.name for p in folder.iterdir()} == {
         ".lock",

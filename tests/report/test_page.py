@@ -169,7 +169,7 @@ class TestVerb:
     def test_it_says_where_the_page_is(self, run, capsys, tmp_path, monkeypatch):
         run("a")
         monkeypatch.chdir(tmp_path)
-        assert main(["report", "a"]) == 0 and capsys.readouterr().out == "report in a/report.html\n"
+        assert main(["report", "a"]) == 0 and capsys.readouterr().out == "report: a/report.html\n"
         assert main(["report", "a", "--output", "b.html"]) == 0 and read_page(tmp_path / "b.html").sections
 
     @pytest.mark.parametrize(
