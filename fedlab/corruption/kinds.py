@@ -101,6 +101,8 @@ class Function(Corruption):
                     f"corruption.function: {name} returned {what} as {new.dtype} {list(new.shape)} and must keep it "
                     f"{old.dtype} {list(old.shape)}."
                 )
+        if not np.isfinite(new_x).all():
+            raise DataError(f"corruption.function: {name} returned x with NaN or infinity.")
         if len(new_y) and not 0 <= new_y.min() <= new_y.max() < num_classes:
             raise DataError(f"corruption.function: {name} returned labels outside [0, {num_classes}).")
         return new_x, new_y

@@ -13,13 +13,16 @@ from fedlab.data.source import Source
 from fedlab.errors import DataError
 from fedlab.types import ExampleSet
 
+FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
+
 
 class Npz(Source):
     """Any labelled arrays: `x` [N, ...], `y` [N], and optionally `user_ids` [N], and `x_test`, `y_test` together.
 
-    `path`: a file as `numpy.savez` writes it. `x`: uint8 stays as it is (an image, scaled to [0, 1] inside the graph), every
-    other number becomes float32 and is used as it is. `y`: integers from 0 up; the largest tells the number of classes.
-    `user_ids`: integers or strings.
+    `path`: a file as `numpy.savez` writes it. `x`: uint8 stays as it is (an image, scaled to [0, 1] inside the graph); every
+    other number becomes float32, rounded where it is a float64, and is used as it is. Refused: integers beyond 2^24, which
+    float32 would round, and uint16, of which nobody can say whether it is to be scaled. `y`: integers from 0 up; the largest
+    tells the number of classes. `user_ids`: integers of 64 bits with a sign, or strings.
     """
 
     path: str
@@ -75,6 +78,18 @@ class Npz(Source):
         self._require(x.ndim >= 2 and x.size > 0, f"{name} must have shape [examples, ...] with none of them 0, not {x.shape}")
         if x.dtype == np.uint8:
             return x
+        self._require(
+            not (x.dtype.kind == "u" and x.dtype.itemsize == 2),
+            f"{name} is uint16, which may be images or counts: store images as ({name} / 65535).astype('float32'), or as uint8, "
+            f"and counts as {name}.astype('float32')",
+        )
+        if x.dtype.kind in "iu":
+            low, high = int(x.min()), int(x.max())
+            self._require(
+                max(high, -low) <= FLOAT32_EXACT,
+                f"{name} holds integers from {low} to {high}, and float32 rounds those beyond {FLOAT32_EXACT}: scale them, or "
+                f"store {name}.astype('float32') where rounding does no harm",
+            )
         with np.errstate(over="ignore"):  # an overflow is reported as what it leads to
             x = x.astype(np.float32)
         self._require(bool(np.isfinite(x).all()), f"{name} holds NaN, infinity, or a number that float32 cannot")
@@ -96,7 +111,11 @@ class Npz(Source):
     def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
         self._require(users.dtype.kind in "iuU", f"user_ids must hold integers or strings, not {users.dtype}")
         self._require(users.shape == x.shape[:1], f"user_ids must have shape {x.shape[:1]}, not {users.shape}")
-        return users if users.dtype.kind == "U" else users.astype(np.int64)
+        if users.dtype.kind == "U":
+            return users
+        largest = int(users.max())  # of uint64, which would become negative
+        self._require(largest < 2**63, f"user_ids go up to {largest}, beyond int64: store them as strings, user_ids.astype(str)")
+        return users.astype(np.int64)
 
     def _require(self, holds: bool, problem: str) -> None:
         if not holds:

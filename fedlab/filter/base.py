@@ -111,10 +111,10 @@ class Examples(FromFile):
         return read_examples(self._file)
 
     def _kept(self, user: str, indices: np.ndarray, kept: Mapping[str, Any]) -> np.ndarray:
-        places = np.array(kept[user], np.int64)
-        if places.max() >= len(indices):
+        places = kept[user]  # of any size, which an array of integers need not hold
+        if max(places) >= len(indices):
             raise DataError(
                 f"{self.path}: user '{user}' has {len(indices)} examples, places 0 to {len(indices) - 1}; "
-                f"the file names {places.max()}."
+                f"the file names {max(places)}."
             )
-        return indices[np.sort(places)]
+        return indices[sorted(places)]

@@ -18,6 +18,10 @@ def halved(x, y, rng):
     return x[: len(x) // 2], y
 
 
+def endless(x, y, rng):
+    return np.full_like(x, np.inf), y
+
+
 def beyond(x, y, rng):
     return x, y + 4
 
@@ -144,6 +148,7 @@ def test_an_occluded_corner_is_white_and_the_rest_as_it_was():
             (3,),
             r"halved returned x as float32 \[\d, 3\] and must keep it float32 \[\d, 3\]",
         ),
+        (Function(function=f"{__name__}.endless"), (3,), "endless returned x with NaN or infinity"),
         (Function(function=f"{__name__}.beyond"), (3,), r"beyond returned labels outside \[0, 4\)"),
     ],
 )

@@ -17,10 +17,23 @@ def write(tmp_path, **arrays) -> Npz:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("u1", "u1"), ("f8", "f4"), ("f4", "f4"), ("f2", "f4"), ("i8", "f4"), ("u2", "f4"), ("?", "f4")]
+    ("given", "kept"), [("u1", "u1"), ("f8", "f4"), ("f4", "f4"), ("f2", "f4"), ("i8", "f4"), ("u4", "f4"), ("?", "f4")]
 )
 def test_dtypes(tmp_path, given, kept):
     assert write(tmp_path, x=X.astype(given), y=Y).load(0).train.x.dtype == np.dtype(kept)
+
+
+@pytest.mark.parametrize("dtype", ["i4", "i8", "u4", "u8", ">i4"])
+def test_integers_that_are_accepted_stay_exact(tmp_path, dtype):
+    x = np.array([[0], [1], [2**24 - 1], [2**24]], dtype) * np.ones((1, 3), dtype)
+    kept = write(tmp_path, x=x, y=np.array([0, 1, 0, 1])).examples()
+    assert np.array_equal(kept.x.astype(np.int64), x.astype(np.int64))
+
+
+def test_user_ids_up_to_the_largest_int64_stay_apart(tmp_path):
+    users = np.array([2**63 - 1, 2**63 - 2, 0, 0, 0, 0], np.uint64)
+    kept = write(tmp_path, x=X, y=Y, user_ids=users).examples()
+    assert kept.user_ids.tolist() == users.tolist()
 
 
 def test_its_own_test_set_is_used_unless_a_fraction_is_asked_for(tmp_path):
@@ -50,6 +63,15 @@ def test_user_ids(tmp_path, users):
         ({"x": X, "y": Y + 2**31}, "labels from 0 up"),
         ({"x": X * np.nan, "y": Y}, "holds NaN"),
         ({"x": X + 1e300, "y": Y}, "that float32 cannot"),
+        ({"x": X.astype("u2"), "y": Y}, "x is uint16, which may be images or counts"),
+        ({"x": X.astype(">u2"), "y": Y}, "x is uint16"),
+        ({"x": X, "y": Y, "x_test": X.astype("u2"), "y_test": Y}, "x_test is uint16"),
+        ({"x": X.astype("i8") + 2**24 + 1, "y": Y}, "x holds integers from 16777217 to 16777217, and float32 rounds"),
+        ({"x": np.full((6, 3), -(2**63)), "y": Y}, "x holds integers from -9223372036854775808"),
+        ({"x": X.astype("u8") + np.uint64(2**64 - 1), "y": Y}, "x holds integers from 18446744073709551615"),
+        ({"x": X.astype("u4") + np.uint32(2**32 - 1), "y": Y}, "x holds integers from 4294967295"),
+        ({"x": X, "y": Y.astype("u8") + np.uint64(2**64 - 3)}, "labels from 0 up"),
+        ({"x": X, "y": Y, "user_ids": Y.astype("u8") + np.uint64(2**63)}, "beyond int64: store them as strings"),
         ({"x": X[:0], "y": Y[:0]}, "none of them 0"),
         ({"x": X[:, 0], "y": Y}, r"shape \[examples"),
         ({"x": X.astype(str), "y": Y}, "must hold numbers"),

@@ -2,7 +2,8 @@
 
     python tests/engine/layer_kinds.py REPETITIONS ENGINES KIND [KIND …]
 
-prints a line of JSON per kind: its name, and the distinct hashes of the weights that training with one seed left. ENGINES: some
+prints a line of JSON per kind: its name, the distinct hashes of the weights that training with one seed left, and why it was
+refused, if it was. ENGINES: some
 of compiled (all clients side by side), in_turn (one after the other), tff, joined by commas. KIND: one, or several joined by +.
 It is a program of its own because kernels that are not safe corrupt memory, which ends the process.
 """
@@ -236,6 +237,7 @@ def _main(repetitions: int, engines: str, kinds: list[str]) -> None:
     import tensorflow as tf
 
     from fedlab.engine import Compiled, Tff
+    from fedlab.errors import FedlabError
     from fedlab.process import LocalTraining
     from fedlab.process.optimizers import Sgd
 
@@ -247,15 +249,20 @@ def _main(repetitions: int, engines: str, kinds: list[str]) -> None:
     options = {"client": LocalTraining(batch_size=16), "client_optimizer": Sgd(learning_rate=0.05)}
     for kind in kinds:
         hashes: dict[str, None] = {}
+        refused = None
         for engine in engines.split(","):
             model = classifier(*kind.split("+"))
-            trainer = lab.trainer(model=model, examples=examples, engine=specs[engine], fresh=True, **options)
+            try:
+                trainer = lab.trainer(model=model, examples=examples, engine=specs[engine], fresh=True, **options)
+            except FedlabError as error:
+                refused = str(error)
+                continue
             for _ in range(repetitions):
                 weights = trainer.run(inputs).weights[-1]
                 assert all(np.all(np.isfinite(w)) for w in weights), kind
                 hashes[hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()[:12]] = None
             trainer.engine.close()
-        print(json.dumps({"kind": kind, "hashes": list(hashes)}), flush=True)
+        print(json.dumps({"kind": kind, "hashes": list(hashes), "refused": refused}), flush=True)
 
 
 if __name__ == "__main__":

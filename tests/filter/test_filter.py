@@ -147,6 +147,7 @@ def test_files_round_trip_and_have_the_originals_two_columns(tmp_path):
         (Examples, '5,"[0, -1]"\n', "row 1: '[0, -1]' is no list of places"),
         (Examples, '5,"[0, 2, 0]"\n', "row 1: user '5' has place 0 twice"),
         (Examples, '5,"[0, 40]"\n', "places 0 to 6; the file names 40"),
+        (Examples, f'5,"[0, {10**30}]"\n', f"places 0 to 6; the file names {10**30}"),
         (Examples, '5,[0]\n6,"[0]"\n', "the data has no user '6'"),
         (Examples, '5,[0]\n5,"[1]"\n', "row 2: user '5' has row 1 already"),
     ],
