@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ class SecureEngine:
                 abandoned = {}
         except BelowThreshold as error:  # too many have vanished
             outcome, abandoned = error.outcome, {"secure/abandoned": 1}
-        self.observed = outcome.server_view
+        self.observed = self._with_what_went_in_the_clear(outcome, r.clients.tolist(), in_the_clear)
         self.seconds["aggregation"] += outcome.seconds
         figures = {**self._figures(outcome), **abandoned}
         if not outcome.included and len(r.clients) and not self._adds_noise:
@@ -118,6 +119,19 @@ class SecureEngine:
             in_the_clear.append(tensors[: self._num_in_the_clear])
             yield tensors[self._num_in_the_clear :]
 
+    def _with_what_went_in_the_clear(
+        self, outcome: Outcome, clients: list[int], in_the_clear: list[list[np.ndarray]]
+    ) -> ServerView | None:
+        """The server's view, with what each client whose contribution arrived has sent beside the protocol."""
+        view = outcome.server_view
+        if view is None or not self._num_in_the_clear:
+            return view
+        received = {client: dict(items) for client, items in view.received.items()}
+        for client, tensors in zip(clients, in_the_clear):
+            if client in _senders(outcome):
+                received.setdefault(client, {}).update({f"in_the_clear/{i}": tensor for i, tensor in enumerate(tensors)})
+        return dataclasses.replace(view, received=received)
+
     def _sums(self, outcome: Outcome) -> list[np.ndarray]:
         """The protocol's sums, in the types in which the process wants them. Raises `FedlabError` where one does not fit."""
         leaves = self._lowered.secure_leaves
@@ -131,7 +145,8 @@ class SecureEngine:
         return sums
 
     def _figures(self, outcome: Outcome) -> dict[str, Any]:
-        sent = {"bytes_up": outcome.bytes_up + outcome.num_included * self.bytes_up, "bytes_down": outcome.bytes_down}
+        in_the_clear = len(_senders(outcome)) * self.bytes_up
+        sent = {"bytes_up": outcome.bytes_up + in_the_clear, "bytes_down": outcome.bytes_down}
         return {
             **{f"secure/{name}": value for name, value in sent.items()},
             "secure/seconds": outcome.seconds,
@@ -198,6 +213,11 @@ class SecureEngine:
         )
         self._finish = traced(finish, state, clear, sums, key)
         self.seconds["tracing"] = time.perf_counter() - started
+
+
+def _senders(outcome: Outcome) -> set[int]:
+    """The clients whose contribution, and what they send beside it, reached the server."""
+    return {*outcome.senders, *outcome.included}
 
 
 def _tensors_in_the_clear(process: LoweredProcess, scope: str) -> int:

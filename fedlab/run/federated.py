@@ -166,13 +166,14 @@ class FederatedLearner(Learner):
         return figures
 
     def lines(self) -> list[str]:
-        return [*super().lines(), *self.privacy.lines()]
+        return [*super().lines(), *self.privacy.lines(), *self.experiment.secure.lines()]
 
     def claim(self) -> Claim:
         return self.privacy.claim()
 
     def described(self) -> dict[str, Any]:
-        return {"privacy": self.privacy.described()}
+        warnings = self.experiment.secure.lines()
+        return {"privacy": self.privacy.described(), **({"secure": {"lines": warnings}} if warnings else {})}
 
     def close(self) -> None:
         self._engine.close()

@@ -117,7 +117,8 @@ class GanLearner(FederatedLearner):
 
     def lines(self) -> list[str]:
         discriminator, generator = (sum(w.size for w in ws) for ws in self._model.initial_weights)
-        lines = [f"{discriminator:,} weights of the discriminator, {generator:,} of the generator", *self.privacy.lines()]
+        lines = [f"{discriminator:,} weights of the discriminator, {generator:,} of the generator"]
+        lines += [*self.privacy.lines(), *self.experiment.secure.lines()]
         if self._options.classifier is None:
             lines.append(
                 "no classifier score and no Fréchet distances: they need evaluation.classifier=RUN, a run of a classifier"

@@ -203,7 +203,7 @@ class CkksSum(Protocol):
             with transcript.phase("encrypt"):
                 rows, clipped = self.packing.pack(arrays, self.parameters.num_slots)
                 message = Ciphertexts(tuple(workers(rows)))
-                transcript.up(client, message)
+                transcript.up(client, message, contributes=True)
             with transcript.phase("add"):
                 server.receive(message)
             included.append(client)
@@ -217,7 +217,8 @@ class CkksSum(Protocol):
             decrypted = DecryptedSum(holder.decrypt(total.ciphertext, self.spec.precision))
             transcript.count_up(decrypted)
             result = self.packing.unpack(decrypted.sum)
-        return Outcome(result, tuple(included), transcript.phases, num_clipped, server_view=transcript.view)
+        phases, view = transcript.phases, transcript.view
+        return Outcome(result, tuple(included), phases, num_clipped, server_view=view, senders=transcript.senders)
 
     def _set_up(self, transcript: Transcript) -> tuple[KeyHolder, CkksServer, Workers]:
         holder = KeyHolder(self.parameters)

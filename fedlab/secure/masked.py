@@ -26,6 +26,10 @@ from fedlab.secure.transcript import Transcript
 from fedlab.secure.view import ServerView
 from fedlab.spec import Promise
 
+REPLAYABLE_KEYS = (
+    "the keys of masks follow from the seed, so whoever knows the seed can take every mask off; use it for tests only"
+)
+
 
 class Masked(SecureSum):
     """The server sees words that are uniformly random, and the sum."""
@@ -49,6 +53,9 @@ class Masked(SecureSum):
     @property
     def largest_float(self) -> float:
         return self.clip_range if self.scope == "everything" else math.inf
+
+    def lines(self) -> list[str]:
+        return [f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else []
 
     def never_refusing(self) -> Masked:
         return self.model_copy(update={"out_of_range": "saturate"})
@@ -114,9 +121,15 @@ class MaskedSum(Protocol):
                     attempt += 1
             result = self._unmask(server, members, drawn, transcript)
         except BelowThreshold as error:
-            error.outcome = Outcome(self.layout.zeros(), (), transcript.phases, 0, attempt + 1, transcript.view)
+            error.outcome = self._outcome(self.layout.zeros(), (), 0, attempt + 1, transcript)
             raise
-        return Outcome(result, server.included, transcript.phases, num_clipped, attempt + 1, transcript.view)
+        return self._outcome(result, server.included, num_clipped, attempt + 1, transcript)
+
+    @staticmethod
+    def _outcome(
+        result: list[np.ndarray], included: tuple[int, ...], num_clipped: int, num_attempts: int, transcript: Transcript
+    ) -> Outcome:
+        return Outcome(result, included, transcript.phases, num_clipped, num_attempts, transcript.view, transcript.senders)
 
     def _collect(
         self,
@@ -154,7 +167,7 @@ class MaskedSum(Protocol):
                 encoded, clipped = self.encoding.encode(arrays)
                 num_clipped += clipped
                 masked = members[number].masked_input(inbox, encoded, self.encoding.split)
-                transcript.up(number, masked)
+                transcript.up(number, masked, contributes=True)
                 server.receive_input(number, masked)
         with transcript.phase("unmasking"):
             server.close_inputs()

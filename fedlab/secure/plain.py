@@ -51,12 +51,12 @@ class PlainSum(Protocol):
             if client in gone:
                 continue
             with transcript.phase("updates"):
-                transcript.up(client, Update(tuple(np.asarray(a) for a in arrays)))
+                transcript.up(client, Update(tuple(np.asarray(a) for a in arrays)), contributes=True)
                 for total, array in zip(totals, arrays):
                     total += np.asarray(array).astype(total.dtype)
             included.append(client)
         result = [total.astype(t.dtype) if t.is_float else total for total, t in zip(totals, self.layout.tensors)]
-        return Outcome(result, tuple(included), transcript.phases, server_view=transcript.view)
+        return Outcome(result, tuple(included), transcript.phases, server_view=transcript.view, senders=transcript.senders)
 
     def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
         seen = view.received.get(client, {})

@@ -58,6 +58,7 @@ class Outcome:
     num_clipped: int = 0  # values, over all clients
     num_attempts: int = 1
     server_view: ServerView | None = None
+    senders: tuple[int, ...] = ()  # clients whose contribution reached the server, also where it entered no sum
 
     @property
     def num_included(self) -> int:
@@ -101,6 +102,10 @@ class SecureSum(Spec):
     def never_refusing(self) -> SecureSum:
         """The same protocol, which clips floats beyond its range and never ends a round because of them."""
         return self
+
+    def lines(self) -> list[str]:
+        """Warnings for the user, before the first round."""
+        return []
 
     def observes(self, round: int, num_rounds: int | None) -> bool:
         if self.observe == "last":

@@ -32,6 +32,7 @@ class Transcript:
     def __init__(self, protocol: str, round: int, observed: bool, layout: Layout, most_clients: int):
         self.protocol, self.round, self.layout, self.most_clients = protocol, round, layout, most_clients
         self.attempt = 0
+        self._senders: dict[int, None] = {}  # in their order
         self._received: dict[int, dict[str, np.ndarray]] | None = {} if observed else None
         self._phases: dict[str, Phase] = {}
         self._current = Phase("")
@@ -56,9 +57,16 @@ class Transcript:
         finally:
             self._current.seconds += time.perf_counter() - start
 
-    def up(self, client: int, message: Any) -> None:
-        """`message`, a dataclass, went from a client to the server."""
+    @property
+    def senders(self) -> tuple[int, ...]:
+        """The clients whose contribution reached the server, in any attempt."""
+        return tuple(self._senders)
+
+    def up(self, client: int, message: Any, contributes: bool = False) -> None:
+        """`message`, a dataclass, went from a client to the server. `contributes`: it carries the client's contribution."""
         self.count_up(message)
+        if contributes:
+            self._senders[client] = None
         if self._received is not None:
             seen = self._received.setdefault(client, {})
             again = f"attempt {self.attempt + 1}/" if self.attempt else ""

@@ -147,6 +147,14 @@ def test_masks_change_no_bit_of_the_model_and_hide_the_updates(run, folder):
     assert sorted(p.name for p in (masked / "observed").iterdir()) == ["round_000001.npz", "round_000002.npz"]
 
 
+@pytest.mark.slow
+def test_keys_of_masks_that_follow_from_the_seed_are_told(run, folder):
+    told = "the keys of masks follow from the seed, so whoever knows the seed can take every mask off"
+    assert told in run("cohort=all num_rounds=1 secure=masked secure.reproducible=true")
+    assert told in manifest(folder)["secure"]["lines"][0]
+    assert "whoever knows it can take every mask off" in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("mechanism", "secure", "magnitude"),
     [

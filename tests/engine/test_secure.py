@@ -96,8 +96,37 @@ def test_what_tff_marks_goes_through_the_protocol_and_the_rest_does_not(lab):
     mean, mean_metrics, _ = trained(lab, None, aggregator=Mean())
     assert lab.distance(plain, mean) < 0.2  # clipping and quantisation: near, not equal
     assert metrics[0]["client_work/train/num_examples"] == mean_metrics[0]["client_work/train/num_examples"]
-    received = views[0].received[0]
-    assert all(array.dtype.kind == "i" for array in received.values())
+    received = views[0].received
+    for client in range(len(lab.sizes)):
+        marked = [array for name, array in received[client].items() if not name.startswith("in_the_clear/")]
+        assert marked and all(array.dtype.kind == "i" for array in marked)
+    beside = [{n: a for n, a in received[c].items() if n.startswith("in_the_clear/")} for c in range(len(lab.sizes))]
+    assert lab.sizes in [tuple(client[name].item() for client in beside) for name in beside[0]]  # the numbers of examples
+    assert (
+        sum(a.nbytes for a in beside[0].values()) * len(lab.sizes)
+        + sum(a.nbytes for items in received.values() for n, a in items.items() if not n.startswith("in_the_clear/"))
+        == metrics[0]["secure/bytes_up"]
+    )
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        pytest.param(Plain(scope="marked", observe="all"), id="plain", marks=pytest.mark.slow),
+        pytest.param(Masked(scope="marked", observe="all", threshold=1.0), id="masked"),
+    ],
+)
+def test_the_record_has_what_went_in_the_clear_of_those_whose_contribution_arrived(lab, protocol):
+    """Also where the round was abandoned. Under this seed a client leaves before its contribution in rounds 1 and 3, and, with
+    masks, after it in round 2."""
+    protocol = protocol.model_copy(update={"dropout_rate": 0.25})
+    _, metrics, views = trained(lab, protocol, aggregator=Secure())
+    sent = [{c for c, items in view.received.items() if any(n.startswith("in_the_clear/") for n in items)} for view in views]
+    assert [len(clients) for clients in sent] == [3, 4, 3]
+    if isinstance(protocol, Masked):
+        assert all(m["secure/abandoned"] == 1 for m in metrics)
+        arrived = [{c for c, items in view.received.items() if "masked_input" in items} for view in views]
+        assert arrived == sent
 
 
 def test_the_plain_record_is_the_update_and_the_masked_is_not(lab):

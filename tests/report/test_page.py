@@ -123,6 +123,12 @@ def test_privacy_is_told_where_there_is_an_account_of_it(run):
     assert "privacy" not in read_page(write_report(run("open"))).sections
 
 
+def test_replayable_masks_are_told(run):
+    told = "whoever knows it can take every mask off"
+    assert told in read_page(write_report(run("seeded", config={"secure.reproducible": True}))).text
+    assert told not in read_page(write_report(run("fresh", config={"secure.reproducible": False}))).text
+
+
 def test_pictures_are_shown_with_captions_in_natural_order(run):
     path = run()
     for name in ("round_10.png", "round_9.png", "attack/client_3.png"):

@@ -130,6 +130,11 @@ def test_reproducible_keys_give_the_same_messages_and_others_do_not(make_clients
     assert not any(np.array_equal(a, second[c][n]) for c, items in first.items() for n, a in items.items())
 
 
+def test_reproducible_keys_are_warned_about():
+    assert Masked().lines() == []
+    assert "whoever knows the seed can take every mask off" in Masked(reproducible=True).lines()[0]
+
+
 @pytest.mark.parametrize("reproducible", [False, True])
 def test_no_mask_serves_twice(make_clients, reproducible):
     """The same updates, in other rounds and attempts, under masks that have nothing in common."""

@@ -33,6 +33,8 @@ def build(run: Run) -> Section | None:
         figures.append(
             ("non-finite client updates", count, "or metrics: NaN, infinite, too large for float32 or secure.clip_range")
         )
+    if (run.config.get("secure") or {}).get("reproducible"):
+        figures.append(("masks", "replayable", "their keys follow from the seed: whoever knows it can take every mask off"))
     if run.summary.get("num_weights"):
         figures.append(("weights", f"{run.summary['num_weights']:,}", ""))
     return section("result", "Result", "sections/result.html", figures=figures, arms=run.arms, rows=_beside(run))
