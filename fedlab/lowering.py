@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import subprocess
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from tensorflow.python.autograph.core import config as autograph
 from tensorflow.python.eager import context
 from tensorflow.python.framework import op_def_registry
 from tensorflow_federated.python.core.impl.computation import computation_impl
+from tensorflow_federated.python.core.impl.executor_stacks import executor_factory
 
 from fedlab.errors import FedlabError
 from fedlab.stateless import KEY, UnsupportedRandomOp, make_stateless
@@ -66,6 +69,11 @@ class LoweredProcess:
 
 class LoweringError(FedlabError):
     """The process has a part that cannot be executed as one graph."""
+
+
+def start_workers_with(popen: type[subprocess.Popen]) -> None:
+    """Has TFF's runtime start its worker process with `popen` instead of `subprocess.Popen`; TFF offers no option for it."""
+    executor_factory.subprocess = types.SimpleNamespace(Popen=popen)
 
 
 def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:

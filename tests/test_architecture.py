@@ -7,7 +7,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEAVES = {"errors", "spec", "randomness", "types", "sampling", "stateless", "cores"}
+LEAVES = {"errors", "spec", "randomness", "types", "sampling", "stateless", "cores", "stopping"}
 # Folder → what it may import of fedlab besides itself and the leaves
 ALLOWED = {
     "lowering": set(),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 import fedlab
+from fedlab import stopping
 from fedlab.cli import streams
+from fedlab.cli.output import outliving_its_reader
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
 
 VERBS = {
@@ -47,7 +48,7 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb named by `argv[0]`; returns the exit code.
 
-    0 fine, 1 failed, 2 configuration, 3 data, 130 Ctrl-C, 143 SIGTERM; of difftest, 4 different, 5 undecided.
+    0 fine, 1 failed, 2 configuration, 3 data, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM; of difftest, 4 different, 5 undecided.
     """
     streams.prepare()
     args = list(sys.argv[1:] if argv is None else argv)
@@ -60,7 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] not in VERBS:
         print(f"fedlab: no verb '{args[0]}'.{did_you_mean(args[0], VERBS)} Verbs: {', '.join(VERBS)}.", file=sys.stderr)
         return ConfigError.exit_code
-    signal.signal(signal.SIGTERM, _terminate)
+    stopping.OnSignal(stopping.stop).__enter__()  # as exceptions do: what was started is ended, and no file is left half-written
+    with outliving_its_reader():
+        return _run(args)
+
+
+def _run(args: list[str]) -> int:
     try:
         return importlib.import_module(VERBS[args[0]][0]).main(args[1:])
     except FedlabError as error:
@@ -71,14 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"fedlab {args[0]}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `fedlab data list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _terminate(signum: int, frame: object) -> None:
-    """Ends the process as an exception does, so that what it started is ended and no file is left half-written."""
-    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlab import cores
+from fedlab import cores, stopping
 from fedlab.archive import make_folder, private, read_run
 from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
 from fedlab.cli import config as configuration
@@ -32,7 +32,7 @@ from fedlab.cli.sweep_stop import Stopping
 from fedlab.cli.sweep_table import figures, short_names, shown_value, write_table
 from fedlab.errors import FedlabError
 
-_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # exit codes
+_STOPPED = {code for number in stopping.SIGNALS for code in (128 + number, -number)}  # exit codes
 _LOOK_SECONDS = 0.2
 
 
@@ -45,7 +45,7 @@ def run_job(plan: Plan, config: DictConfig) -> float | list[float] | None:
         values = _over_seeds(plan, config, folder)
         stop = sweep_stop.asked(folder)
         if leads and stop:
-            sweep_stop.raise_for(stop)
+            stopping.stop(stop)
         if _abandoned(plan):
             os._exit(1)  # a worker whose sweep was killed: it must begin no other job
     finally:
@@ -166,18 +166,19 @@ def _process(plan: Plan, folder: JobFolder, cwd: pathlib.Path) -> int:
             except subprocess.TimeoutExpired:
                 stop = sweep_stop.asked(SweepFolder(plan.folder)) or (signal.SIGTERM if _abandoned(plan) else None)
                 if stop and not told:
-                    child.send_signal(stop)
+                    child.send_signal(sweep_stop.for_jobs(stop))
                     told = True
 
 
 @contextlib.contextmanager
 def _passing_on_signals(plan: Plan, child: subprocess.Popen) -> Iterator[None]:
-    """In a launcher's worker: Ctrl-C is left to the leader, and SIGTERM, as a cluster sends it, goes to the job."""
+    """In a launcher's worker: a terminal's signals are left to the leader; SIGTERM, as a cluster sends it, goes to the job."""
     if os.getpid() == plan.pid or threading.current_thread() is not threading.main_thread():
         yield
         return
     handlers = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number)),
     }
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pathlib
 import shlex
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from fedlab import stopping
 from fedlab.archive import read_run
 from fedlab.archive.lock import RunLock
 from fedlab.archive.sweep import JobFolder
@@ -22,14 +22,13 @@ from fedlab.cli.job import Job, start
 from fedlab.cli.resume import resume
 from fedlab.errors import FedlabError
 
-_PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _PATIENCE_SECONDS = 600.0  # a job of a sweep that was killed finishes its round and saves its state
 
 
 def main(argv: Sequence[str]) -> int:
     """Starts the run that FOLDER's job.json describes, or goes on with it; returns the exit code."""
     streams.prepare()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    stopping.OnSignal(stopping.stop).__enter__()
     _end_with(int(argv[1]))
     try:
         _run(JobFolder(pathlib.Path(argv[0])))
@@ -80,8 +79,7 @@ def _end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(signal.SIGUSR1, orphaned)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
-    if os.getppid() != parent:
+    if not stopping.end_with(parent, signal.SIGUSR1):
         sys.exit(128 + signal.SIGTERM)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import Any, NoReturn
 
+from fedlab import stopping
 from fedlab.archive.sweep import SweepFolder
 
 
@@ -22,11 +22,9 @@ def asked(folder: SweepFolder) -> int | None:
         return None
 
 
-def raise_for(number: int) -> NoReturn:
-    """Ends this process as the signal would have, by an exception."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
+def for_jobs(number: int) -> int:
+    """The signal to stop a job with: it has no terminal that could go, and SIGHUP may be ignored where it was started."""
+    return signal.SIGTERM if number == signal.SIGHUP else number
 
 
 class Stopping:
@@ -40,20 +38,19 @@ class Stopping:
 
     def __init__(self, folder: SweepFolder):
         self._folder, self._noted = folder, False
-        self._handlers: dict[int, Any] = {}
+        self._handling = stopping.OnSignal(self._note)
 
     def __enter__(self) -> Stopping:
         self._folder.stop.unlink(missing_ok=True)
-        self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._handling.__exit__()
 
-    def _note(self, number: int, frame: object) -> None:
+    def _note(self, number: int) -> None:
         if self._noted:
-            raise_for(number)
+            stopping.stop(number)
         self._noted = True
         print("fedlab train: stopping every job after its round; once more stops at once", file=sys.stderr, flush=True)
         self._folder.stop.write_text(str(number))
@@ -61,4 +58,4 @@ class Stopping:
             return
         while any(record.status == "running" for _, record in self._folder.jobs()):
             time.sleep(0.2)
-        raise_for(number)
+        stopping.stop(number)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab import lowering
+from fedlab import lowering, stopping
 from fedlab.engine import RoundInput, State
 from fedlab.secure import ServerView
 from fedlab.types import ExampleSet
@@ -79,10 +81,17 @@ class TffEngine:
 _no_more_workers = threading.Event()  # set when this process has been told to end
 
 
-def _refuse_worker(event: str, args: tuple) -> None:
-    """An audit hook, which sees every process before it is started."""
-    if event == "subprocess.Popen" and _no_more_workers.is_set() and str(args[0]).endswith(_WORKER):
-        raise InterruptedError("this process is ending and starts no more workers")
+class _Worker(subprocess.Popen):
+    """TFF's worker, which the kernel kills when this process ends, however that happens.
+
+    More precisely, when the thread ends that started it: the one in which the context calls TFF's runtime, and which the context
+    keeps until it is itself thrown away, its worker with it.
+    """
+
+    def __init__(self, command: Sequence[str], **options: Any):
+        if _no_more_workers.is_set():
+            raise InterruptedError("this process is ending and starts no more workers")
+        super().__init__([sys.executable, "-I", "-S", stopping.__file__, str(os.getpid()), *command], **options)
 
 
 def _unless_worker_is_gone(unraisable: Any) -> None:
@@ -92,7 +101,7 @@ def _unless_worker_is_gone(unraisable: Any) -> None:
     _report_unraisable(unraisable)
 
 
-sys.addaudithook(_refuse_worker)
+lowering.start_workers_with(_Worker)
 _report_unraisable, sys.unraisablehook = sys.unraisablehook, _unless_worker_is_gone
 
 

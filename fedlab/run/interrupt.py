@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, between rounds.
+"""Ctrl-C, SIGTERM and SIGHUP, between rounds.
 
 An exception that is raised at any moment can come up inside native code, which may swallow it or die of it. So the first
 signal is noted, and acted upon where the run is in one piece; a second one acts at once.
@@ -6,10 +6,10 @@ signal is noted, and acted upon where the run is in one piece; a second one acts
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
-from typing import Any
+
+from fedlab import stopping
 
 
 class Interruption:
@@ -17,27 +17,25 @@ class Interruption:
 
     def __init__(self) -> None:
         self._noted: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handling = stopping.OnSignal(self._note) if threading.current_thread() is threading.main_thread() else None
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        if self._handling:
+            self._handling.__enter__()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        if self._handling:
+            self._handling.__exit__()
         if kind is None:
             self.check()
 
     def check(self) -> None:
-        """Raises `KeyboardInterrupt` after SIGINT, `SystemExit(143)` after SIGTERM, if one has come in."""
-        if self._noted == signal.SIGINT:
-            raise KeyboardInterrupt
+        """Raises `KeyboardInterrupt` after SIGINT, `SystemExit` (128 + its number) after another, if one has come in."""
         if self._noted is not None:
-            raise SystemExit(128 + self._noted)
+            stopping.stop(self._noted)
 
-    def _note(self, number: int, frame: object) -> None:
+    def _note(self, number: int) -> None:
         if self._noted is not None:
             self.check()
         self._noted = number

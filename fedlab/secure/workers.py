@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -66,7 +66,7 @@ class Workers:
 
 
 def _serve(factory: Factory, argument: bytes, pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run decides when it is over
+    os.setpgid(0, 0)  # a terminal's signals go to a group of processes; the run decides when it is over
     work = factory(argument)
     while True:
         try:

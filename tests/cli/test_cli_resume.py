@@ -81,7 +81,14 @@ def test_a_finished_run_can_be_extended_and_verified(undisturbed, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, number, code):
     returned, out, err = signalled(tmp_path, number, "round", "num_rounds=4000")
     assert returned == code, out + err
@@ -92,6 +99,72 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, number, code):
     assert 0 < done < 4000 and len(hashes(tmp_path / "run")) == done
     fedlab("train", "resume=run", f"num_rounds={done + 1}", cwd=tmp_path)
     assert len(hashes(tmp_path / "run")) == done + 1
+
+
+def on_a_terminal(cwd, ignored, *args):
+    """A run that leads the session of a terminal, with SIGHUP ignored if so told; the process, and the terminal's other end."""
+    here, there = os.openpty()
+    trap = 'trap "" HUP; ' if ignored else ""
+    script = [
+        sys.executable,
+        "-c",
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])",
+    ]
+    shell = ["/bin/sh", "-c", trap + 'exec "$@"', "sh"]
+    run = subprocess.Popen(
+        [*script, *shell, *command("train", *FAST, *args)],
+        cwd=cwd,
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        start_new_session=True,
+    )
+    os.close(there)
+    return run, here
+
+
+@pytest.mark.parametrize("ignored", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "nohup"])
+def test_a_terminal_that_goes_away_costs_nothing(tmp_path, ignored):
+    """It sends SIGHUP, and whatever is written to it from then on fails. A run under nohup goes on to its end."""
+    rounds = 100 if ignored else 100_000
+    run, terminal = on_a_terminal(tmp_path, ignored, f"num_rounds={rounds}")
+    try:
+        shown = b""
+        while b"loss" not in shown:
+            shown += os.read(terminal, 4096)
+        os.close(terminal)
+        assert run.wait(timeout=120) == (0 if ignored else 128 + signal.SIGHUP)
+    finally:
+        run.kill()
+        run.wait()
+    found = manifest(tmp_path / "run")
+    assert (found["status"], found["failure"]) == ("finished" if ignored else "interrupted", None)
+    done = found["rounds_completed"]
+    assert len(hashes(tmp_path / "run")) == done and (done == rounds) == ignored
+    newest = checkpoint.load(checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0])
+    assert newest.round == done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_costs_nothing(tmp_path, closed):
+    """As in `fedlab train 2>&1 | tee log`, of which Ctrl-C ends `tee` first."""
+    run = subprocess.Popen(
+        command("train", *FAST, "num_rounds=100000"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    with run:
+        assert any(line.startswith(b"round") for line in run.stdout)
+        getattr(run, closed).close()
+        run.send_signal(signal.SIGINT)
+        rest = (run.stderr if closed == "stdout" else run.stdout).read()
+    assert run.returncode == 130, rest
+    found = manifest(tmp_path / "run")
+    assert (found["status"], found["failure"]) == ("interrupted", None)
+    assert checkpoint.load(checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0]).round == found["rounds_completed"] > 0
 
 
 @pytest.mark.slow

@@ -118,11 +118,20 @@ def test_none_is_left_after_a_script_that_never_closes(tmp_path, ending, code):
     wait_until(lambda: all(has_ended(pid) for pid in workers), "the worker to end")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("at", ["start", "rounds"])
+@pytest.mark.parametrize(
+    "signum, code, at",
+    [
+        pytest.param(signal.SIGKILL, -9, "start", id="SIGKILL start"),
+        pytest.param(signal.SIGKILL, -9, "rounds", marks=pytest.mark.slow, id="SIGKILL rounds"),
+        *(
+            pytest.param(number, 128 + number, at, marks=pytest.mark.slow, id=f"{number.name} {at}")
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            for at in ("start", "rounds")
+        ),
+    ],
+)
 def test_a_signal_to_fedlab_train_ends_its_worker(tmp_path, signum, code, at):
-    """Sent as soon as the worker is there, and in the middle of the rounds."""
+    """Sent as soon as the worker is there, and amid the rounds; to the whole group of processes, as a terminal does."""
     command = [sys.executable, "-m", "fedlab.cli.main", "train", "engine=tff", "num_rounds=100000", "hydra.run.dir=run"]
     command += ["partition.num_clients=4", "cohort.clients_per_round=2", "model=perceptron"]
     with open(tmp_path / "output", "w") as output:
@@ -136,7 +145,7 @@ def test_a_signal_to_fedlab_train_ends_its_worker(tmp_path, signum, code, at):
             )
         workers = [p.pid for p in workers_of(run.pid)]
         assert run.poll() is None and workers, (tmp_path / "output").read_text()
-        run.send_signal(signum)
+        os.killpg(run.pid, signum)
         assert run.wait(PATIENCE) == code, (tmp_path / "output").read_text()
         wait_until(lambda: all(has_ended(pid) for pid in workers), "the worker to end")
         assert not workers_of_session(run.pid), "another was started in its place"
@@ -146,4 +155,4 @@ def test_a_signal_to_fedlab_train_ends_its_worker(tmp_path, signum, code, at):
         run.wait(PATIENCE)
     shown = (tmp_path / "output").read_text()
     assert "Traceback" not in shown, shown
-    assert not list((tmp_path / "run").glob(".partial-*"))
+    assert signum == signal.SIGKILL or not list((tmp_path / "run").glob(".partial-*"))
