@@ -193,7 +193,10 @@ def _run(
         for line in learner.lines():
             say(console, line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
-        summary = {**summary, **_attacked(job.experiment, inputs, folder, console)}
+        began = time.perf_counter()
+        summary = {**summary, **(attacked := _attacked(job.experiment, inputs, folder, console))}
+        if attacked:
+            learner.seconds["attack"] = time.perf_counter() - began
         account.close("finished", learner.seconds)
     except (KeyboardInterrupt, SystemExit):
         account.close("interrupted", learner.seconds if learner else {})

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+_GREY = "#7b8593"
 MAX_CLASSES = 20  # more columns than that and none can be made out
 
 
 def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: str | os.PathLike) -> None:
     """Writes a PNG: `images` [rows, classes, height, width, channels] rows and columns with their names.
 
-    Each image has its own contrast, since what matters is its shape.
+    The background is transparent and the names are grey, readable on light and on dark pages. Each image has
+    its own contrast, since what matters is its shape.
 
     Of more than 20 classes, 20 evenly spaced ones are drawn.
     """
@@ -29,6 +31,6 @@ def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int],
             ax.set_xticks([])
             ax.set_yticks([])
             if row == 0:
-                ax.set_title(str(classes[c]), fontsize=9)
-        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-    figure.savefig(path, format="png", dpi=110)
+                ax.set_title(str(classes[c]), fontsize=9, color=_GREY)
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, color=_GREY)
+    figure.savefig(path, format="png", dpi=110, transparent=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 _GAP, _SCALE = 1, 2  # pixels between two images; and how many there are for one, either way
 _GREY = 96  # of the gaps
 _FRAMES = 40  # at most, of an animation
+_STRIP = 14  # pixels below a frame, for its round
 _SHADES = 16  # of its greys, which halves its size
 
 
@@ -29,8 +31,23 @@ def save_grid(images: np.ndarray, columns: int, path: pathlib.Path) -> None:
 
 
 def save_animation(grids: Sequence[pathlib.Path], path: pathlib.Path) -> None:
-    """Writes PNGs of one size as a GIF that stops for a while at its end; the first and the last are always in it."""
+    """Writes PNGs of one size as a GIF that stops for a while at its end; the first and the last are always in it.
+
+    A PNG whose name ends in a number, `round_000010.png`, has it written below: "round 10".
+    """
     chosen = sorted({round(i) for i in np.linspace(0, len(grids) - 1, min(len(grids), _FRAMES))})
-    frames = [Image.open(grids[i]).quantize(_SHADES) for i in chosen]
+    frames = [_named(grids[i]).quantize(_SHADES) for i in chosen]
     milliseconds = [150] * (len(frames) - 1) + [2_000]
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, optimize=True)
+
+
+def _named(path: pathlib.Path) -> Image.Image:
+    """The picture, above a strip that tells its round."""
+    picture = Image.open(path)
+    found = re.search(r"^(.*?)_?0*(\d+)$", path.stem)
+    frame = Image.new(picture.mode, (picture.width, picture.height + _STRIP), 0)
+    frame.paste(picture)
+    if found:
+        text, white = f"{found[1]} {int(found[2]):,}", 255 if picture.mode == "L" else (255, 255, 255)
+        ImageDraw.Draw(frame).text((4, picture.height + 1), text, fill=white)
+    return frame

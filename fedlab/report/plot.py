@@ -101,7 +101,7 @@ def line_plot(title: str, curves: Sequence[Curve], y_label: str, kind: str = "nu
         y = dataclasses.replace(y, high=min(y.high, 1.0), ticks=tuple(t for t in y.ticks if t < 1 + 1e-9))
         y = y if y.low < y.high and y.low >= 0 else linear(0, 1)
     else:
-        y = linear(low, high)
+        y = linear(low, high, whole=all(v == round(v) for v in values if abs(v) < 1e15))
     known = [x for _, found in drawn for piece in found for x, _ in piece]
     x = rounds(int(min(known)), int(max(known)))
     marks = [Mark(_band(curve.band, x, y), f"band {curve.css}") for curve, _ in drawn if curve.band]
@@ -157,8 +157,7 @@ def dots(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> str:
 
 def _whole(highest: int) -> Scale:
     """From 0 to a count, whole ticks only."""
-    scale = linear(0, max(1, highest), count=4)
-    return dataclasses.replace(scale, ticks=tuple(t for t in scale.ticks if abs(t - round(t)) < 1e-9))
+    return linear(0, max(1, highest), count=4, whole=True)
 
 
 def _xy(x: float, y: float, sx: Scale, sy: Scale) -> str:

@@ -23,14 +23,14 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
 
-def linear(low: float, high: float, count: int = 5, nice: bool = True) -> Scale:
-    """From about `low` to about `high`, or exactly so where not `nice`, with about `count` ticks."""
+def linear(low: float, high: float, count: int = 5, nice: bool = True, whole: bool = False) -> Scale:
+    """From about `low` to about `high`, or exactly so where not `nice`, with about `count` ticks; `whole`: of whole numbers."""
     if not math.isfinite(high - low):  # farther apart than a float can say
         low, high = max(low, -1e300), min(high, 1e300)
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # all the same
-        pad = abs(low) * 0.1 or 1.0
+        pad = 1.0 if whole else abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
-    step = _round_step((high - low) / count)
+    step = max(_round_step((high - low) / count), 1.0 if whole else 0.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [i * step for i in range(first, last + 1)]
     if nice:
@@ -60,12 +60,12 @@ def logarithmic(values: Sequence[float]) -> Scale:
     return Scale(low, high, tuple(ticks), log=True)
 
 
-def suited(values: Iterable[float]) -> Scale:
-    """Logarithmic for positive values of different magnitude, else linear."""
+def suited(values: Iterable[float], whole: bool = False) -> Scale:
+    """Logarithmic for positive values of different magnitude, else linear; `whole`: with ticks at whole numbers only."""
     known = [v for v in values if math.isfinite(v)] or [0.0]
     if min(known) > 0 and max(known) / min(known) >= 30:
         return logarithmic(known)
-    return linear(min(known), max(known))
+    return linear(min(known), max(known), whole=whole)
 
 
 def _round_step(step: float) -> float:

@@ -12,6 +12,8 @@ from fedlab.report import words
 from fedlab.report.heat import MAX_CLIENTS, difference_map, evenly_spaced, heat_map
 from fedlab.report.plot import Curve, line_plot, tick_texts
 from fedlab.report.scale import linear, logarithmic, rounds, suited
+from fedlab.report.sections.clients import accuracy_histogram
+from fedlab.report.sections.privacy import distinct
 from fedlab.report.series import MAX_POINTS, last, names, pieces, series, thinned
 
 
@@ -53,6 +55,13 @@ class TestScales:
         assert scale.at(scale.low) == 0 and scale.at(scale.high) == pytest.approx(1)
         assert 0 <= scale.at(low) < scale.at(high) <= 1 + 1e-9
         assert len(set(tick_texts(scale.ticks, "number"))) == len(scale.ticks)
+
+    @pytest.mark.parametrize("low", [0, 1, 143])
+    @pytest.mark.parametrize("more", [0, 1, 2, 7, 1000])
+    def test_an_axis_of_counts_has_no_ticks_between_them(self, low, more):
+        scale = linear(low, low + more, whole=True)
+        assert scale.low <= low and low + more <= scale.high
+        assert 2 <= len(scale.ticks) <= 8 and all(tick == round(tick) for tick in scale.ticks)
 
     @pytest.mark.parametrize("value", [0.0, 5.0, -1e-9, 1e30])
     def test_equal_values_lie_in_the_midst(self, value):
@@ -146,3 +155,20 @@ class TestHeatMap:
         assert found.num_columns == MAX_CLIENTS and "100 of 1,000, evenly spaced" in found.x_label
         assert evenly_spaced(1000, MAX_CLIENTS)[0] == 0 and evenly_spaced(1000, MAX_CLIENTS)[-1] == 999
         assert all(len(text) <= 12 for _, text in found.column_ticks)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 19, 20, 21, 30, 144, 359, 10_000])
+def test_bars_span_equally_many_accuracies(n):
+    """Where every accuracy that can be occurs once, no bar but the last, which may reach beyond 1, differs from another."""
+    first = n // 3
+    accuracies = [k / n for k in range(first, n + 1)]
+    plot = accuracy_histogram(accuracies, "accuracy", [n] * len(accuracies))
+    bars = re.findall(r"M([\d.]+) 1000V([-\d.]+)H([\d.]+)V", plot.marks[0].d)
+    assert 1 <= len(bars) <= 21 and len({(top, round(float(right) - float(left))) for left, top, right in bars[:-1]}) <= 2
+    assert len({top for _, top, _ in bars[:-1]}) <= 1
+    assert all(0 <= tick <= 1 + 1e-9 for tick in plot.x.scale.ticks)
+
+
+def test_an_epsilon_that_says_the_same_is_told_once():
+    assert distinct({"epsilon": 2.0, "epsilon_rdp": 3.0, "epsilon_pld": 2.0}) == ["epsilon", "epsilon_rdp"]
+    assert distinct({"epsilon_rdp": 3.0, "epsilon_pld": 3.0}) == ["epsilon_rdp", "epsilon_pld"]

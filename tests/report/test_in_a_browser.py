@@ -47,6 +47,8 @@ def pages(tmp_path_factory) -> dict[str, pathlib.Path]:
     """Real runs, one of which fails, and what is made of them; odd runs that training would take long to make."""
     root = tmp_path_factory.mktemp("pages")
     train(root / "real", "partition=dirichlet", "partition.num_clients=15", "cohort.dropout_rate=0.3")
+    attack = ("attack=model_inversion", "attack.target=clients", "attack.iterations=2", "attack.num_starts=1")
+    train(root / "attacked", "secure.observe=last", *attack)
     train(root / "failed", "server_optimizer.learning_rate=1e37", code=1)
     (root / "real" / "images").mkdir()
     shutil.copy(root / "real" / "partition.png", root / "real" / "images" / "client_3.png")
@@ -69,11 +71,11 @@ def pages(tmp_path_factory) -> dict[str, pathlib.Path]:
     assert main(["report", str(root / "sweep")]) == 0
     runs = [str(root / name) for name in ("real", "extreme", "one")]
     assert main(["compare", *runs, "--html", str(root / "comparison.html")]) == 0
-    found = {name: root / name / "report.html" for name in ("real", "failed", "extreme", "one", "sweep")}
+    found = {name: root / name / "report.html" for name in ("real", "attacked", "failed", "extreme", "one", "sweep")}
     return {**found, "comparison": root / "comparison.html"}
 
 
-NAMES = ("real", "failed", "extreme", "one", "sweep", "comparison")
+NAMES = ("real", "attacked", "failed", "extreme", "one", "sweep", "comparison")
 
 
 class Opened:

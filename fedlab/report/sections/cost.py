@@ -18,6 +18,8 @@ _PHASES = {
     "aggregation": "aggregating",
     "evaluation": "evaluating",
     "checkpoints": "saving checkpoints",
+    "difftest": "testing the two models against each other",
+    "attack": "attacking",
 }
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import re
 import struct
+from collections.abc import Sequence
 
 from fedlab.archive import Run
 from fedlab.archive.attacks import read_results
@@ -48,7 +49,17 @@ def build(run: Run) -> Section | None:
             continue
         room -= len(content)
         pictures.append(_picture(path, run.folder.images, content, size))
-    return section("images", "Pictures", "sections/images.html", pictures=pictures, left_out=left_out)
+    last = _newest(pictures)
+    others = [one for one in pictures if one not in last]
+    return section("images", "Pictures", "sections/images.html", pictures=others, last=last, left_out=left_out)
+
+
+def _newest(pictures: Sequence[Picture]) -> list[Picture]:
+    """The last PNG of each series of several."""
+    series: dict[str, list[Picture]] = {}
+    for one in pictures:
+        series.setdefault(re.sub(r"\d+", "#", one.caption), []).append(one)
+    return [same[-1] for same in series.values() if len(same) > 1 and same[-1].kind == "png"]
 
 
 def picture(path: pathlib.Path, root: pathlib.Path) -> Picture | None:

@@ -11,6 +11,11 @@ from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
 
 _MAX_OTHERS = 12
+# Metrics that mean something beside each other: one picture for each of these pairs
+_TOGETHER = {
+    "real_score": ("generated_score", "Discriminator's score, evaluation", "real", "generated"),
+    "train_real_score": ("train_generated_score", "Discriminator's score, training", "real", "generated"),
+}
 _ELSEWHERE = ("epsilon", "leakage_", "bytes_")  # sections of their own tell of these
 
 
@@ -26,6 +31,16 @@ def build(run: Run) -> Section | None:
     ]
     told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
     others: list[Plot] = []
+    for first, (second, title, *each) in _TOGETHER.items():
+        pair = [
+            Curve(f"{arm}, {what}" if arm else what, series(rs, name), color(2 * i + k))
+            for i, (arm, rs) in enumerate(records.items())
+            for k, (name, what) in enumerate(zip((first, second), each))
+        ]
+        drawn = line_plot(title, pair, "") if any(_moves(curve.points) for curve in pair) else None
+        if drawn:
+            others.append(drawn)
+            told |= {first, second}
     for name in dict.fromkeys(n for rs in records.values() for n in names(rs) if n not in told and not n.startswith(_ELSEWHERE)):
         title = words.metric_label(name)
         curves = [Curve(arm or title, series(rs, name), color(i)) for i, (arm, rs) in enumerate(records.items())]

@@ -17,6 +17,7 @@ def build(run: Run) -> Section | None:
     scores = read_scores(run.folder.local_models)
     if not scores:
         return None
+    tested = run.manifest["data"]["test_examples"]
     ranked = sorted(scores, key=lambda s: s.accuracy)
     accuracies = [s.accuracy for s in ranked]
     ends = ranked if len(ranked) <= 2 * _SHOWN else [*ranked[:_SHOWN], *ranked[-_SHOWN:]]
@@ -24,7 +25,7 @@ def build(run: Run) -> Section | None:
         "local",
         "Models of their own",
         "sections/local_models.html",
-        plots=[accuracy_histogram(accuracies, "accuracy of the client's own model on the test set")],
+        plots=[accuracy_histogram(accuracies, "accuracy of the client's own model on the test set", [tested] * len(scores))],
         count=len(scores),
         mean=statistics.fmean(accuracies),
         worst=accuracies[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedlab.archive import Run
@@ -17,7 +18,7 @@ from fedlab.report.series import last, names, series
 def build(run: Run) -> Section | None:
     """None for a run that promises nothing."""
     records = run.records()
-    spent = [name for name in names(records) if name.startswith("epsilon")]
+    spent = distinct({name: series(records, name) for name in names(records) if name.startswith("epsilon")})
     account = run.manifest.get("privacy") or {}
     if not spent and account.get("mechanism", "none") == "none":
         return None
@@ -32,6 +33,11 @@ def build(run: Run) -> Section | None:
     return section(
         "privacy", "Privacy", "sections/privacy.html", plot=plot, spent=newest, account=_rows(account), promise=promise
     )
+
+
+def distinct(spent: Mapping[str, Any]) -> list[str]:
+    """Returns the names without those that say what `epsilon` says: it is the smallest of several accountants' figures."""
+    return [name for name, value in spent.items() if name == "epsilon" or value != spent.get("epsilon")]
 
 
 def _rows(account: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from fedlab.archive import Run
 from fedlab.archive.figures import REPLAYABLE, is_replayable
 from fedlab.report import words
 from fedlab.report.section import Section, section
+from fedlab.report.sections.privacy import distinct
 from fedlab.report.series import finite, last
 
 Figure = tuple[str, str, str]  # label, value, remark
@@ -56,6 +57,8 @@ def _beside(run: Run) -> list[tuple[str, list[str]]]:
 def _final(run: Run) -> list[Figure]:
     names = [n for n in _ORDER if n in run.summary] + [n for n in run.summary if n not in (*_ORDER, *_ELSEWHERE)]
     shown = [name for name in names if "/" not in name and (finite(run.summary[name]) is not None or run.summary[name] == "inf")]
+    told = distinct({name: run.summary[name] for name in shown if name.startswith("epsilon")})
+    shown = [name for name in shown if name in told or not name.startswith("epsilon")]
     return [_figure(name, run.summary[name]) for name in shown if name != "delta" or "epsilon" in run.summary]
 
 
