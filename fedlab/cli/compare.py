@@ -13,7 +13,7 @@ from fedlab.cli.tables import print_table
 from fedlab.report import words
 from fedlab.report.comparison import Comparison, Group, compare, difference_rows, gather
 
-_TITLE = "Final figures, mean ± standard deviation over seeds"
+_TITLE = "Final metrics, mean ± standard deviation over seeds"
 _MAX_COLUMNS = 4
 _MAX_METRICS = 4
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code; raises `FedlabError`."""
     parser = Parser("fedlab compare", description=__doc__.partition(": ")[2])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or a folder of runs, such as a sweep")
+    parser.add_argument("--all", action="store_true", help="every setting that differs and every metric, also of many groups")
     parser.add_argument("--html", metavar="FILE", type=pathlib.Path, help="also writes a page with the curves")
     args = parser.parse(argv)
     html = writable("--html", args.html)
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     for error in broken:
         print(f"fedlab compare: left out: {error}", file=sys.stderr)
     comparison = compare(runs)
-    _print(comparison)
+    _print(comparison, args.all)
     if html:
         from fedlab.report.comparison_page import write_comparison
 
@@ -37,27 +38,34 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _print(comparison: Comparison) -> None:
-    """A column per group where they fit; else a row per group, with the first few figures."""
+def _print(comparison: Comparison, everything: bool) -> None:
+    """A column per group where they are few or all is asked for; else a row per group, and what these rows leave out."""
+    groups = range(len(comparison.groups))
     if not comparison.keys:
         print(f"Nothing differs but the seed: {', '.join(map(str, comparison.groups[0].seeds))}.\n")
-    if len(comparison.groups) <= _MAX_COLUMNS:
-        _print_columns(comparison)
+    if len(groups) <= _MAX_COLUMNS or everything:
+        for i, group in enumerate(comparison.groups, 1) if comparison.keys else ():
+            print(f"{i}: {group.label}")
+        for start in groups[::_MAX_COLUMNS]:
+            print()
+            _print_columns(comparison, groups[start : start + _MAX_COLUMNS])
     else:
         _print_rows(comparison)
     for remark in comparison.remarks:
         print(f"note: {remark}")
 
 
-def _print_columns(comparison: Comparison) -> None:
-    groups = comparison.groups
-    heads = [str(i) for i in range(1, len(groups) + 1)]
+def _print_columns(comparison: Comparison, chosen: Sequence[int]) -> None:
+    """`chosen`: the groups, counted from 0."""
+    groups = [comparison.groups[i] for i in chosen]
+    heads = [str(i + 1) for i in chosen]
     if comparison.keys:
-        print_table(["setting", *heads], [[key, *values] for key, values in difference_rows(comparison)], heads, "What differs")
+        rows = [[key, *(values[i] for i in chosen)] for key, values in difference_rows(comparison)]
+        print_table(["setting", *heads], rows, heads, "What differs")
         print()
     rows = [["runs", *(str(len(g.runs)) for g in groups)], ["seeds", *(" ".join(map(str, g.seeds)) for g in groups)]]
     rows += [[words.metric_label(name), *(_text(g, name) for g in groups)] for name in comparison.metrics]
-    print_table(["figure", *heads], rows, heads, _TITLE)
+    print_table(["metric", *heads], rows, heads, _TITLE)
 
 
 def _print_rows(comparison: Comparison) -> None:
@@ -68,7 +76,13 @@ def _print_rows(comparison: Comparison) -> None:
         [str(i), *(g.marks.get(key, words.NONE) for key in keys), str(len(g.runs)), *(_text(g, name) for name in metrics)]
         for i, g in enumerate(comparison.groups, 1)
     ]
-    print_table(["", *numeric], rows, numeric, _TITLE)
+    print_table(["group", *numeric], rows, numeric, _TITLE)
+    hidden = [key for key, _ in difference_rows(comparison) if key not in keys]
+    left_out = [words.metric_label(name) for name in comparison.metrics[_MAX_METRICS:]]
+    parts = [f"{words.counted(len(left_out), 'metric')} ({', '.join(left_out)})"] if left_out else []
+    parts += [f"{words.counted(len(hidden), 'setting')} ({', '.join(hidden)})"] if hidden else []
+    if parts:
+        print(f"left out: {' and '.join(parts)}. fedlab compare --all shows everything.")
 
 
 def _text(group: Group, name: str) -> str:

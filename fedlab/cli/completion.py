@@ -51,7 +51,7 @@ OPTIONS = {
     "forget": ("--help",),
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
-    "compare": ("--help", "--html"),
+    "compare": ("--help", "--all", "--html"),
     "attack": ("--help", "--arm", "--quiet"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),

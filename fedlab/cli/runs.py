@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fedlab.archive import scan
 from fedlab.archive.figures import REPLAYABLE
 from fedlab.cli.parsing import Parser
-from fedlab.cli.runs_table import COLUMNS, Listed, filtered, listed, ordered
+from fedlab.cli.runs_table import COLUMNS, Listed, differences, filtered, listed, ordered
 from fedlab.cli.tables import print_table
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report.composition import EACH_ALONE
@@ -78,6 +78,8 @@ def _print(rows: Sequence[Listed]) -> None:
         cells = [column.text(row) for row in rows]
         if any(cells):
             table.append((name, cells, column.numeric))
+    if any(differing := differences(rows)):
+        table.append(("differs", differing, False))
     names = [name for name, _, _ in table]
     numeric = [name for name, _, is_numeric in table if is_numeric]
     print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))

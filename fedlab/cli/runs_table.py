@@ -16,6 +16,8 @@ from fedlab.errors import ConfigError, did_you_mean
 from fedlab.report import words
 
 Value = str | float | None
+_ASIDE = ("num_rounds", "checkpoint", "logger")  # what has a column, or makes no difference to a model
+_MOST_SHOWN = 4  # differing options of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,28 @@ def listed(run: Run) -> Listed:
         options={**flat(run.config), **stages},
         config=run.config,
     )
+
+
+def differences(rows: Sequence[Listed]) -> list[str]:
+    """The options of each row that other rows have otherwise. Options that come with a class go without saying."""
+    configs = [{k: v for k, v in flat(row.config).items() if k.partition(".")[0] not in _ASIDE} for row in rows]
+    values: dict[tuple[str, Any], set[str]] = {}  # of an option, among the rows whose stage has the same class
+    for config in configs:
+        for key, value in config.items():
+            values.setdefault((key, _class(config, key)), set()).add(repr(value))
+    found = []
+    for config in configs:
+        told = [words.option(k, v) for k, v in config.items() if len(values[k, _class(config, k)]) > 1]
+        shown = [f"{key} {value}" for key, value in told[:_MOST_SHOWN]]
+        more = [f"{len(told) - _MOST_SHOWN} more (--json shows them)"] if len(told) > _MOST_SHOWN else []
+        found.append(", ".join([*shown, *more]))
+    return found
+
+
+def _class(config: dict[str, Any], key: str) -> Any:
+    """What is built of the stage to which the option `key` belongs; None of the class itself, which all rows share."""
+    target = f"{key.partition('.')[0]}._target_"
+    return None if key == target else config.get(target)
 
 
 def ordered(rows: Sequence[Listed], key: str, reverse: bool) -> list[Listed]:

@@ -9,6 +9,7 @@ import pytest
 from fedlab.archive import read_run
 from fedlab.cli.main import main
 from fedlab.errors import ConfigError, FedlabError
+from fedlab.report import words
 from fedlab.report.comparison import compare, difference_rows, gather
 from fedlab.report.comparison_page import averaged
 from tests.report.conftest import read_page, records_of
@@ -107,7 +108,23 @@ class TestVerb:
         paths = [str(run(f"r{i}", config={"client_optimizer.learning_rate": i / 10})) for i in range(1, 7)]
         assert main(["compare", *paths]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 8 and "client_optimizer.learning_rate" in lines[1] and lines[4].split()[:3] == ["3", "0.3", "1"]
+        assert len(lines) == 9 and "client_optimizer.learning_rate" in lines[1] and lines[4].split()[:3] == ["3", "0.3", "1"]
+
+    def test_nothing_is_left_out_without_a_word(self, run, capsys):
+        """Whatever differs or was measured is in the output, or its name stands in a line that says how to see it."""
+        summary = {f"measured_{i}": float(i) for i in range(9)}
+        changes = [ADAM, *({"client_optimizer.learning_rate": i / 10} for i in range(1, 6))]
+        paths = [str(run(f"r{i}", config=config, summary=summary)) for i, config in enumerate(changes)]
+        comparison = compare(gather(paths)[0])
+        names = [words.metric_label(name) for name in comparison.metrics] + [key for key, _ in difference_rows(comparison)]
+        assert main(["compare", *paths]) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in names) and "fedlab compare --all shows everything" in out
+        assert main(["compare", "--all", *paths]) == 0
+        out = capsys.readouterr().out
+        assert all(out.count(f"\n{name} ") == 2 for name in names) and "left out" not in out  # in two tables of columns
+        assert [line[:2] for line in out.splitlines()[:6]] == [f"{i}:" for i in range(1, 7)]
+        assert out.splitlines()[0] == f"1: {comparison.groups[0].label}"  # which names the columns
 
     def test_only_seeds(self, run, capsys):
         assert main(["compare", str(run("a")), str(run("b", config={"seed": 7}))]) == 0

@@ -86,8 +86,31 @@ def test_a_slip_is_named_with_what_is_near(several, capsys, args, hint):
 def test_a_table_of_plain_lines(several, capsys):
     assert main(["runs", str(several)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["run", "name", "status", "rounds", "accuracy", "loss", "epsilon", "duration", "started"]
+    assert lines[0].split() == [
+        "run",
+        "name",
+        "status",
+        "rounds",
+        "accuracy",
+        "loss",
+        "epsilon",
+        "duration",
+        "started",
+        "differs",
+    ]
     assert len(lines) == 5 and "10/20" in lines[4] and "│" not in lines[1]
+
+
+def test_rows_say_in_what_they_differ(run, tmp_path, capsys):
+    adam = {"client_optimizer": {"_target_": "fedlab.process.optimizers.Adam", "learning_rate": 0.001, "beta_1": 0.9}}
+    for name, config in {"a": {"seed": 1}, "b": {"seed": 2, **adam}, "c": {"seed": 2, "model.dropout": 0.5}}.items():
+        run(name, config=config, started=f"2026-01-0{'abc'.index(name) + 1}T00:00:00+00:00")
+    assert main(["runs", str(tmp_path)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    told = [row[head.index("differs") :] for row in rows]
+    assert [("seed 1" in t, "seed 2" in t) for t in told] == [(True, False), (False, True), (False, True)]
+    assert "client_optimizer Adam" in told[1] and "beta_1" not in told[1]  # which comes with the class
+    assert main(["runs", str(tmp_path / "a")]) == 0 and "differs" not in capsys.readouterr().out
 
 
 def test_broken_folders_are_named_and_the_others_listed(several, capsys):
