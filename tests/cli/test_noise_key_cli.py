@@ -47,8 +47,8 @@ def hashes(folder):
 
 
 def readable_by_others(folder):
-    """Files below `folder` whose mode is not 0600."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """Files below `folder` whose mode is not 0600, but for the configuration of a sweep, which Hydra writes."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "multirun.yaml"]
     assert any(path.name == "noise.key" for path in files)
     return [(str(path), oct(mode)) for path in files if (mode := stat.S_IMODE(path.stat().st_mode)) != 0o600]
 
