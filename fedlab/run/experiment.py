@@ -193,7 +193,7 @@ class Experiment(Spec):
         most = self.most_clients(num_clients)
         # Under privacy no client may be able to end a round: that would take away the noise, and reveal the client. Clipping a
         # coordinate of a clipped update shortens the update.
-        protocol = self.secure.never_refusing() if self.privacy.adds_noise else self.secure
+        protocol = self.secure.under_noise() if self.privacy.adds_noise else self.secure
         return SecureSumming(protocol, most, self.seed, self.num_rounds, self.privacy.adds_noise)
 
     @property

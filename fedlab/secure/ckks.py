@@ -61,7 +61,7 @@ class Ckks(SecureSum):
     def largest_float(self) -> float:
         return self.clip_range if self.scope == "everything" else math.inf
 
-    def never_refusing(self) -> Ckks:
+    def under_noise(self) -> Ckks:
         return self.model_copy(update={"out_of_range": "saturate"})
 
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> CkksSum:

@@ -1,6 +1,6 @@
 """Fixed-point numbers modulo 2^k: how contributions become words that wrap around and still add up exactly.
 
-A float x travels as the integer rint(x · 2^f), an integer as itself, both in two's complement in words of k bits. With n
+A float x travels as x · 2^f, rounded to an integer, an integer as itself, both in two's complement in words of k bits. With n
 clients of at most B each, |sum| ≤ n · B < 2^(k − 1), so the sum never wraps, whatever masks do in between.
 """
 
@@ -17,6 +17,7 @@ from fedlab.errors import ConfigError
 from fedlab.secure.layout import Layout, bounded, widened
 
 OutOfRange = Literal["refuse", "saturate"]
+Rounding = Literal["nearest", "toward_zero"]
 ALIGNMENT = 16  # bytes: a block of the stream cipher, so that either part of a buffer begins with a block
 SIGNED = {32: np.int32, 64: np.int64}
 
@@ -45,8 +46,10 @@ class Encoding:
         clip_range: float = 2.0**16,
         fractional_bits: int | None = None,
         out_of_range: OutOfRange = "refuse",
+        rounding: Rounding = "nearest",
     ):
         self.layout, self.bits, self.clip_range, self.out_of_range = layout, bits, widened(clip_range), out_of_range
+        self._round = np.rint if rounding == "nearest" else np.trunc
         most = most_fractional_bits(most_clients, bits, self.clip_range)
         if most < 0 or (fractional_bits or 0) > most:
             wanted = 0 if fractional_bits is None else fractional_bits
@@ -68,7 +71,8 @@ class Encoding:
 
     @property
     def step(self) -> float:
-        """The distance of neighbouring floats; a client's value is rounded to the nearest, so it moves by half of it at most."""
+        """The distance of neighbouring floats. A client's value moves by at most half of it, or, rounded toward zero, by less
+        than all of it."""
         return 2.0**-self.fractional_bits
 
     def zeros(self) -> np.ndarray:
@@ -83,7 +87,7 @@ class Encoding:
             whole, beyond = bounded(np.asarray(array).reshape(-1), bound, self.out_of_range)
             if tensor.is_float:
                 whole = np.multiply(whole, 2.0**place.fractional_bits, dtype=np.float64)
-                np.rint(whole, out=whole)
+                self._round(whole, out=whole)
             np.copyto(self._signed(buffer, place, tensor.size), whole, casting="unsafe")
             clipped += beyond
         return buffer, clipped

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from fedlab.randomness import generator
-from fedlab.secure.encoding import Encoding, OutOfRange
+from fedlab.secure.encoding import Encoding, OutOfRange, Rounding
 from fedlab.secure.graph import neighbors, sparse_degree
 from fedlab.secure.layout import Layout
 from fedlab.secure.masked_client import MaskedClient
@@ -45,6 +45,7 @@ class Masked(SecureSum):
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
     fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
     out_of_range: OutOfRange = "refuse"
+    rounding: Rounding = "nearest"  # of a client's floats to fixed-point numbers; under privacy, toward_zero
     # Too few clients left: raise; or run the round again, if nobody had been asked yet for shares that unmask
     on_failure: Literal["abandon", "retry"] = "abandon"
     max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
@@ -57,8 +58,8 @@ class Masked(SecureSum):
     def lines(self) -> list[str]:
         return [f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else []
 
-    def never_refusing(self) -> Masked:
-        return self.model_copy(update={"out_of_range": "saturate"})
+    def under_noise(self) -> Masked:
+        return self.model_copy(update={"out_of_range": "saturate", "rounding": "toward_zero"})
 
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> MaskedSum:
         return MaskedSum(self, layout, most_clients, seed, num_rounds)
@@ -74,7 +75,8 @@ class MaskedSum(Protocol):
     def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         super().__init__(spec, layout, most_clients, seed, num_rounds)
         self.spec = spec
-        self.encoding = Encoding(layout, most_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range)
+        options = (spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range, spec.rounding)
+        self.encoding = Encoding(layout, most_clients, *options)
 
     def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
         """The masked words, read as if they were not masked."""

@@ -99,8 +99,8 @@ class SecureSum(Spec):
         """The largest magnitude of a float that a client can send through the protocol; ∞ where there is no limit."""
         return math.inf
 
-    def never_refusing(self) -> SecureSum:
-        """The same protocol, which clips floats beyond its range and never ends a round because of them."""
+    def under_noise(self) -> SecureSum:
+        """The same protocol, fit for a sum that gets noise: a client's floats never end a round, and no update becomes longer."""
         return self
 
     def lines(self) -> list[str]:

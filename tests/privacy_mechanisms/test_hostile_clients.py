@@ -72,7 +72,7 @@ class Federation:
         if isinstance(on, (Compiled, Tff)):
             self.engine = on.build(process, examples)
         else:
-            self.engine = Compiled().build(process, examples, SecureSumming(on.never_refusing(), COHORT, 33, 10, adds_noise=True))
+            self.engine = Compiled().build(process, examples, SecureSumming(on.under_noise(), COHORT, 33, 10, adds_noise=True))
 
     def weights(self, state):
         named = zip(self.engine.state_names, state)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fedlab.errors import ConfigError
-from fedlab.secure import BelowThreshold, Ckks, ContributionError, Dropouts, Layout, Masked, Plain, ServerView
+from fedlab.secure import BelowThreshold, Ckks, ContributionError, Dropouts, Layout, Masked, Plain, ServerView, Tensor
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PROTOCOLS = {
@@ -208,6 +208,23 @@ def test_values_out_of_range_are_refused_or_clipped(make):
     make.clients.contributions[0][4][1, 1] = -5
     assert outcome.num_clipped == 2
     agree(outcome.sum, make.clients.sum(CLIENTS), make.clients.layout, make.precision)
+
+
+@pytest.mark.parametrize("options", [{"bits": 32}, {"fractional_bits": 3}, {"bits": 32, "clip_range": 8.0}], ids=str)
+def test_under_noise_no_update_becomes_longer(options):
+    """ε rests on the norm of what enters the sum. Coordinates lie between whole steps of the fixed-point numbers, and beyond the
+    range; rounding to the nearest makes most of these updates longer."""
+    layout = Layout((Tensor((1000,), np.dtype(np.float32)),))
+    spec = Masked(**options)
+    step = spec.build(layout, 10).encoding.step
+    for scale in (0.6, 0.99, 1.6, 1e9):
+        update = (np.random.default_rng(0).choice([-1, 1], 1000) * scale * step).astype(np.float32)
+        encoding = spec.under_noise().build(layout, 10).encoding
+        [sent] = encoding.decode(encoding.encode([update])[0])
+        assert np.all(np.abs(sent) <= np.abs(update)) and np.all(sent * update >= 0)
+        if scale < 1:
+            nearest = spec.build(layout, 10).encoding
+            assert np.linalg.norm(nearest.decode(nearest.encode([update])[0])[0]) > np.linalg.norm(update)
 
 
 def test_another_layout_is_refused(make):
