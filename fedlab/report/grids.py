@@ -42,12 +42,13 @@ def save_animation(grids: Sequence[pathlib.Path], path: pathlib.Path) -> None:
 
 
 def _named(path: pathlib.Path) -> Image.Image:
-    """The picture, above a strip that tells its round."""
+    """The picture, above a strip that tells its round; as it is where its name has no number."""
     picture = Image.open(path)
     found = re.search(r"^(.*?)_?0*(\d+)$", path.stem)
+    if not found:
+        return picture
     frame = Image.new(picture.mode, (picture.width, picture.height + _STRIP), 0)
     frame.paste(picture)
-    if found:
-        text, white = f"{found[1]} {int(found[2]):,}", 255 if picture.mode == "L" else (255, 255, 255)
-        ImageDraw.Draw(frame).text((4, picture.height + 1), text, fill=white)
+    white = 255 if picture.mode == "L" else (255, 255, 255)
+    ImageDraw.Draw(frame).text((4, picture.height + 1), f"{found[1]} {int(found[2]):,}", fill=white)
     return frame

@@ -174,6 +174,12 @@ def test_grids_and_animations(tmp_path):
     with Image.open(tmp_path / "both.gif") as moving:
         assert (moving.n_frames, moving.size) == (2, (22, 22))
         assert np.abs(np.asarray(moving.convert("L")).astype(int) - picture).max() <= 8
+    for number in (9, 10):
+        save_grid(np.zeros([16, 8, 8, 1]), 4, tmp_path / f"round_{number:06d}.png")
+    save_animation([tmp_path / "round_000009.png", tmp_path / "round_000010.png"], tmp_path / "rounds.gif")
+    with Image.open(tmp_path / "rounds.gif") as moving:
+        strips = [np.asarray(moving.convert("L"))[74:] for frame in range(2) if moving.seek(frame) is None]
+    assert len(strips[0]) > 0 and all(strip.max() > 200 for strip in strips) and (strips[0] != strips[1]).any()
 
 
 def test_a_classifier_that_is_not_there_or_is_of_other_images(run_of, tmp_path):
