@@ -20,14 +20,14 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
     )
+    reaches_out: ClassVar[tuple[str, ...]] = ()  # options that name code to import or a server to write to
+    vouches: ClassVar[tuple[Promise, ...]] = ()  # the promises that this very class keeps; a subclass states its own
 
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Makes true and false words where an option is neither: Python takes true for 1, and so would num_rounds=true."""
         return value if _may_be_true(cls.model_fields[str(info.field_name)].annotation) else _spelt(value)
-
-    vouches: ClassVar[tuple[Promise, ...]] = ()  # the promises that this very class keeps; a subclass states its own
 
 
 def _may_be_true(annotation: Any) -> bool:

@@ -11,6 +11,8 @@ import io
 import json
 import pathlib
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +23,7 @@ from fedlab.errors import FedlabError
 _NAME = re.compile(r"round_(\d+)\.ckpt")
 _FORMAT = "fedlab checkpoint 1"
 _END = b"\x01"
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class DamagedCheckpoint(FedlabError):
@@ -59,8 +62,8 @@ def load(path: pathlib.Path) -> Checkpoint:
         if header["sha256"] != hashlib.sha256(content).hexdigest():
             raise DamagedCheckpoint(f"{path} is damaged: its checksum does not match its content.")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Checkpoint(header["round"], [_read(arrays[f"arr_{i}"]) for i in range(len(arrays.files))])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            return Checkpoint(int(header["round"]), [_read(arrays[f"arr_{i}"]) for i in range(len(arrays.files))])
+    except _UNREADABLE as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {error}.") from error
 
 

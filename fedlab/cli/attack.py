@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedlab.archive import Run, read_run
@@ -13,6 +12,7 @@ from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.attacks import Attack, NoAttack
 from fedlab.cli import config as configuration
+from fedlab.cli import recorded, trusting
 from fedlab.cli.job import read, require_same_data, require_whole, say
 from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError, FedlabError
@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("options", metavar="attack.KEY=VALUE", nargs="*", help="default: attack=model_inversion")
     parser.add_argument("--arm", metavar="NAME", help="one of the run's arms; default: all of them")
     parser.add_argument("-q", "--quiet", action="store_true", help="prints nothing")
+    trusting.add_argument(parser)
     args = parser.parse(argv)
     spec = _spec(args.options)
     path, arm = split(args.run, args.arm)
@@ -66,7 +67,8 @@ def _attack(run: Run, arm: str | None, spec: Attack, console: Console) -> dict[s
     require_whole(run)
     if arm is not None:
         run.arm(arm)  # says which there are
-    experiment = configuration.build_experiment(OmegaConf.create({**run.config, "logger": {}}))
+    config = recorded.trusted({**run.config, "logger": {}}, run.path)
+    experiment = configuration.build_experiment(config)
     chosen = [experiment.arms[arm]] if arm else list(experiment.arms.values()) or [experiment]
     for one in chosen:
         spec.check(one.secure.observe)

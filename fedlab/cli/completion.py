@@ -38,7 +38,7 @@ SHELLS = {"bash": BASH, "zsh": ZSH}
 
 # What may follow a verb besides configuration.
 OPTIONS = {
-    "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet"),
+    "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet", "--trust"),
     "privacy": (
         *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
         *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
@@ -46,22 +46,26 @@ OPTIONS = {
     "privacy he-cost": ("--help", "--values", "--model", "--clients", "--json"),
     "difftest": (
         *("--help", "--data", "--tolerance", "--score-tolerance", "--alpha", "--bootstrap", "--seed", "--csv", "--html"),
+        "--trust",
     ),
-    "verify": ("--help", "--rounds", "--quiet"),
+    "verify": ("--help", "--rounds", "--quiet", "--trust"),
     "forget": ("--help",),
     "runs": ("--help", "--json", "--sort", "--reverse"),
     "report": ("--help", "--output"),
     "compare": ("--help", "--all", "--html"),
-    "attack": ("--help", "--arm", "--quiet"),
+    "attack": ("--help", "--arm", "--quiet", "--trust"),
     "doctor": ("--help", "--json"),
     "completion": ("--help",),
     "data": ("--help",),
     "data list": ("--help", "--dir"),
     "data fetch": ("--help", "--dir"),
     "data show": ("--help", "--config-dir", "--png"),
-    "data misclassification": ("--help", "--config-dir", "--csv", "--png"),
-    "data filter": (*("--help", "--config-dir", "--by", "--below", "--above", "--wrong", "--right", "--min-examples", "--out"),),
-    "investigate": ("--help", "--config-dir", "--out", "--quiet"),
+    "data misclassification": ("--help", "--config-dir", "--csv", "--png", "--trust"),
+    "data filter": (
+        *("--help", "--config-dir", "--by", "--below", "--above", "--wrong", "--right", "--min-examples", "--out"),
+        "--trust",
+    ),
+    "investigate": ("--help", "--config-dir", "--out", "--quiet", "--trust"),
 }
 WORDS = {"data": ("list", "fetch", "show", "misclassification", "filter"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
 VALUES = {

@@ -183,17 +183,40 @@ def build(config: DictConfig, name: str, stage: str | None = None) -> Any:
 
 
 def _locate(path: str, stage: str) -> Any:
-    """The class or function at a dotted path; modules of the current folder are found too."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    """The class or function at a dotted path: a component of fedlab, or a user's own, in the current folder too."""
+    own = not is_of_fedlab(path)
+    if own:
+        _find_modules_here()
     module, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{stage}._target_={path} cannot be imported: {error}.") from error
+    if not own and not _is_component(target):
+        raise ConfigError(f"{stage}._target_={path} is no component of fedlab: choose one with {stage}=NAME.")
+    if not own and target.reaches_out:
+        _find_modules_here()
     if not callable(target) or inspect.isabstract(target):
         raise ConfigError(f"{stage}._target_={path} is not something that can be built.")
     return target
+
+
+def _find_modules_here() -> None:
+    """Has modules of the current folder found, after all others. Only for configurations that name such: it may hold anything."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def is_of_fedlab(path: str) -> bool:
+    """Returns whether a dotted path leads into this package."""
+    return path.partition(".")[0] == "fedlab"
+
+
+def _is_component(target: Any) -> bool:
+    """Returns whether a configuration may name this of fedlab: a class of options, defined here, not merely imported here."""
+    from fedlab.spec import Spec
+
+    return inspect.isclass(target) and issubclass(target, Spec) and is_of_fedlab(target.__module__)
 
 
 def _construct(target: type[pydantic.BaseModel], options: dict, stage: str) -> Any:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.difftest import ClientDifference, write_differences
 from fedlab.archive.folder import relative
 from fedlab.archive.verdict import DIFFERENT, EQUAL, UNDECIDED, Comparison, interval, points
 from fedlab.cli import config as configuration
+from fedlab.cli import recorded, trusting
 from fedlab.cli.output import writable
 from fedlab.cli.parsing import Parser
 from fedlab.cli.tables import print_table
@@ -65,6 +65,7 @@ def _parser() -> Parser:
         metavar="clients|test|FILE.npz",
         help="every client's own examples (default), the test set, or x, y and optionally user_ids from a file",
     )
+    trusting.add_argument(parser)
     parser.add_argument("--tolerance", metavar="SHARE", help="of a client's examples by which the models may differ (0.02)")
     parser.add_argument("--score-tolerance", metavar="P", help="probabilities that differ by no more are the same (0.001)")
     parser.add_argument("--alpha", metavar="P", help="chance of finding a difference where there is none (0.05)")
@@ -129,7 +130,7 @@ def _compared(
     spec: Any, runs: Sequence[Run], data: str, file: tuple[ExampleSet, Partition] | None, seed: int
 ) -> tuple[Comparison, list[tuple[str, float, float]]]:
     """The comparison, and a sample of scores."""
-    experiments = [configuration.build_experiment(OmegaConf.create(run.config)) for run in runs]
+    experiments = [configuration.build_experiment(recorded.trusted(run.config, run.path)) for run in runs]
     from fedlab.difftest.comparison import ClientOutputs, compare, sampled_scores
     from fedlab.run.finished import Finished
     from fedlab.run.start import start_tensorflow

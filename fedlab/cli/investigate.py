@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
+from fedlab.cli import trusting
 from fedlab.cli.output import writable
 from fedlab.cli.parsing import Parser
 from fedlab.errors import ConfigError
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-cd", "--config-dir", metavar="FOLDER", help="your own configuration folder, as for fedlab train")
     parser.add_argument("--out", metavar="FOLDER", type=pathlib.Path, help="where (default: investigations/EXPERIMENT)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the verdict only")
+    trusting.add_argument(parser)
     args = parser.parse(argv)
     if args.out and not args.out.is_dir():
         writable("--out", args.out)

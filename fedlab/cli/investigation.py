@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import signal
 import subprocess
-import sys
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -22,6 +20,7 @@ from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.archive.sweep import JobFolder, JobRecord
 from fedlab.cli import config as configuration
 from fedlab.cli import judging
+from fedlab.cli.child import job_command
 from fedlab.cli.filter import write_by_example, write_by_user
 from fedlab.cli.job import say
 from fedlab.errors import ConfigError, FedlabError
@@ -159,7 +158,7 @@ def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, 
     say(console, f"{relative(path)}: training; what it says is in {relative(folder.log)}")
     with open(folder.log, "ab", opener=private) as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "fedlab.cli.sweep_process", str(path), str(os.getpid())],
+            job_command(path),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

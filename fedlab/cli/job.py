@@ -22,7 +22,9 @@ from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
 from fedlab.archive.metrics import Record, read_records
 from fedlab.attacks import NoAttack
+from fedlab.cli import recorded
 from fedlab.cli.display import RoundDisplay
+from fedlab.cli.trusting import FLAG
 from fedlab.errors import ConfigError, DataError, FedlabError, one_line
 from fedlab.randomness import Secret
 from fedlab.run import environment
@@ -200,14 +202,14 @@ def _run(
         account.close("finished", learner.seconds)
     except (KeyboardInterrupt, SystemExit):
         account.close("interrupted", learner.seconds if learner else {})
-        say(console, f"to go on: {resume_command(folder)}")
+        say(console, f"to go on: {resume_command(folder, job)}")
         raise
     except BaseException as error:
         reason = _reason(error)
         with contextlib.suppress(OSError):  # of a full disk; the lock that nobody holds tells that the run has ended
             account.close("failed", learner.seconds if learner else {}, reason)
         if isinstance(error, (OSError, MemoryError)):
-            raise FedlabError(f"{reason}. What was saved before is intact; to go on: {resume_command(folder)}") from error
+            raise FedlabError(f"{reason}. What was saved before is intact; to go on: {resume_command(folder, job)}") from error
         raise
     finally:
         if learner is not None:
@@ -224,7 +226,7 @@ def _attacked(experiment: Experiment, inputs: Inputs, folder: RunFolder, console
     from fedlab.run.attack import attack_run
 
     say(console, "Training finished. Running the attack …")
-    return attack_run(experiment, (inputs.dataset, inputs.partition), inputs.arms, folder)
+    return attack_run(experiment, (inputs.dataset, inputs.partition), inputs.arms, folder, just_trained=True)
 
 
 def _report(folder: RunFolder) -> None:
@@ -336,6 +338,7 @@ def say(console: Console, line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
-def resume_command(folder: RunFolder) -> str:
+def resume_command(folder: RunFolder, job: Job) -> str:
     """What to type to go on with a run."""
-    return f"fedlab train {shlex.quote(f'resume={relative(folder.path)}')}"
+    trusted = f" {FLAG}" if recorded.findings(job.config) else ""  # one's own components are to be trusted once more
+    return f"fedlab train {shlex.quote(f'resume={relative(folder.path)}')}{trusted}"

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedlab.archive import read_run
 from fedlab.cli import config as configuration
+from fedlab.cli import recorded, trusting
 from fedlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run that has finished, or a .keras file")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of the run's data, partition, corruption and seed")
+    trusting.add_argument(parser)
     parser.add_argument("-cd", "--config-dir", metavar="FOLDER", help="your own configuration folder, as for fedlab train")
 
 
@@ -47,7 +49,7 @@ def subject(args: argparse.Namespace) -> Subject:
         model, config = run.folder.model, run.config
         if not model.is_file():
             raise ConfigError(f"{path} has no {model.name} in it: a classifier's run leaves it when it has finished.")
-    stages = _stages(config, args.overrides, args.config_dir)
+    stages = _stages(config, path, args.overrides, args.config_dir)
     return tried(model, stages)
 
 
@@ -65,8 +67,11 @@ def tried(model: pathlib.Path, stages: DictConfig) -> Subject:
     return Subject(model, classifier.sha256, population, judge(classifier, population))
 
 
-def _stages(config: dict[str, Any], overrides: Sequence[str], own: str | None) -> DictConfig:
-    """The stages of a run's `config`, {} for none, with `overrides`: chosen anew where they name a choice, else key by key."""
+def _stages(config: dict[str, Any], where: pathlib.Path, overrides: Sequence[str], own: str | None) -> DictConfig:
+    """The stages of a run's `config`, {} for none, with `overrides`: chosen anew where they name a choice, else key by key.
+
+    `where`: the run's folder, whose configuration the user may have to trust.
+    """
     names = [o.lstrip("+~").partition("=")[0] for o in overrides]
     groups = set(configuration.catalogue(["-cd", own] if own else []).groups())
     chosen = {name for name in names if name in groups}
@@ -77,7 +82,8 @@ def _stages(config: dict[str, Any], overrides: Sequence[str], own: str | None) -
     anew = [o for o, name in zip(overrides, names) if not config or "experiment" in chosen or name.partition(".")[0] in chosen]
     composed = configuration.compose(anew, own)
     kept = {} if "experiment" in chosen else {s: config[s] for s in STAGES if s in config and s not in chosen}
-    stages = OmegaConf.create({**{s: composed[s] for s in STAGES}, **kept})
+    given: dict[Any, Any] = {**{s: composed[s] for s in STAGES}, **recorded.trusted(kept, where)}
+    stages = OmegaConf.create(given)
     try:
         for override in (o for o in overrides if o not in anew):
             key, _, value = override.lstrip("+").partition("=")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import fedlab
 from fedlab import stopping
-from fedlab.cli import streams
+from fedlab.cli import streams, trusting
 from fedlab.cli.output import outliving_its_reader
 from fedlab.errors import ConfigError, FedlabError, did_you_mean
 
@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     try:
-        return importlib.import_module(VERBS[args[0]][0]).main(args[1:])
+        with trusting.session():
+            return importlib.import_module(VERBS[args[0]][0]).main(args[1:])
     except FedlabError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

@@ -16,6 +16,7 @@ from fedlab.archive.differences import compared
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.cli import config as configuration
+from fedlab.cli import recorded
 from fedlab.cli.job import Job, go_on, relative, require_whole
 from fedlab.errors import ConfigError, did_you_mean
 
@@ -31,13 +32,14 @@ def resume(run_path: str, overrides: Sequence[str], console: Console, argv: Sequ
     """
     flags = [o for o in overrides if o.startswith("-")]
     if flags:
-        raise ConfigError(f"{flags[0]} does not go with resume=…: it takes key=value and --quiet only.")
+        raise ConfigError(f"{flags[0]} does not go with resume=…: it takes key=value, --quiet and --trust only.")
     if not run_path:
         raise ConfigError("resume= must name the folder of a run.")
     folder = RunFolder.existing(pathlib.Path(run_path))
     with RunLock(folder.lock, _PATIENCE_SECONDS):
         run = read_run(folder.path)
         require_whole(run)
+        recorded.trusted(run.config, run.path)
         config = _config(run, overrides)
         experiment = configuration.build_experiment(OmegaConf.create(config))
         done, wanted = run.rounds_completed, experiment.num_rounds
@@ -59,7 +61,7 @@ def _config(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     then: dict[str, Any] = run.config
     for override in overrides:
         if "=" not in override or override.startswith(("~", "resume=")):
-            raise ConfigError(f"'{override}' does not go with resume=…: it takes key=value and --quiet only.")
+            raise ConfigError(f"'{override}' does not go with resume=…: it takes key=value, --quiet and --trust only.")
     groups = set(configuration.catalogue().groups())
     if any(o.lstrip("+").partition("=")[0].partition("@")[0] in groups for o in overrides):  # the whole command once more
         now: Any = OmegaConf.to_container(configuration.compose(overrides), resolve=True)

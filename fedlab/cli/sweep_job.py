@@ -27,7 +27,9 @@ from fedlab.archive import make_folder, private, read_run
 from fedlab.archive.sweep import JobFolder, JobRecord, SweepFolder
 from fedlab.cli import config as configuration
 from fedlab.cli import sweep_stop
-from fedlab.cli.sweep_plan import Plan, job_command, job_folder, job_parameters
+from fedlab.cli.child import job_command
+from fedlab.cli.sweep_plan import Plan, job_folder, job_parameters
+from fedlab.cli.sweep_plan import job_command as typed_command
 from fedlab.cli.sweep_stop import Stopping
 from fedlab.cli.sweep_table import figures, short_names, shown_value, write_table
 from fedlab.errors import FedlabError
@@ -112,7 +114,7 @@ def _prepared(plan: Plan, config: DictConfig, repeat: int) -> tuple[JobFolder, J
     record = JobRecord(
         number=before.number if before else plan.first_number + settings.job.num * plan.objective.seeds + repeat,
         name=plan.name,
-        command=job_command(plan, overrides),
+        command=typed_command(plan, overrides),
         parameters=before.parameters if before and not parameters else parameters,
         config=plain,
         seconds=before.seconds if before else 0.0,
@@ -152,7 +154,7 @@ def _process(plan: Plan, folder: JobFolder, cwd: pathlib.Path) -> int:
     environment = dict(os.environ)
     if plan.cores:
         environment.update({cores.VARIABLE: str(plan.cores), "OMP_NUM_THREADS": str(plan.cores)})
-    command = [sys.executable, "-m", "fedlab.cli.sweep_process", str(folder.path), str(os.getpid())]
+    command = job_command(folder.path, plan.trusted)
     with open(folder.log, "ab", opener=private) as log:
         # in a session of its own: Ctrl-C in a terminal reaches the leader alone, which passes it on once
         child = subprocess.Popen(

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fedlab import cores
+from fedlab import cores, trust
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.cli import config as configuration
 from fedlab.errors import ConfigError
@@ -55,6 +55,7 @@ class Plan:
     invocation: str  # tells this invocation of the command from others
     launched_here: bool
     by_default: bool  # whether the configuration itself asks for a sweep, without -m
+    trusted: bool  # whether --trust was given
     first_number: int = 1  # of the first job that has no folder yet
 
 
@@ -117,6 +118,7 @@ def plan(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], quie
         invocation=f"{socket.gethostname()} {os.getpid()} {time.time():.3f}",
         launched_here=hydra_part.launcher._target_.rpartition(".")[2] in _HERE,
         by_default=not args.multirun,
+        trusted=trust.everything_is_trusted(),
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m fedlab.cli.sweep_process FOLDER PARENT`: the process of one job. It ends when the process PARENT does."""
+"""The process of one job, `main([FOLDER, PARENT])` or with --trust. It ends when the process PARENT does."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fedlab import stopping
+from fedlab import stopping, trust
 from fedlab.archive import read_run
+from fedlab.archive.differences import compared
 from fedlab.archive.lock import RunLock
-from fedlab.archive.sweep import JobFolder
+from fedlab.archive.manifest import WITHOUT_EFFECT
+from fedlab.archive.sweep import JobFolder, JobRecord
 from fedlab.cli import config as configuration
-from fedlab.cli import streams
+from fedlab.cli import recorded, streams
 from fedlab.cli.job import Job, start
 from fedlab.cli.resume import resume
+from fedlab.cli.trusting import FLAG
 from fedlab.errors import FedlabError
 
 _PATIENCE_SECONDS = 600.0  # a job of a sweep that was killed finishes its round and saves its state
@@ -31,7 +34,8 @@ def main(argv: Sequence[str]) -> int:
     stopping.OnSignal(stopping.stop).__enter__()
     _end_with(int(argv[1]))
     try:
-        _run(JobFolder(pathlib.Path(argv[0])))
+        with trust.session(everything=FLAG in argv[2:]):
+            _run(JobFolder(pathlib.Path(argv[0])))
     except FedlabError as error:
         print(f"fedlab train: {error}", file=sys.stderr)
         return error.exit_code
@@ -44,6 +48,7 @@ def _run(folder: JobFolder) -> None:
     record = folder.read()
     if record is None:
         raise FedlabError(f"{folder.record} cannot be read: remove {folder.path}.")
+    trust.agree(recorded.findings(record.config))  # which the user's own command has composed, just now
     console = Console(soft_wrap=True)
     with RunLock(folder.lock, _PATIENCE_SECONDS):
         status = _status(folder)
@@ -52,10 +57,18 @@ def _run(folder: JobFolder) -> None:
         if status is None:
             folder.discard()
     if status == "unfinished":
+        _require_same(folder, record)
         resume(str(folder.path), [], console, shlex.split(record.command)[2:])
         return
     experiment = configuration.build_experiment(OmegaConf.create(record.config))
     start(Job(experiment, record.config, record.name, record.command), lambda: folder, console)
+
+
+def _require_same(folder: JobFolder, record: JobRecord) -> None:
+    """Raises `FedlabError` where the run in the folder is not the one that the user's command asks for."""
+    for key, then, now in compared(read_run(folder.path).config, record.config):
+        if key.partition(".")[0] not in WITHOUT_EFFECT:
+            raise FedlabError(f"{folder.path} holds another run, whose {key} is {then} and not {now}: remove that folder.")
 
 
 def _status(folder: JobFolder) -> str | None:
@@ -81,7 +94,3 @@ def _end_with(parent: int) -> None:
     signal.signal(signal.SIGUSR1, orphaned)
     if not stopping.end_with(parent, signal.SIGUSR1):
         sys.exit(128 + signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fedlab.cli import application, experiment_files, sweep_plan
+from fedlab import trust
+from fedlab.cli import application, experiment_files, sweep_plan, trusting
 from fedlab.cli import config as configuration
 from fedlab.errors import FedlabError
 
@@ -21,7 +22,9 @@ from fedlab.errors import FedlabError
 def main(argv: list[str]) -> int:
     """Runs Hydra on `argv`; its errors become one line each."""
     quiet = bool({"-q", "--quiet"} & set(argv))
-    overrides = [a for a in argv if a not in ("-q", "--quiet")]
+    if trusting.FLAG in argv:
+        trust.trust_everything()
+    overrides = [a for a in argv if a not in ("-q", "--quiet", trusting.FLAG)]
     console = Console(quiet=quiet)
     resumed = next((o.partition("=")[2] for o in overrides if o.startswith("resume=")), None)
     if resumed is not None:

@@ -20,6 +20,7 @@ Examples:
   fedlab train -m partition=dirichlet partition.alpha=0.1,1,10 a sweep; hydra/sweeper=optuna searches
   fedlab train resume=outputs/RUN                              go on with a run that was stopped
   fedlab train resume=outputs/RUN num_rounds=100               add rounds to one that has finished
+  fedlab train resume=RUN --trust                              the same, where the run has components that are not fedlab's
   fedlab train --cfg job                                       print the configuration, run nothing
   fedlab train -cd my_conf +experiment=mine                    with your own configuration folder
   fedlab train --quiet …                                       no progress display

@@ -6,12 +6,12 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.metrics import Record
 from fedlab.cli import config as configuration
+from fedlab.cli import recorded, trusting
 from fedlab.cli.display import RoundDisplay
 from fedlab.cli.job import read, relative, require_same_data, require_whole, secrets_of
 from fedlab.cli.parsing import Parser
@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("--rounds", type=_count, metavar="N", help="the first N rounds only")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress display")
+    trusting.add_argument(parser)
     args = parser.parse(argv)
     run, console = read_run(pathlib.Path(args.run)), Console(quiet=args.quiet)
     require_whole(run)
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 def _verify(run: Run, records: Sequence[Record], console: Console) -> list[str]:
     """Computes the rounds of `records` again. Returns what is new in the environment; raises `FedlabError` at a difference."""
     # With the planned number of rounds, from which noise and schedules may follow, however many are compared
-    experiment = configuration.build_experiment(OmegaConf.create({**run.config, "logger": {}}))
+    experiment = configuration.build_experiment(recorded.trusted({**run.config, "logger": {}}, run.path))
     secrets = secrets_of(run, experiment)
     inputs = read(experiment, console)
     require_same_data(run, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, ImportString, PositiveFloat
@@ -85,6 +85,8 @@ class Function(Corruption):
     `function(x, y, rng, **options)` with their examples x [n, …] and y [n] and a numpy generator of their own, and returns both,
     of the same shapes, types and classes.
     """
+
+    reaches_out: ClassVar[tuple[str, ...]] = ("function",)
 
     function: ImportString[Callable[..., Any]]
     options: dict[str, Any] = {}

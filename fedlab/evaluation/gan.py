@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 from scipy import linalg
 
-from fedlab.errors import ConfigError, one_line
+from fedlab.errors import ConfigError, FedlabError, one_line
 from fedlab.evaluation.polarity import polarity
 from fedlab.models.adversarial import GanModel, as_images
+from fedlab.models.saved import load_keras
 
 
 class ImageClassifier:
@@ -20,8 +21,10 @@ class ImageClassifier:
     def __init__(self, path: pathlib.Path, input_shape: tuple[int, ...]):
         """Raises `ConfigError` for a file that is no such model, or one of other images than [*input_shape]."""
         try:
-            model = tf.keras.models.load_model(path, compile=False)
+            model = load_keras(path)
             self._parts = tf.keras.Model(model.inputs, [model.layers[-1].output, model.layers[-2].output])
+        except FedlabError:
+            raise
         except Exception as error:
             raise ConfigError(f"evaluation.classifier={path} cannot be read as a Keras classifier: {one_line(error)}") from error
         if tuple(model.input_shape[1:]) != tuple(input_shape):

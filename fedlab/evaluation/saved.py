@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from fedlab.errors import DataError, FedlabError, one_line
 from fedlab.models.functional import as_model_input
+from fedlab.models.saved import load_keras
 from fedlab.types import ExampleSet
 
 _BATCH = 1000
@@ -22,9 +23,11 @@ class SavedClassifier:
         self.path = path
         try:
             self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            self._model = tf.keras.models.load_model(path, compile=False)
+            self._model = load_keras(path)
         except FileNotFoundError:
             raise FedlabError(f"there is no model {path}: a run writes it when it has finished.") from None
+        except FedlabError:
+            raise
         except Exception as error:  # Keras raises what it pleases
             raise FedlabError(f"{path} is no Keras model that can be read: {type(error).__name__}: {one_line(error)}") from error
 

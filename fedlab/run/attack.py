@@ -21,6 +21,7 @@ from fedlab.attacks.scoring import Scorer, pixel_range
 from fedlab.attacks.victims import Victim, clients_of
 from fedlab.errors import FedlabError, one_line
 from fedlab.models.functional import keras_weights, set_keras_weights
+from fedlab.models.saved import agree, load_keras
 from fedlab.report.attack_grid import plot_grid
 from fedlab.run.experiment import Experiment
 from fedlab.secure import ServerView
@@ -37,11 +38,16 @@ def attack_run(
     folder: RunFolder,
     spec: Attack | None = None,
     arm: str | None = None,
+    just_trained: bool = False,
 ) -> dict[str, float]:
     """Attacks a finished run, or each of its arms, and adds the figures to its summary.json; returns them.
 
     `own`, `arms`: the data, of the run and of each arm. `spec`: instead of what the experiment says. `arm`: this one only.
+    `just_trained`: whether this process has written the models, which then need no further trust.
     """
+    for path in [one.model for one in (folder, *map(folder.arm, experiment.arms))] if just_trained else ():
+        if path.is_file():
+            agree(path)
     if not experiment.arms:
         figures = _attack(spec or experiment.attack, experiment, own, folder)
     else:
@@ -175,8 +181,10 @@ def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
             f"no model to attack: {path} does not exist. Runs that train one model leave it when they have finished."
         )
     try:
-        model = tf.keras.models.load_model(path, compile=False)
+        model = load_keras(path)
         shape = tuple(model(np.zeros((1, *train.x.shape[1:]), np.float32), training=False).shape)
+    except FedlabError:
+        raise
     except Exception as error:
         raise FedlabError(f"{path} is no Keras model of images {list(train.x.shape[1:])}: {one_line(error)}") from error
     if shape != (1, train.num_classes):
@@ -196,7 +204,12 @@ def _judge(folder: RunFolder, dataset: Dataset, seed: int) -> tf.keras.Model:
     """The evaluation model, which later attacks on the same run find in attacks/evaluation.keras."""
     path = folder.attacks / f"evaluation_{seed}.keras"
     if path.is_file():
-        return tf.keras.models.load_model(path, compile=False)
+        try:
+            return load_keras(path)
+        except FedlabError:
+            raise
+        except Exception as error:
+            raise FedlabError(f"{path} is no Keras model: {one_line(error)}. Remove it: the attack trains another.") from error
     judge = train_judge(dataset.test, seed)
     make_folder(folder.attacks)
     with replacing(path) as partial:

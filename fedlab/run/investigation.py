@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import zipfile
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -102,9 +103,9 @@ def read_images(folder: InvestigationFolder, arm: str) -> np.ndarray:
     """What an arm's generator made at the end: uint8 [n, height, width, channels]."""
     path = folder.gans.path / "arms" / arm / "samples.npz"
     try:
-        with np.load(path) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             return archive["images"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FedlabError(f"arm {arm} has left no images in {path}: {error}.") from error
 
 

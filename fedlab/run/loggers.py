@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.differences import flat
@@ -108,6 +108,8 @@ class _TensorBoard:
 
 class Mlflow(LoggerSpec):
     """MLflow: parameters, metrics by round. A resumed run goes on in the MLflow run it had."""
+
+    reaches_out: ClassVar[tuple[str, ...]] = ("tracking_uri",)
 
     experiment: str = "fedlab"
     tracking_uri: str | None = None  # null: MLFLOW_TRACKING_URI where it is set, else the folder mlruns here

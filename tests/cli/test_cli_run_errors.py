@@ -61,7 +61,7 @@ MISTAKES = [
     ("train resume=run seed=5", "seed is 0 in the run, 5 here: leave it out, or start a run of its own", 2),
     ("train resume=run model=cnn", "more options differ: leave it out", 2),
     ("train resume=run resume=other", "'resume=other' does not go with resume=…", 2),
-    ("train resume=run foo", "'foo' does not go with resume=…: it takes key=value and --quiet only", 2),
+    ("train resume=run foo", "'foo' does not go with resume=…: it takes key=value, --quiet and --trust only", 2),
     ("train resume=run ~model", "'~model' does not go with resume=…", 2),
     ("train resume=run -m", "-m does not go with resume=…", 2),
     ("train resume=run --cfg job", "--cfg does not go with resume=…", 2),

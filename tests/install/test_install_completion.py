@@ -79,7 +79,7 @@ def test_a_users_own_config_directory_is_completed_too(tmp_path: pathlib.Path) -
 @pytest.mark.parametrize("verb", sorted(OPTIONS))
 def test_options_offered_are_those_of_the_verb(verb: str, capsys) -> None:
     if verb == "train":
-        of_verb = {option for action in get_args_parser()._actions for option in action.option_strings} | {"--quiet"}
+        of_verb = {option for action in get_args_parser()._actions for option in action.option_strings} | {"--quiet", "--trust"}
     else:
         with contextlib.suppress(SystemExit):
             main([*verb.split(), "--help"])
