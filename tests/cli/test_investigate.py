@@ -10,6 +10,7 @@ import pytest
 
 from fedlab.archive import read_run
 from fedlab.cli.main import main
+from fedlab.evaluation.symptoms import LEAST_DIFFERENCE, LEAST_SCORE
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment" / "gan"
 
@@ -44,15 +45,24 @@ def investigate(out, *words):
     assert main(["investigate", *TOY, "--out", str(out), *words]) == 0
 
 
+def _follows_the_rule(verdict: dict) -> bool:
+    """Whether inversion is seen, and is called found, or undecided where these small generators' samples show too little."""
+    inverted = next(f for f in verdict["findings"] if f["symptom"] == "inverted")
+    shows = min(verdict["classifier_scores"][arm] for arm in ("low", "high")) >= LEAST_SCORE
+    expected = ("found", "inverted") if shows else ("undecided", None)
+    return inverted["low"] - inverted["high"] >= LEAST_DIFFERENCE and (verdict["verdict"], verdict["found"]) == expected
+
+
 @pytest.mark.slow
 def test_half_of_the_users_inverted_is_found_and_nobody_is_not(out, capsys):
     investigate(out, "corruption.fraction=0,0.5")
     printed = capsys.readouterr().out
     nothing, found = (json.loads(p.read_text()) for p in sorted(out.glob("*/verdict.json"), key=lambda p: p.stat().st_mtime))
     assert nothing["found"] is None and nothing["truth"] == {"low": 0.0, "high": 0.0}
-    assert found["found"] == "inverted" and found["truth"] == {"low": 1.0, "high": 0.0}
+    assert found["truth"] == {"low": 1.0, "high": 0.0}
+    assert _follows_the_rule(found)
     assert "In truth nobody has a bug." in printed
-    assert re.search(r"Found: low-accuracy users' images are inverted in 9?\d+\.\d% of samples, high-accuracy users' in", printed)
+    assert f"{found['lines'][0]}\n" in printed
     assert len(list(out.glob("classifier-*/model.keras"))) == 1
     for folder in (path.parent for path in out.glob("*/verdict.json")):
         assert read_run(folder / "gans").arms == ["low", "high"]
@@ -74,14 +84,17 @@ def test_the_same_command_does_nothing_again(out, capsys):
 @pytest.mark.slow
 def test_by_example(out, capsys):
     investigate(out, "investigation.by=example")
-    assert "Found: images classified wrongly are inverted" in capsys.readouterr().out
+    assert _follows_the_rule(
+        next(json.loads(p.read_text()) for p in out.glob("*/verdict.json") if '"by": "example"' in p.read_text())
+    )
+    assert re.search(r"Found: images classified wrongly are inverted|Undecided: .*inverted", capsys.readouterr().out)
 
 
 @pytest.mark.slow
 def test_a_flip_of_labels_is_not_found(out, capsys):
     investigate(out, "corruption=label_flip")
     printed = capsys.readouterr().out
-    assert "Nothing found" in printed and "In truth 100% of the low-accuracy users have the bug" in printed
+    assert re.search("Nothing found|Undecided", printed) and "In truth 100% of the low-accuracy users have the bug" in printed
 
 
 @pytest.mark.slow
