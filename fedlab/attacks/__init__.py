@@ -22,6 +22,9 @@ class Attack(Spec):
     def check(self, observe: object) -> None:
         """Raises `ConfigError` where a run with `secure.observe=observe` will not leave what the attack needs."""
 
+    def check_examples(self, shape: tuple[int, ...]) -> None:
+        """Raises `ConfigError` where examples of this shape cannot be attacked. Called before training."""
+
 
 class NoAttack(Attack):
     """None."""
@@ -77,3 +80,9 @@ class ModelInversion(Attack):
     def check(self, observe: object) -> None:
         if self.target == "clients" and observe in ("none", ()):
             raise ConfigError("attack.target=clients reads what the server received: train with secure.observe=last.")
+
+    def check_examples(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 3:
+            raise ConfigError(
+                f"model inversion needs images [height, width, channels], the data has {list(shape)}: use attack=none, or images."
+            )

@@ -195,6 +195,7 @@ def _run(
         for line in learner.lines():
             say(console, line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
+        _require_updates(summary)
         began = time.perf_counter()
         summary = {**summary, **(attacked := _attacked(job.experiment, inputs, folder, console))}
         if attacked:
@@ -217,6 +218,17 @@ def _run(
         if not isinstance(sys.exc_info()[1], ConfigError):  # of a run that never began there is nothing to tell
             _report(folder)
     return summary
+
+
+def _require_updates(summary: dict[str, Any]) -> None:
+    """Raises `FedlabError` for a run, or one of its arms, in which no client's update was ever used."""
+    for name, count in summary.items():
+        arm, _, metric = name.rpartition("/")
+        if metric == "rounds_without_clients" and count == summary["num_rounds"]:
+            raise FedlabError(
+                f"{f'arm {arm}: ' if arm else ''}no client's update was used in any of {count:,} rounds, so nothing was learned: "
+                "cohorts were empty, or secure gave up on them: sample more clients per round, lower dropout, or add rounds."
+            )
 
 
 def _attacked(experiment: Experiment, inputs: Inputs, folder: RunFolder, console: Console) -> dict[str, Any]:

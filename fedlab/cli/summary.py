@@ -25,6 +25,9 @@ def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolde
         count = summary["non_finite_clients_total"]
         odd = f"{count} client updates or their metrics were not finite, or too large for float32 or secure.clip_range"
         say(console, f"[yellow]{odd}: lower client_optimizer.learning_rate[/yellow]")
+    if summary.get("rounds_without_clients"):
+        of = f"{summary['rounds_without_clients']:,} of {summary['num_rounds']:,} rounds"
+        say(console, f"[yellow]no client's update was used in {of}: cohorts were empty, or rounds were abandoned[/yellow]")
     say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
     if folder.report.is_file():
         say(console, f"report: {relative(folder.report)}")

@@ -22,7 +22,14 @@ from fedlab.report.composition import together
 _ASIDE = {"seed", "checkpoint", "logger"}
 _FIRST = ("test_accuracy", "test_loss", "client_accuracy_mean", "client_accuracy_p10", "client_accuracy_worst")
 _LAST = ("seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
-_NO_METRIC = {"num_rounds", "num_clients", "num_weights", "non_finite_clients_total", "train_num_examples"}
+_NO_METRIC = {
+    "num_rounds",
+    "num_clients",
+    "num_weights",
+    "non_finite_clients_total",
+    "rounds_without_clients",
+    "train_num_examples",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,8 +84,7 @@ def invert(spec: ModelInversion, experiment: Experiment, dataset: Dataset, parti
     """
     started = time.perf_counter()
     train, seed = dataset.train, experiment.seed if spec.seed is None else spec.seed
-    if train.x.ndim != 4:
-        raise FedlabError(f"model inversion needs images [height, width, channels], the data has {list(train.x.shape[1:])}.")
+    spec.check_examples(train.x.shape[1:])
     model = _load(pathlib.Path(spec.file) if spec.file else folder.model, train)
     num_trainable, view = len(model.trainable_variables), _newest_view(folder) if spec.target == "clients" else None
     victims = [Victim("file" if spec.file else "global", tuple(w for ws in keras_weights(model) for w in ws))]

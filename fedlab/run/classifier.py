@@ -21,6 +21,8 @@ from fedlab.process.client_work import ExampleSpec
 from fedlab.run.federated import FederatedLearner
 from fedlab.types import Dataset, Partition
 
+LOSSES = ("train_loss", "test_loss")
+
 
 class Classifier(FederatedLearner):
     """One global model, tested on the test set and on each client's own examples."""
@@ -55,7 +57,8 @@ class Classifier(FederatedLearner):
         return {f"test_{name}": value for name, value in scores.items()}
 
     def _check(self, record: Record) -> None:
-        require_finite(record)
+        # Under privacy a round goes on whatever its clients send, their training loss included
+        require_finite(record, self.weights, ["test_loss"] if self.experiment.privacy.adds_noise else LOSSES)
 
     def client_probabilities(self) -> list[np.ndarray]:
         return client_probabilities(self._evaluator, self.weights, self.dataset, self.partition)
@@ -101,11 +104,14 @@ def save_model(keras: tf.keras.Model, weights: Sequence[Any], folder: RunFolder)
         keras.save(partial)
 
 
-def require_finite(record: Record) -> None:
-    """Raises `FedlabError` where the test loss is no number any more."""
-    if not np.isfinite(record.get("test_loss", 0.0)):
+def require_finite(record: Record, weights: Sequence[Any], losses: Sequence[str] = LOSSES) -> None:
+    """Raises `FedlabError` where one of these losses in the round's record, or a weight after it, is no number any more."""
+    found = [f"{name} is {record[name]}" for name in losses if not np.isfinite(record.get(name, 0.0))]
+    if not all(np.isfinite(w).all() for w in weights):
+        found.append("the weights hold values that are not finite")
+    if found:
         raise FedlabError(
-            f"round {record['round']}: the test loss is {record['test_loss']}, the model has diverged: "
+            f"round {record['round']}: {' and '.join(found)}, the model has diverged: "
             "lower client_optimizer.learning_rate or server_optimizer.learning_rate."
         )
 

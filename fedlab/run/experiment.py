@@ -204,6 +204,8 @@ class Experiment(Spec):
     def load(self) -> tuple[Dataset, Partition]:
         """Reads the data, divides it, puts the bug in, filters. Needs no TensorFlow but for data=emnist. Raises `FedlabError`."""
         dataset = self.data.load(self.seed)
+        if not self.arms:
+            self.attack.check_examples(dataset.train.x.shape[1:])
         partition = self.partition(dataset.train, self.seed)
         dataset = self.corruption(dataset, partition, self.seed)
         return dataset, self._kept(self.filter(dataset, partition, fingerprints))
@@ -219,6 +221,7 @@ class Experiment(Spec):
                 if self._same(arm, "data", "corruption", *unit):
                     found[name] = (dataset, found[name][1])
                 arm.check_clients(len(found[name][1]))
+                arm.attack.check_examples(found[name][0].train.x.shape[1:])
         return found
 
     def _same(self, other: Experiment, *stages: str) -> bool:

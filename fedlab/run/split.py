@@ -120,7 +120,7 @@ class SplitLearner(Learner):
             if cohort.round % experiment.eval_every == 0 or cohort.round == self.num_rounds:
                 record.update(self._measured())
             yield record
-            require_finite(record)
+            require_finite(record, self._weights)
             started = time.perf_counter()
 
     def _round(self, round_input: RoundInput) -> list[tuple[Any, Any, int]]:

@@ -111,12 +111,13 @@ def _non_finite_clients(record: Record) -> int:
 
 
 def _totals(records: Sequence[Record]) -> dict[str, float]:
-    """Time and traffic of the whole run, and of each of its arms."""
+    """Time, traffic, and rounds in which nobody's update was used, of the whole run and of each of its arms."""
     totals: dict[str, float] = {}
     for arm in [name[: -len("seconds")] for name in records[0] if name == "seconds" or name.endswith("/seconds")]:
         totals[f"{arm}seconds_per_round"] = _seconds_per_round(records, f"{arm}seconds")
         for way in ("bytes_down", "bytes_up"):
             totals[f"{arm}{way}_total"] = sum(r[f"{arm}{way}"] for r in records)
+        totals[f"{arm}rounds_without_clients"] = sum(not r[f"{arm}num_clients"] for r in records)
     return totals
 
 

@@ -163,6 +163,8 @@ MISTAKES = [
     ("train data=npz data.path=no_labels.npz", "no_labels.npz", 3),
     ("train data=mnist data.dir=nowhere", "mnist/train-images-idx3-ubyte.gz is missing", 3),
     ("train partition=dirichlet partition.alpha=0.01 partition.min_examples=100", "min_examples", 3),
+    ("train evaluation.holdout=0.001", "evaluation.holdout=0.001 holds nothing out", 2),
+    ("train data=npz data.path=table.npz attack=model_inversion", "model inversion needs images", 2),
     # the run folder
     ("train hydra.run.dir=a_file/run", "a_file/run", 1),
     ("train hydra.run.dir=a_file", "a_file", 1),
@@ -179,6 +181,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
     np.savez(tmp_path / "no_labels.npz", x=np.zeros((4, 2), np.float32))
     assert zipfile.is_zipfile(tmp_path / "no_labels.npz")
+    table = {"x": np.arange(80, dtype=np.float32).reshape(40, 2), "y": np.arange(40) % 2}
+    np.savez(tmp_path / "table.npz", **table, x_test=table["x"], y_test=table["y"])
     return tmp_path
 
 

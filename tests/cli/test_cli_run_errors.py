@@ -147,6 +147,26 @@ def test_what_cannot_be_built_leaves_no_folder(options, says, run, capfd):
     assert not (run.parent / "other").exists()
 
 
+def test_a_run_that_used_nobodys_update_has_failed(run, capfd):
+    """Under this seed no client is drawn; the run leaves what it measured all the same."""
+    fails(
+        f"train {FAST} -q num_rounds=2 cohort=poisson cohort.sampling_rate=1e-6 hydra.run.dir=other",
+        "nothing was learned",
+        1,
+        capfd,
+    )
+    other = run.parent / "other"
+    assert json.loads((other / "summary.json").read_text())["rounds_without_clients"] == 2
+    assert json.loads((other / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_divergence_is_noticed_at_its_round(run, capfd):
+    """Not at the next evaluation, which is the last round's."""
+    rates = "client_optimizer.learning_rate=1 server_optimizer.learning_rate=1e38"
+    fails(f"train {FAST} -q num_rounds=60 eval_every=60 {rates} hydra.run.dir=other", "the model has diverged", 1, capfd)
+    assert json.loads((run.parent / "other" / "manifest.json").read_text())["rounds_completed"] < 5
+
+
 def test_a_run_that_never_began_leaves_the_current_folder(tmp_path, monkeypatch, tensorflow, capfd):
     here = tmp_path / "fresh" / "empty"
     here.mkdir(parents=True)

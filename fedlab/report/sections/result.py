@@ -18,6 +18,7 @@ _ELSEWHERE = {"num_rounds", "num_clients", "num_weights", "seconds_total", "seco
     "bytes_up_total",
     "weights_hash",
     "non_finite_clients_total",
+    "rounds_without_clients",
 }
 
 
@@ -34,6 +35,9 @@ def build(run: Run) -> Section | None:
         figures.append(
             ("non-finite client updates", count, "or metrics: NaN, infinite, too large for float32 or secure.clip_range")
         )
+    if run.summary.get("rounds_without_clients"):
+        empty = words.number(run.summary["rounds_without_clients"])
+        figures.append(("rounds without an update", empty, "their cohorts were empty, or they were abandoned"))
     if (run.config.get("secure") or {}).get("reproducible"):
         figures.append(("masks", "replayable", "their keys follow from the seed: whoever knows it can take every mask off"))
     if run.summary.get("num_weights"):
