@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -67,10 +68,17 @@ def manifests(cwd: pathlib.Path) -> list:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept_once(tmp_path_factory):
     """A sweep whose first job succeeds and whose second one cannot, for there are ten clients."""
     cwd = tmp_path_factory.mktemp("swept")
     return cwd, sweep("cohort.clients_per_round=2,50", *FAST, cwd=cwd, code=1)
+
+
+@pytest.fixture
+def swept(swept_once, tmp_path):
+    """A copy of it, which a test may change."""
+    cwd, done = swept_once
+    return pathlib.Path(shutil.copytree(cwd, tmp_path / "copy")), done
 
 
 def test_a_failing_job_spoils_no_other_and_the_exit_code_tells_of_it(swept):
