@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.errors import ConfigError, one_line
+from fedlab.models import lifting
 
 _PASSED = ("Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Cast", "EnsureShape")  # change no value
 _SQUASHES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # op → what it is called
@@ -103,5 +104,5 @@ def _refuse_probabilities(activation: str) -> None:
 
 def _layers(model: tf.keras.Model) -> list[Any]:
     """The innermost layers first, the model last: what a layer has, those around it have as well."""
-    found = [m for m in (model, *model.submodules) if isinstance(m, tf.keras.layers.Layer)]
-    return sorted(found, key=lambda layer: len(layer.submodules))
+    found = [part for part in lifting.parts(model) if isinstance(part, tf.keras.layers.Layer)]
+    return sorted(found, key=lambda layer: len(lifting.parts(layer)))

@@ -80,14 +80,23 @@ def _classes_as_they_are(model: tf.keras.Model) -> Iterator[None]:
 
     Then models that were built before, or are read from a file later, are "in an invalid state".
     """
-    parts = (model, *model.submodules)
-    bases = {c: c.__bases__ for part in parts for c in type(part).__mro__ if issubclass(c, tf.Module)}
+    bases = {c: c.__bases__ for part in parts(model) for c in type(part).__mro__ if issubclass(c, tf.Module)}
     try:
         yield
     finally:
         for c, own in bases.items():
             if c.__bases__ != own:
                 c.__bases__ = own
+
+
+def parts(layer: tf.keras.layers.Layer) -> list[tf.Module]:
+    """The layer, or model, and all layers and modules in it.
+
+    By Keras' own walk: that of `tf.Module` sorts the keys of every mapping that it meets, and fails at recurrent layers with
+    dropout, which keep masks by graph.
+    """
+    found = list(layer._flatten_modules())
+    return [*found, *(m for part in found if not isinstance(part, tf.keras.layers.Layer) for m in part.submodules)]
 
 
 def listed(model: tf.keras.Model) -> list:
@@ -139,7 +148,7 @@ def built(build: KerasBuilder) -> tuple[tf.keras.Model, tuple[int, ...]]:
 def copier(model: tf.keras.Model) -> KerasBuilder:
     """Builds copies of a Sequential or functional model, whose layers nothing links to those of `model`."""
     kind, config = type(model), model.get_config()
-    own_classes = {type(layer).__name__: type(layer) for layer in model.submodules if isinstance(layer, tf.keras.layers.Layer)}
+    own_classes = {type(layer).__name__: type(layer) for layer in parts(model) if isinstance(layer, tf.keras.layers.Layer)}
 
     def copy() -> tf.keras.Model:
         with tf.keras.utils.custom_object_scope(own_classes):

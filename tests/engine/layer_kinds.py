@@ -175,6 +175,10 @@ DRAWING = (  # at random, which on TFF's runtime no seed decides
     *("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "GRU_with_dropout", "MultiHeadAttention"),
     *(kind for kind in KINDS if kind.startswith(("Random", "SpatialDropout"))),
 )
+REFUSED = (
+    "CategoryEncoding",
+    "RandomCrop",
+)  # each by one line: they keep tensors of another graph
 NOT_TRIED = {
     "BatchNormalization": "refused: its statistics cannot be federated",
     "ActivityRegularization": "adds a loss, which the model's functional form has no place for",
