@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import pathlib
 import re
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable
 
 _MOST_SUGGESTED = 3
+_MOST_FRAMES = 3  # of a user's own code
 
 
 class FedlabError(Exception):
@@ -25,6 +30,27 @@ class DataError(FedlabError):
     """A data file is missing, damaged or not what it claims to be; or the data cannot be divided as asked."""
 
     exit_code = 3
+
+
+def own_frames(error: BaseException) -> str | None:
+    """Where a user's own code raised `error`, as "file.py, line 3, in build"; None where none of it took part.
+
+    Own is what is neither fedlab's nor installed.
+    """
+    installed = {str(pathlib.Path(path).resolve()) for path in sysconfig.get_paths().values()} - {sys.prefix, sys.base_prefix}
+    folders = (str(pathlib.Path(__file__).parent), *installed)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*folders, "<")) and not frame.filename.endswith("/bin/fedlab")
+    ]
+    return ", from ".join(f"{f.filename}, line {f.lineno}, in {f.name}" for f in reversed(frames[-_MOST_FRAMES:])) or None
+
+
+def of_own_code(error: BaseException) -> FedlabError | None:
+    """One line for what a user's own code raised; None for any other error."""
+    where = own_frames(error)
+    return FedlabError(f"{type(error).__name__}: {one_line(error)} ({where}).") if where else None
 
 
 def one_line(error: BaseException) -> str:

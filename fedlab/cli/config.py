@@ -196,8 +196,12 @@ def _locate(path: str, stage: str) -> Any:
         raise ConfigError(f"{stage}._target_={path} is no component of fedlab: choose one with {stage}=NAME.")
     if not own and target.reaches_out:
         _find_modules_here()
-    if not callable(target) or inspect.isabstract(target):
-        raise ConfigError(f"{stage}._target_={path} is not something that can be built.")
+    if inspect.isabstract(target):
+        lacks = ", ".join(sorted(target.__abstractmethods__))
+        base = "is a base class and not something that can be built" if not own else "is not something that can be built"
+        raise ConfigError(f"{stage}._target_={path} {base}: it lacks {lacks}.")
+    if not callable(target):
+        raise ConfigError(f"{stage}._target_={path} is not something that can be built: it is no class and no function.")
     return target
 
 

@@ -15,7 +15,7 @@ import fedlab
 from fedlab import stopping
 from fedlab.cli import streams, trusting
 from fedlab.cli.output import outliving_its_reader
-from fedlab.errors import ConfigError, FedlabError, did_you_mean
+from fedlab.errors import ConfigError, FedlabError, did_you_mean, of_own_code
 
 VERBS = {
     "train": ("fedlab.cli.train", "train a federated model: fedlab train +experiment=digits/fedavg"),
@@ -75,6 +75,12 @@ def _run(args: list[str]) -> int:
             raise
         print(f"fedlab {args[0]}: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        worded = of_own_code(error)
+        if worded is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"fedlab {args[0]}: {worded}", file=sys.stderr)
+        return worded.exit_code
     except KeyboardInterrupt:
         print(f"fedlab {args[0]}: interrupted", file=sys.stderr)
         return 130

@@ -5,6 +5,7 @@ What help and `--cfg job` have no use for is imported where it is used: they ans
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shlex
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 from fedlab import trust
 from fedlab.cli import application, experiment_files, sweep_plan, trusting
 from fedlab.cli import config as configuration
-from fedlab.errors import FedlabError
+from fedlab.errors import FedlabError, of_own_code
 
 
 def main(argv: list[str]) -> int:
@@ -49,12 +50,18 @@ def main(argv: list[str]) -> int:
 
         return sweep(config, args, overrides, console)
     errors: list[FedlabError] = []
+    everything_is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
     def task(cfg: DictConfig) -> None:
         try:
             _run(cfg, console, argv)
         except FedlabError as error:  # not through Hydra, which would print more
             errors.append(error)
+        except Exception as error:
+            worded = of_own_code(error)
+            if worded is None or everything_is_shown:
+                raise
+            errors.append(worded)
 
     application.run(task, overrides, "hydra.run.dir")
     if errors:

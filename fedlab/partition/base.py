@@ -35,10 +35,45 @@ class Partitioner(Spec):
                 f"{len(examples)} examples cannot be divided among {self.known_num_clients} clients."
                 " Lower partition.num_clients, or take more examples."
             )
-        return self._divide(examples, generator(seed, "partition"))
+        return _checked(self._divide(examples, generator(seed, "partition")), len(examples), type(self).__name__)
 
     @abc.abstractmethod
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition: ...
+
+
+def _checked(partition: Partition, num_examples: int, name: str) -> Partition:
+    """`partition` itself. Raises `DataError` where it is no division of so many examples; `name`: of who made it."""
+    if not isinstance(partition, Partition):
+        raise DataError(f"partition: {name} returned {type(partition).__name__} and must return a Partition.")
+    if not len(partition):
+        raise DataError(f"partition: {name} returned no client.")
+    if len(set(partition.client_ids)) < len(partition):
+        twice = next(c for i, c in enumerate(partition.client_ids) if c in partition.client_ids[:i])
+        raise DataError(f"partition: {name} returned two clients of the name '{twice}'.")
+    owner = np.full(num_examples, -1, np.int64)
+    for client, (client_id, indices) in enumerate(zip(partition.client_ids, partition.indices)):
+        array = np.asarray(indices)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            given = f"{array.dtype} {list(array.shape)}"
+            raise DataError(f"partition: {name} gives client {client_id} indices of {given}; they must be integers in a row.")
+        if not len(array):
+            raise DataError(f"partition: {name} gives client {client_id} no example.")
+        outside = array[(array < 0) | (array >= num_examples)]
+        if len(outside):
+            raise DataError(
+                f"partition: {name} gives client {client_id} the index {outside[0]}; the {num_examples:,} examples have the "
+                f"indices 0 to {num_examples - 1:,}."
+            )
+        ordered = np.sort(array)
+        twice_here = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice_here):
+            raise DataError(f"partition: {name} gives client {client_id} the index {twice_here[0]} twice.")
+        taken = array[owner[array] >= 0]
+        if len(taken):
+            first = partition.client_ids[owner[taken[0]]]
+            raise DataError(f"partition: {name} gives the index {taken[0]} to client {first} and to client {client_id}.")
+        owner[array] = client
+    return partition
 
 
 class FixedNumber(Partitioner):

@@ -13,7 +13,7 @@ from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import ClientScore, write_scores
 from fedlab.archive.metrics import Record
-from fedlab.errors import ConfigError, FedlabError, one_line
+from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
 from fedlab.evaluation.classifier import ClassifierEvaluator, ExampleScores, client_accuracies, client_losses, client_summary
 from fedlab.models import functional
 from fedlab.process import Ingredients
@@ -123,4 +123,5 @@ def build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
     except FedlabError:
         raise
     except Exception as error:
-        raise ConfigError(f"model: {type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where).") from error
+        where = own_frames(error) or "HYDRA_FULL_ERROR=1 shows where"
+        raise ConfigError(f"model: {type(error).__name__}: {one_line(error)} ({where}).") from error

@@ -114,7 +114,8 @@ def test_a_users_failing_model_is_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "broken.py").write_text("def net(input_shape, num_classes):\n    raise ValueError('oops\\nsecond line')\n")
     options = ["model._target_=broken.net", "~model.hidden", "~model.dropout"]
     done = fedlab("train", *options, cwd=tmp_path, code=2)
-    assert done.stderr == "fedlab train: model: ValueError: oops second line (HYDRA_FULL_ERROR=1 shows where).\n"
+    where = f"{tmp_path / 'broken.py'}, line 2, in net"
+    assert done.stderr == f"fedlab train: model: ValueError: oops second line ({where}).\n"
     assert not (tmp_path / "outputs").exists()
 
 
