@@ -37,7 +37,7 @@ def in_order(args: argparse.Namespace) -> list[str]:
     for action in get_args_parser()._actions:
         value = getattr(args, action.dest, None)
         if action.option_strings and value not in (None, False):
-            words += [action.option_strings[0], *([] if value is True else [value])]
+            words += [min(action.option_strings, key=len), *([] if value is True else [value])]
     return [*words, *args.overrides]
 
 

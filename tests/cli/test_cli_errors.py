@@ -241,5 +241,6 @@ def test_flags_of_train_may_stand_anywhere(folder: pathlib.Path, capfd):
     assert "num_rounds: 9" in printed[0] and printed[0] == printed[1] == printed[2]
     assert "hidden:\n  - 7" in printed[0]  # a choice in one's own folder hides the shipped one of that name
     argv = ["-m", "seed=0,1", *words[1:], *flags[:2]]
+    assert application.in_order(application.parsed([*argv[1:], "-m"])) == ["-m", "-cd", "mine", *argv[1:-2]]
     config = sweep_plan.composed(argv, application.parsed(argv))
     assert config is not None and config.model.hidden == [7]
