@@ -43,6 +43,7 @@ class RunFolder:
         self.difftest = path / "difftest.csv"  # how two arms differ on each client, round by round
         self.difftest_scores = path / "difftest_scores.csv"  # a sample of their scores in the last round
         self.ledger = path / "privacy.csv"  # example-level privacy: what each client's examples have paid
+        self.inventory = path / "inventory.json"  # the seal of a run that has ended, see `fedlab.archive.inventory`
         self.lock = path / ".lock"  # held by the process that writes here
 
     def arm(self, name: str) -> RunFolder:
@@ -79,6 +80,8 @@ class RunFolder:
         if not path.is_dir():
             raise FedlabError(f"no such run: {path} is a file; a run is a folder with a manifest.json in it.")
         folder = cls(path)
+        if not folder.manifest.is_file() and folder.inventory.is_file():
+            raise FedlabError(f"{path} is damaged: manifest.json is missing. Restore it from a copy, or train again.")
         if not folder.manifest.is_file():
             raise FedlabError(f"no such run: {path} holds no manifest.json. `fedlab runs` lists the runs there are.")
         return folder

@@ -1,6 +1,6 @@
 """manifest.json: what was run, on what, and how it ended. Everything `verify` and `resume` need to run it again.
 
-manifest_version   1
+manifest_version   2: a run that has finished has an inventory.json; 1, of an older fedlab: it has none
 name               "mnist/fedavg_iid": the experiment, or the data and the process
 status             running, finished, interrupted or failed
 failure            why it failed, one line; null otherwise
@@ -30,7 +30,7 @@ from typing import Any
 
 from fedlab.archive.folder import write_json
 
-VERSION = 1
+VERSION = 2
 # What changes neither a weight nor a metric of a round that has been computed
 WITHOUT_EFFECT = ("num_rounds", "checkpoint", "logger", "objective", "attack")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from fedlab.archive import Run, read_run
+from fedlab.archive import Run, inventory, read_run
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.attacks import Attack, NoAttack
@@ -34,7 +34,8 @@ def main(argv: Sequence[str]) -> int:
     run, console = read_run(path), Console(quiet=args.quiet)
     if run.status != "finished":
         raise FedlabError(f"{relative(run.path)} is {run.status}: only a run that has finished can be attacked.")
-    with RunLock(run.folder.lock):
+    with RunLock(run.folder.lock), inventory.amending(run.folder):
+        run.check()
         for metric, value in _attack(run, arm, spec, console).items():
             say(console, f"{words.metric_label(metric)}: {words.metric_value(metric, value)}")
         say(console, f"report: {relative(write_report(run.path))}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fedlab.archive.folder import relative
+from fedlab.archive.reading import without_inventory
 from fedlab.cli.output import writable
 from fedlab.cli.parsing import Parser
 from fedlab.cli.tables import print_table
@@ -19,7 +20,7 @@ _MAX_METRICS = 4
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code; raises `FedlabError`."""
+    """Returns the exit code, 1 where runs below a folder are broken; raises `FedlabError`."""
     parser = Parser("fedlab compare", description=__doc__.partition(": ")[2])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or a folder of runs, such as a sweep")
     parser.add_argument("--all", action="store_true", help="every setting that differs and every metric, also of many groups")
@@ -29,13 +30,15 @@ def main(argv: Sequence[str]) -> int:
     runs, broken = gather(args.runs)
     for error in broken:
         print(f"fedlab compare: left out: {error}", file=sys.stderr)
+    if old := without_inventory(runs):
+        print(f"fedlab compare: {old}.", file=sys.stderr)
     comparison = compare(runs)
     _print(comparison, args.all)
     if html:
         from fedlab.report.comparison_page import write_comparison
 
         print(f"\npage in {relative(write_comparison(comparison, html))}")
-    return 0
+    return 1 if broken else 0
 
 
 def _print(comparison: Comparison, everything: bool) -> None:

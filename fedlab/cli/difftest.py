@@ -104,6 +104,7 @@ def _finished(path: str) -> Run:
             f"{relative(run.path)} has no model.keras: only a run that has finished can be compared, "
             "with one classifier for all clients."
         )
+    run.check(run.folder.model)
     return run
 
 

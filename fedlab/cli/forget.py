@@ -48,9 +48,9 @@ def _locked(path: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Run]:
         elif investigation.gans.manifest.is_file():
             folders = [investigation.gans.path]
     for folder in folders:
-        run = read_run(folder)
+        run = read_run(folder, checked=False)  # also of a damaged run, the key can be deleted
         stack.enter_context(RunLock(run.folder.lock))
-        yield read_run(folder)  # as whoever held the lock left it
+        yield read_run(folder, checked=False)  # as whoever held the lock left it
 
 
 def _had_secrets(run: Run) -> bool:

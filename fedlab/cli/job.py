@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from fedlab.archive import Run, RunFolder, manifest, noise_key, replacing
+from fedlab.archive import Run, RunFolder, inventory, manifest, noise_key, replacing
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
@@ -185,6 +185,8 @@ def _run(
     for remark in beginning.remarks:
         say(console, f"[yellow]{remark}[/yellow]")
     described = _taken_up(job, resumed, beginning) if resumed else _described(job, inputs, secret)
+    if resumed:
+        inventory.break_seal(folder)
     account = _Account(folder, described, inputs.seconds)
     say(console, f"run folder: {relative(folder.path)}" + (f", from round {beginning.round + 1}" if resumed else ""))
     learner = None
@@ -217,6 +219,7 @@ def _run(
             learner.close()
         if not isinstance(sys.exc_info()[1], ConfigError):  # of a run that never began there is nothing to tell
             _report(folder)
+        _seal(folder)
     return summary
 
 
@@ -249,6 +252,14 @@ def _report(folder: RunFolder) -> None:
         write_report(folder.path)
     except Exception as error:
         print(f"fedlab: the report of the run could not be written: {one_line(error)}", file=sys.stderr)
+
+
+def _seal(folder: RunFolder) -> None:
+    """Writes the inventory of a run that has ended, last; where that fails, readers say of a finished run that it is missing."""
+    try:
+        inventory.seal(folder)
+    except OSError as error:
+        print(f"fedlab: the inventory of the run could not be written: {error.strerror or error}", file=sys.stderr)
 
 
 class _Account:
@@ -322,6 +333,7 @@ def _taken_up(job: Job, run: Run, beginning: Beginning) -> dict[str, Any]:
     again = {"time": manifest.now(), "command": job.command, "from_round": beginning.round + 1}
     return {
         **run.manifest,
+        "manifest_version": manifest.VERSION,
         "status": "running",
         "failure": None,
         "ended": None,

@@ -49,6 +49,7 @@ def subject(args: argparse.Namespace) -> Subject:
         model, config = run.folder.model, run.config
         if not model.is_file():
             raise ConfigError(f"{path} has no {model.name} in it: a classifier's run leaves it when it has finished.")
+        run.check(model)
     stages = _stages(config, path, args.overrides, args.config_dir)
     return tried(model, stages)
 

@@ -37,13 +37,13 @@ def resume(run_path: str, overrides: Sequence[str], console: Console, argv: Sequ
         raise ConfigError("resume= must name the folder of a run.")
     folder = RunFolder.existing(pathlib.Path(run_path))
     with RunLock(folder.lock, _PATIENCE_SECONDS):
-        run = read_run(folder.path)
+        run = read_run(folder.path, to_go_on=True)
         require_whole(run)
         recorded.trusted(run.config, run.path)
         config = _config(run, overrides)
         experiment = configuration.build_experiment(OmegaConf.create(config))
         done, wanted = run.rounds_completed, experiment.num_rounds
-        if run.manifest["status"] == "finished" and wanted == run.manifest["num_rounds"]:
+        if run.manifest["status"] == "finished" and wanted == run.manifest["num_rounds"] and not run.unsealed:
             raise ConfigError(f"{relative(run.path)} has finished all of its {done} rounds: add more with num_rounds=N.")
         if wanted < done:
             raise ConfigError(f"num_rounds={wanted}, but {relative(run.path)} has done {done} rounds already.")

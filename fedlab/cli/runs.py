@@ -7,8 +7,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from fedlab.archive import scan
+from fedlab.archive import Run, scan
 from fedlab.archive.figures import REPLAYABLE
+from fedlab.archive.reading import without_inventory
 from fedlab.cli.parsing import Parser
 from fedlab.cli.runs_table import COLUMNS, Listed, differences, filtered, listed, ordered
 from fedlab.cli.tables import print_table
@@ -19,7 +20,7 @@ _PLACES = ("outputs", "multirun")  # where `fedlab train` leaves runs
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 also where there are no runs, or some are broken, which are named. Raises `FedlabError`."""
+    """Returns the exit code: 0 also where there are no runs, 1 where some are broken, which are named. Raises `FedlabError`."""
     parser = Parser(
         "fedlab runs",
         description="Lists the runs there are, newest last.",
@@ -34,11 +35,13 @@ def main(argv: Sequence[str]) -> int:
     filters = [w for w in args.words if "=" in w and not pathlib.Path(w).is_dir()]
     roots = _roots([w for w in args.words if w not in filters])
     rows: list[Listed] = []
+    runs: list[Run] = []
     broken: list[FedlabError] = []
     for found in (f for root in roots for f in scan(root)):
         if isinstance(found, FedlabError):
             broken.append(found)
         else:
+            runs.append(found)
             rows += map(listed, found.each_arm())
     kept = ordered(filtered(rows, [_pair(f) for f in filters]), args.sort, args.reverse) if rows else []
     if args.json:
@@ -51,7 +54,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"No runs {_below(roots)}: fedlab train +experiment=digits/fedavg makes one.")
     for error in broken:
         print(f"fedlab runs: left out: {error}", file=sys.stderr)
-    return 0
+    if old := without_inventory(runs):
+        print(f"fedlab runs: {old}.", file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _roots(given: Sequence[str]) -> list[pathlib.Path]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from fedlab import stopping, trust
 from fedlab.archive import read_run
 from fedlab.archive.differences import compared
+from fedlab.archive.inventory import DamagedRun
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.archive.sweep import JobFolder, JobRecord
@@ -66,18 +67,25 @@ def _run(folder: JobFolder) -> None:
 
 def _require_same(folder: JobFolder, record: JobRecord) -> None:
     """Raises `FedlabError` where the run in the folder is not the one that the user's command asks for."""
-    for key, then, now in compared(read_run(folder.path).config, record.config):
+    for key, then, now in compared(read_run(folder.path, to_go_on=True).config, record.config):
         if key.partition(".")[0] not in WITHOUT_EFFECT:
             raise FedlabError(f"{folder.path} holds another run, whose {key} is {then} and not {now}: remove that folder.")
 
 
 def _status(folder: JobFolder) -> str | None:
-    """finished, unfinished, or None for what begins anew: no run, or one that failed, perhaps by the state that it saved."""
+    """finished, unfinished, or None for what begins anew: no run, or one that failed, perhaps by the state that it saved.
+
+    Raises `DamagedRun`: nobody but the user may throw away what has been computed.
+    """
     try:
-        status = read_run(folder.path).manifest["status"]
+        run = read_run(folder.path, to_go_on=True)
+    except DamagedRun:
+        raise
     except FedlabError:
         return None
-    return {"finished": "finished", "failed": None}.get(status, "unfinished")
+    if run.status == "finished" and run.unsealed:
+        return "unfinished"
+    return {"finished": "finished", "failed": None}.get(run.manifest["status"], "unfinished")
 
 
 def _end_with(parent: int) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.metrics import Record
+from fedlab.archive.reading import without_inventory
 from fedlab.cli import config as configuration
 from fedlab.cli import recorded, trusting
 from fedlab.cli.display import RoundDisplay
@@ -36,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse(argv)
     run, console = read_run(pathlib.Path(args.run)), Console(quiet=args.quiet)
     require_whole(run)
+    run.check()
     records = run.records()[: args.rounds]
     if not records:
         raise FedlabError(f"{relative(run.path)} has no round to compare: metrics.jsonl holds none.")
@@ -46,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
         raise FedlabError(f"{relative(run.path)} cannot be reproduced: its engine or its secure sums draw from no seed.")
     changes = _verify(run, records, console)
     print(f"{relative(run.path)}: all {len(records)} rounds gave the same bits in every weight ({records[-1]['weights_hash']})")
-    for change in changes:
+    unnoticed = without_inventory([run])
+    for change in [*changes, *([unnoticed] if unnoticed else [])]:
         print(f"  although: {change}")
     return 0
 

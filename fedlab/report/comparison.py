@@ -92,7 +92,7 @@ def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabE
     runs: dict[pathlib.Path, Run] = {}
     broken: list[FedlabError] = []
     for path in map(pathlib.Path, paths):
-        if not path.is_dir() or (path / "manifest.json").exists():
+        if not path.is_dir() or any((path / name).exists() for name in ("manifest.json", "inventory.json")):
             found: Iterable[Run | FedlabError] = [read_run(path)]
         else:
             found = list(scan(path))
@@ -104,6 +104,8 @@ def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabE
             else:
                 for one in run.each_arm():
                     runs.setdefault(one.path.resolve(), one)
+    if len(runs) < 2 and broken:
+        raise broken[0]
     if len(runs) < 2:
         raise ConfigError(f"{words.counted(len(runs), 'run')} given: name two or more, or a folder that holds several.")
     return list(runs.values()), broken

@@ -75,6 +75,9 @@ class Page:
         return path
 
 
+_READ = (".json", ".jsonl", ".csv", ".png", ".gif")  # what sections read
+
+
 class ReadOnce(Run):
     """A run whose records are read once for all sections."""
 
@@ -90,7 +93,8 @@ def write_report(run_path: str | pathlib.Path, output: pathlib.Path | None = Non
     Raises `FedlabError` where there is no run or the file cannot be written.
     """
     found = read_run(run_path)
-    run = ReadOnce(found.folder, found.manifest, found.summary)
+    found.check(suffixes=_READ)
+    run = ReadOnce(found.folder, found.manifest, found.summary, found.inventory)
     page = Page("run", str(run.manifest.get("name") or run.path.name), lead(run), built(run, SECTIONS))
     return page.write(output or run.folder.report)
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fedlab.archive import RunFolder, read_run
+from fedlab.archive import RunFolder, inventory, read_run
 from fedlab.cli import config as configuration
 from fedlab.cli.job import Job, start
 from fedlab.cli.main import main
@@ -70,6 +70,33 @@ def test_the_first_round_that_differs_is_named(here, capfd):
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     lines[1]["weights_hash"] = "0123456789abcdef"
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    inventory.seal(folder)
     assert main(["verify", "run", "-q"]) == 1
     error = capfd.readouterr().err
     assert "round 2: the weights are " in error and "were 0123456789abcdef" in error and error.count("\n") == 1
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_finished_run_is_sealed_and_again_after_it_went_on(here, capfd):
+    """Also where it was ended after its manifest said so, and before it had an inventory."""
+    folder = trained(here / "run", "num_rounds=2")
+    read_run(folder.path).check()
+    assert {"model.keras", "metrics.jsonl", "clients.csv"} <= set(read_run(folder.path).inventory.files)
+    assert main(["train", "resume=run", "num_rounds=3", "-q"]) == 0
+    folder.inventory.unlink()
+    assert main(["train", "resume=run", "-q"]) == 0
+    run = read_run(folder.path)
+    run.check()
+    assert run.inventory.records == 3 and run.status == "finished"
+    assert main(["train", "resume=run", "-q"]) == 2 and "has finished all of its 3 rounds" in capfd.readouterr().err
+    flip(folder.model)
+    assert main(["verify", "run", "-q"]) == 1
+    assert "run is damaged: model.keras has another content (SHA-256)" in capfd.readouterr().err
+    flip(folder.metrics)
+    assert main(["train", "resume=run", "num_rounds=4", "-q"]) == 1
+    assert "run is damaged: metrics.jsonl has another content" in capfd.readouterr().err

@@ -117,7 +117,7 @@ def test_broken_folders_are_named_and_the_others_listed(several, capsys):
     for name, content in {"e": "{", "f": "[]", "g": "{}"}.items():
         (several / name).mkdir()
         (several / name / "manifest.json").write_text(content)
-    assert main(["runs", str(several)]) == 0
+    assert main(["runs", str(several)]) == 1
     found = capsys.readouterr()
     assert len(found.out.splitlines()) == 5 and found.err.count("left out") == 3
 
