@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from fedlab.archive import checkpoint
+from fedlab.archive import RunFolder, checkpoint, inventory
 from fedlab.archive.metrics import read_records
 
 FAST = ["data.max_examples=200", "model.hidden=[8]", "model.dropout=0.2", "hydra.run.dir=run", "checkpoint.every=1"]
@@ -176,6 +176,7 @@ def test_verify_names_the_first_round_that_differs(undisturbed, tmp_path):
     found = manifest(run)
     found["packages"]["numpy"] = "1.0"
     (run / "manifest.json").write_text(json.dumps(found))
+    inventory.seal(RunFolder(run))
     done = fedlab("verify", "run", "-q", cwd=tmp_path, code=1)
     assert "round 2: the weights are " in done.stderr and "were 0123456789abcdef" in done.stderr
     assert "packages numpy: 1.0 then" in done.stderr
@@ -187,6 +188,7 @@ def test_other_data_is_refused(undisturbed, tmp_path):
     found = manifest(run)
     found["data"]["fingerprint"] = "0" * 64
     (run / "manifest.json").write_text(json.dumps(found))
+    inventory.seal(RunFolder(run))
     for args in (("train", "resume=run", "num_rounds=8"), ("verify", "run")):
         done = fedlab(*args, cwd=tmp_path, code=3)
         assert "data of run (digits) is not what it was: its fingerprint was 000000000000…" in done.stderr
