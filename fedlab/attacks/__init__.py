@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from fedlab.errors import ConfigError
 from fedlab.spec import Spec
+from fedlab.types import Dataset, Partition
 
 __all__ = ["Attack", "Descent", "ModelInversion", "NoAttack"]
 
@@ -17,7 +20,22 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class Attack(Spec):
-    """What is tried on a run once it has finished. A run may be attacked again and again: it trains nothing."""
+    """What is tried on a run once it has finished. A run may be attacked again and again: it trains nothing.
+
+    An attack of one's own defines `run`.
+    """
+
+    built_in: ClassVar[bool] = False  # fedlab.run.attack does it
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Attack:
+        if type(self).run is Attack.run and not self.built_in:
+            raise ValueError(f"{type(self).__name__} defines no run(folder, dataset, partition, seed): it would do nothing")
+        return self
+
+    def run(self, folder: pathlib.Path, dataset: Dataset, partition: Partition, seed: int) -> Mapping[str, float]:
+        """Attacks the finished run in `folder`, which holds model.keras and observed/, and returns figures for summary.json."""
+        raise NotImplementedError
 
     def check(self, observe: object) -> None:
         """Raises `ConfigError` where a run with `secure.observe=observe` will not leave what the attack needs."""
@@ -28,6 +46,8 @@ class Attack(Spec):
 
 class NoAttack(Attack):
     """None."""
+
+    built_in: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +67,7 @@ class ModelInversion(Attack):
     in `file`, whose inputs and classes are the data's. What is null is the target's default.
     """
 
+    built_in: ClassVar[bool] = True
     name: ClassVar[str] = "model_inversion"
 
     target: Literal["global", "clients", "file"] = "global"

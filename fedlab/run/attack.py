@@ -70,11 +70,24 @@ def _is_of_attack(name: str, parts: set[str]) -> bool:
 
 
 def _attack(spec: Attack, experiment: Experiment, inputs: Inputs, folder: RunFolder) -> dict[str, float]:
+    if type(spec).run is not Attack.run:
+        return _of_own(spec, spec.run(folder.path, *inputs, experiment.seed))
     if not isinstance(spec, ModelInversion):
         return {}
     invert(spec, experiment, *inputs, folder)
     # Of all attacks on record, so that summary.json says what their files say; target=global comes last and prevails
     return {name: figure for result in read_results(folder) for name, figure in _figures(result).items()}
+
+
+def _of_own(spec: Attack, figures: Any) -> dict[str, float]:
+    """What a user's own attack has returned, for summary.json. Raises `FedlabError` where these are no figures."""
+    name = type(spec).__name__
+    if not isinstance(figures, Mapping) or not figures:
+        raise FedlabError(f"attack: {name}.run returned {figures!r}: return a dict of figures, such as {{'score': 0.5}}.")
+    for key, value in figures.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+            raise FedlabError(f"attack: {name}.run returned {value!r} as {key}: figures must be finite numbers.")
+    return {f"attack_{key}".replace("attack_attack_", "attack_"): float(value) for key, value in figures.items()}
 
 
 def invert(spec: ModelInversion, experiment: Experiment, dataset: Dataset, partition: Partition, folder: RunFolder) -> None:
