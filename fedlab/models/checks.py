@@ -33,9 +33,10 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
     if own_step:
         raise ConfigError(f"{type(model).__name__} has a {own_step} of its own, which is not used here: leave it out.")
     if getattr(model, "optimizer", None) is not None or getattr(model, "compiled_loss", None) is not None:
+        names = [_name(part) for part in (getattr(model, "loss", None), getattr(model, "optimizer", None)) if part]
         raise ConfigError(
-            "the model is compiled, with an optimizer or a loss that is not used here: leave compile() out, and load files by "
-            "tf.keras.models.load_model(path, compile=False)."
+            f"the model is compiled ({', '.join(names)}), which is not used here: leave compile() out, load files by "
+            "tf.keras.models.load_model(path, compile=False), and choose client_optimizer."
         )
     for layer in _layers(model):
         if isinstance(layer, tf.keras.layers.BatchNormalization):
@@ -47,6 +48,8 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             raise ConfigError(
                 f"layer {layer.name} computes in {layer.compute_dtype}: mixed precision is not supported, use float32."
             )
+        if layer.metrics:
+            raise ConfigError(f"layer {layer.name} has a metric of its own, {layer.metrics[0].name}: leave add_metric out.")
     for layer in _layers(model):
         for variable in layer.weights:
             if variable.dtype != tf.float32:
@@ -61,12 +64,11 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
 
 def check_losses(model: tf.keras.Model) -> None:
     """Raises `ConfigError` for losses of layers' own; `model` has been called. They are gone once the graph is left."""
-    layer = next((layer for layer in _layers(model) if layer.losses), None)
-    if layer is not None:
-        raise ConfigError(
-            f"layer {layer.name} adds a loss of its own (a regularizer, activity_regularizer or add_loss), which is not counted "
-            "here: leave it out."
-        )
+    for layer in _layers(model):
+        if layer.losses:
+            given = [name for name in dir(layer) if name.endswith("_regularizer") and name[0] != "_"]
+            own = ", ".join(name for name in given if getattr(layer, name, None) is not None) or "add_loss"
+            raise ConfigError(f"layer {layer.name} adds a loss of its own ({own}), which is not counted here: leave it out.")
 
 
 def check_logits(model: tf.keras.Model, output: tf.Tensor) -> None:
@@ -86,13 +88,21 @@ def check_no_probabilities(model: tf.keras.Model, input_shape: tuple[int, ...]) 
         return
     x = np.random.default_rng(0).random((4, *input_shape), np.float32)
     try:
-        outputs = np.asarray(model(x, training=False), np.float64)
+        called = model(x, training=False)
     except Exception as error:
         raise ConfigError(
             f"the model cannot be called with examples of shape {list(input_shape)}: {type(error).__name__}: {one_line(error)}"
         ) from error
+    if not isinstance(called, tf.Tensor):
+        raise ConfigError(f"the model returns a {type(called).__name__}, and should return one tensor: logits [batch, classes].")
+    outputs = called.numpy().astype(np.float64)
     if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.min() >= 0 and np.abs(outputs.sum(1) - 1).max() < 1e-5:
         _refuse_probabilities("softmax")
+
+
+def _name(part: Any) -> str:
+    """What a loss or an optimizer is called, as given to `compile`."""
+    return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
 
 
 def _refuse_probabilities(activation: str) -> None:

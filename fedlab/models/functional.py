@@ -62,7 +62,8 @@ def functional_classifier(
     model, order = built(build)
     check_network(model, input_shape)
     if not model.trainable_variables:
-        raise ConfigError("the model has no weights to train.")
+        frozen = ": all of them are frozen (trainable = False)" if model.weights else ""
+        raise ConfigError(f"the model has no weights to train{frozen}.")
     own = [tuple(w.shape) for ws in weights for w in ws]
     if [tuple(v.shape) for v in listed(model)] != own:
         raise ConfigError("the model's function builds another model each time it is called.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from fedlab.errors import ConfigError, FedlabError, one_line
 
 KerasBuilder = Callable[[], tf.keras.Model]
 Inspect = Callable[[tf.keras.Model, Any], None]  # of a model and its output, both of a graph
+
+_NAMED = re.compile(r"\s*(\w+\.)*\w*(Error|Exception|NotRebuilt|Interrupt): ")  # a line that ends a call stack
 
 
 class NotRebuilt(Exception):
@@ -134,13 +137,14 @@ def built(build: KerasBuilder) -> tuple[tf.keras.Model, tuple[int, ...]]:
     with tf.variable_creator_scope(record):
         model = build()
     if not isinstance(model, tf.keras.Model):
-        given = "None" if model is None else f"a {type(model).__name__}"
-        raise ConfigError(f"the model's function returns {given}, and should return a tf.keras.Model: does it end in `return`?")
+        given = "None: does it end in `return`?" if model is None else f"a {type(model).__name__}."
+        raise ConfigError(f"the model's function should return a tf.keras.Model, and returns {given}")
     if not model.built:
-        raise ConfigError(
-            "the model has no weights yet: begin a Sequential with layers.InputLayer(input_shape), and call "
-            "model.build((None, *input_shape)) of a subclassed model before it is returned."
-        )
+        if isinstance(model, tf.keras.Sequential):
+            remedy = "begin it with tf.keras.layers.InputLayer(input_shape)"
+        else:
+            remedy = "call model.build((None, *input_shape)) before it is returned"
+        raise ConfigError(f"the model, a {type(model).__name__}, has no weights yet: {remedy}.")
     place = {id(variable): i for i, variable in enumerate(listed(model))}
     return model, tuple(place[id(variable)] for variable in created if id(variable) in place)
 
@@ -175,7 +179,8 @@ def network(build: KerasBuilder, model: tf.keras.Model, order: tuple[int, ...], 
             raise
         except Exception as error:  # a user's own code, or Keras, in a graph
             problems.append(_reason(error))
-    raise ConfigError(f"this Keras model cannot be used in a federated process: {problems[0]} (and of a copy: {problems[1]}).")
+    of_copy = "" if problems[0] == problems[1] else f" (a copy of the model that it returns cannot either: {problems[1]})"
+    raise ConfigError(f"this Keras model cannot be used in a federated process: {problems[0]}{of_copy}.")
 
 
 def _copied(model: tf.keras.Model) -> Network:
@@ -191,9 +196,10 @@ def _copied(model: tf.keras.Model) -> Network:
 
 def _reason(error: Exception) -> str:
     """What went wrong, without the call stack that TensorFlow writes into the messages of errors in a graph."""
-    told = str(error).strip()
-    if told.startswith("in user code:"):
-        told = told.splitlines()[-1]
-    elif not isinstance(error, NotRebuilt):
-        told = f"{type(error).__name__}: {told}"
-    return one_line(Exception(told)).rstrip(".")
+    told = str(error)
+    if "has no attribute 'assign" in told:
+        return "its function, or a layer that is called, assigns to a weight"
+    named = [line.strip() for line in told.splitlines() if _NAMED.match(line)] if told.startswith("in user code:") else []
+    if not named and not isinstance(error, NotRebuilt):
+        named = [f"{type(error).__name__}: {told}"]
+    return one_line(Exception(named[-1] if named else told)).rstrip(".")

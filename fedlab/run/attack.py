@@ -20,6 +20,7 @@ from fedlab.attacks.judge import accuracy, train_judge
 from fedlab.attacks.scoring import Scorer, pixel_range
 from fedlab.attacks.victims import Victim, clients_of
 from fedlab.errors import FedlabError, one_line
+from fedlab.models.checks import check_no_probabilities
 from fedlab.models.functional import keras_weights, set_keras_weights
 from fedlab.models.saved import agree, load_keras
 from fedlab.report.attack_grid import plot_grid
@@ -98,7 +99,7 @@ def invert(spec: ModelInversion, experiment: Experiment, dataset: Dataset, parti
     started = time.perf_counter()
     train, seed = dataset.train, experiment.seed if spec.seed is None else spec.seed
     spec.check_examples(train.x.shape[1:])
-    model = _load(pathlib.Path(spec.file) if spec.file else folder.model, train)
+    model = _load(pathlib.Path(spec.file) if spec.file else folder.model, train, folder.model)
     num_trainable, view = len(model.trainable_variables), _newest_view(folder) if spec.target == "clients" else None
     victims = [Victim("file" if spec.file else "global", tuple(w for ws in keras_weights(model) for w in ws))]
     if view is not None:
@@ -186,8 +187,11 @@ def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer
         plot_grid(shown, labels, scorer.classes, partial)
 
 
-def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
-    """A Keras file's model. Raises `FedlabError` where there is none, or it is not for these examples."""
+def _load(path: pathlib.Path, train: ExampleSet, own: pathlib.Path) -> tf.keras.Model:
+    """A Keras file's model. Raises `FedlabError` where there is none, or it is not for these examples.
+
+    One that is not the run's `own` must give logits, too.
+    """
     if not path.is_file():
         raise FedlabError(
             f"no model to attack: {path} does not exist. Runs that train one model leave it when they have finished."
@@ -201,6 +205,8 @@ def _load(path: pathlib.Path, train: ExampleSet) -> tf.keras.Model:
         raise FedlabError(f"{path} is no Keras model of images {list(train.x.shape[1:])}: {one_line(error)}") from error
     if shape != (1, train.num_classes):
         raise FedlabError(f"the model in {path} returns {list(shape[1:])}, but the data has {train.num_classes} classes.")
+    if path != own:
+        check_no_probabilities(model, train.x.shape[1:])
     return model
 
 

@@ -81,6 +81,15 @@ def test_any_keras_file_can_be_attacked(copied):
     assert result(copied, "model_inversion_file")["victims"][0]["name"] == "file"
 
 
+def test_a_file_that_gives_probabilities_is_refused(copied, tensorflow, capsys):
+    """The attack descends on the cross-entropy of logits."""
+    layers = tensorflow.keras.layers
+    stack = [layers.InputLayer(input_shape=(8, 8, 1)), layers.Flatten(), layers.Dense(10, "softmax")]
+    tensorflow.keras.Sequential(stack).save(copied / "softmax.keras")
+    assert attack(copied, "attack.target=file", f"attack.file={copied / 'softmax.keras'}", "attack.iterations=20") == 2
+    assert "the model ends in a softmax, and should return logits" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_arms_of_a_run_are_attacked_each_by_itself(attacked):
     folder = attacked("attack.target=global attack.iterations=20 +arms.a.model.hidden=[16] +arms.b.client.batch_size=40")

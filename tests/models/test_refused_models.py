@@ -1,0 +1,176 @@
+"""What Keras would do with a model and fedlab does not is refused by its name, in one line that is true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedlab.errors import ConfigError
+from fedlab.models import functional
+
+SHAPE, CLASSES = (5,), 3
+layers, keras = tf.keras.layers, tf.keras
+
+
+def stack(*own, head=None):
+    return keras.Sequential([layers.InputLayer(input_shape=SHAPE), *own, head or layers.Dense(CLASSES, name="head")])
+
+
+def joined(body):
+    x = keras.Input(SHAPE)
+    return keras.Model(x, body(x))
+
+
+def compiled(loss):
+    model = stack()
+    model.compile(keras.optimizers.legacy.SGD(), loss)
+    return model
+
+
+def with_added_loss():
+    model = joined(layers.Dense(CLASSES))
+    model.add_loss(tf.reduce_mean(model.output))
+    return model
+
+
+def with_added_metric():
+    model = joined(layers.Dense(CLASSES))
+    model.add_metric(tf.reduce_mean(model.output), name="mean")
+    return model
+
+
+class LossInTraining(layers.Layer):
+    def call(self, x, training=False):
+        if training:
+            self.add_loss(tf.reduce_mean(x))
+        return x
+
+
+class Subclassed(keras.Model):
+    def __init__(self, then=lambda x: x):
+        super().__init__()
+        self.dense, self.then = layers.Dense(CLASSES), then
+
+    def call(self, x):
+        return self.then(self.dense(x))
+
+
+class OwnStep(Subclassed):
+    def train_step(self, data):
+        return {}
+
+
+def made(model):
+    model.build((None, *SHAPE))
+    return model
+
+
+def frozen():
+    model = stack()
+    model.trainable = False
+    return model
+
+
+def half_precise():
+    return stack(head=layers.Dense(CLASSES, dtype=keras.mixed_precision.Policy("mixed_bfloat16"), name="head"))
+
+
+def two_inputs():
+    a, b = keras.Input(SHAPE), keras.Input(SHAPE)
+    return keras.Model([a, b], layers.Dense(CLASSES)(layers.Add()([a, b])))
+
+
+def clipped(x):
+    return tf.clip_by_value(tf.nn.softmax(layers.Dense(CLASSES)(x)), 1e-7, 1 - 1e-7)
+
+
+REFUSED = {
+    "kernel_regularizer": (lambda: stack(head=layers.Dense(3, kernel_regularizer="l2", name="head")), r"head .*\(kernel_regular"),
+    "bias_regularizer": (lambda: stack(layers.Dense(2, bias_regularizer="l1", name="own")), r"own .*\(bias_regularizer\)"),
+    "nested": (lambda: stack(keras.Sequential([layers.Dense(2, kernel_regularizer="l2", name="own")])), "own .*_regularizer"),
+    "activity": (lambda: stack(layers.Dense(2, activity_regularizer="l2", name="own")), r"own .*\(activity_regularizer\)"),
+    "activity_layer": (lambda: stack(layers.ActivityRegularization(0.1, name="own")), r"own .*\(activity_regularizer\)"),
+    "add_loss": (with_added_loss, r"adds a loss of its own \(add_loss\)"),
+    "in_training": (lambda: stack(LossInTraining(name="own")), r"own adds a loss of its own \(add_loss\)"),
+    "kernel_constraint": (
+        lambda: stack(layers.Dense(2, kernel_constraint="non_neg", name="own")),
+        "own has a constraint on .*kernel",
+    ),
+    "recurrent_constraint": (
+        lambda: stack(layers.Reshape((5, 1)), layers.GRU(2, recurrent_constraint="unit_norm")),
+        "constraint on .*recurrent_kernel",
+    ),
+    "compiled": (lambda: compiled("mse"), r"compiled \(mse, SGD\).*leave compile\(\) out"),
+    "optimizer_alone": (lambda: compiled(None), r"compiled \(SGD\).*choose client_optimizer"),
+    "compiled_object": (lambda: compiled(keras.losses.SparseCategoricalCrossentropy(True)), r"\(SparseCategoricalCross"),
+    "train_step": (lambda: made(OwnStep()), "OwnStep has a train_step of its own"),
+    "metric": (with_added_metric, "a metric of its own, mean: leave add_metric out"),
+    "softmax": (lambda: stack(head=layers.Dense(3, "softmax")), 'ends in a softmax.*without activation="softmax"'),
+    "softmax_layer": (lambda: stack(layers.Dense(3), head=layers.Softmax()), "ends in a softmax, and should return logits"),
+    "softmax_in_call": (lambda: made(Subclassed(tf.nn.softmax)), "ends in a softmax, and should return logits"),
+    "softmax_clipped": (lambda: joined(clipped), "ends in a softmax, and should return logits"),
+    "softmax_reshaped": (
+        lambda: stack(layers.Dense(3, "softmax"), layers.Reshape((3, 1)), head=layers.Reshape((3,))),
+        "ends in a softmax",
+    ),
+    "sigmoid": (lambda: stack(head=layers.Dense(3, "sigmoid")), 'ends in a sigmoid.*without activation="sigmoid"'),
+    "frozen": (frozen, r"no weights to train: all of them are frozen"),
+    "no_weights": (lambda: stack(head=layers.ReLU()), r"no weights to train\.$"),
+    "two_inputs": (two_inputs, "has 2 inputs"),
+    "two_outputs": (lambda: joined(lambda x: [layers.Dense(3)(x), layers.Dense(3)(x)]), "has 2 outputs"),
+    "a_dict": (lambda: joined(lambda x: {"a": layers.Dense(3)(x)}), "returns a dict, and should return one tensor"),
+    "a_tuple": (lambda: made(Subclassed(lambda x: (x, x))), "returns a tuple, and should return one tensor"),
+    "mixed_precision": (half_precise, "head computes in bfloat16: mixed precision is not supported"),
+    "another_shape": (lambda: keras.Sequential([keras.Input((4,)), layers.Dense(3)]), r"shape \[4\], and the data has \[5\]"),
+    "unbuilt": (lambda: keras.Sequential([layers.Dense(3)]), "a Sequential, has no weights yet: begin it with .*InputLayer"),
+    "unbuilt_subclass": (Subclassed, r"a Subclassed, has no weights yet: call model\.build"),
+    "none": (lambda: None, "returns None: does it end in `return`"),
+    "a_layer": (lambda: layers.Dense(3), "should return a tf.keras.Model, and returns a Dense"),
+    "two_models": (lambda: (stack(), stack()), "should return a tf.keras.Model, and returns a tuple"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_model_is_refused_by_name(kind):
+    build, told = REFUSED[kind]
+    with pytest.raises(ConfigError, match=told) as caught:
+        weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+        functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("activation", ["linear", "log_softmax", "relu", "tanh"])
+def test_other_outputs_are_logits(activation):
+    """Any number may be a logit; the cross-entropy of log-probabilities is that of their logits."""
+    build = lambda: stack(head=layers.Dense(CLASSES, activation))  # noqa: E731
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    functional.functional_classifier(build, weights, SHAPE, CLASSES)
+
+
+def test_a_layer_that_assigns_to_its_weights_is_refused():
+    class Counts(layers.Layer):
+        def build(self, _):
+            self.seen = self.add_weight("seen", [], trainable=False)
+
+        def call(self, x):
+            self.seen.assign_add(1.0)
+            return x
+
+    build = lambda: stack(Counts())  # noqa: E731
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    with pytest.raises(ConfigError, match="a layer that is called, assigns to a weight") as caught:
+        functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compiled_file_may_be_a_part_of_a_model(tmp_path):
+    """Keras would not use its loss either. Read in a graph, such a file once ended in a segmentation fault."""
+    part = stack(head=layers.Dense(4))
+    part.compile("sgd", "mse")
+    part.fit(np.ones((4, 5)), np.ones((4, 4)), verbose=0)
+    part.save(tmp_path / "part.keras")
+    build = lambda: joined(lambda x: layers.Dense(CLASSES)(keras.models.load_model(tmp_path / "part.keras")(x)))  # noqa: E731
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert np.array_equal(weights[0][0], part.get_weights()[0])
