@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from fedlab.archive import RunFolder, inventory
 from fedlab.cli.main import main
 
 FAST = "data.max_examples=200 model=perceptron logger=[]"
@@ -56,6 +57,7 @@ class Hostile:
         (self.path / "manifest.json").write_text(json.dumps(manifest))
 
     def run(self, command: str) -> int:
+        inventory.seal(RunFolder(self.path))  # as whoever sends a folder can
         return main(command.split())
 
     @property
