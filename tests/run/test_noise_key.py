@@ -121,7 +121,7 @@ class TestSources:
             (dict(client=DpSgd(noise_source="seed")), set()),
             (dict(client=LocalTraining(weight_noise=0.1)), set()),
         ],
-        ids=str,
+        ids=["fixed", "adaptive", "tree", "dp_sgd", "both", "fixed by seed", "dp_sgd by seed", "weight noise"],
     )
     def test_what_epsilon_rests_on_follows_from_the_secret(self, once, options, secret):
         found = self.sources(once, **options)
