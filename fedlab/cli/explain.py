@@ -148,7 +148,7 @@ def _reason(error: Any) -> str:
     reason = str(error.get("ctx", {}).get("error", error["msg"]))
     for pydantics, ours in (("Input should be", "must be"), ("Input", "it"), ("a valid tuple", "a list")):
         reason = reason.replace(pydantics, ours)
-    return reason
+    return re.sub(r"\b0\.0{4,}\d+\b", lambda number: f"{float(number[0]):g}", reason)  # 1e-18, which pydantic writes out
 
 
 class Catalogue:

@@ -148,7 +148,7 @@ MISTAKES = [
     ("train client=dp_sgd process=fed_sgd", "process=fed_sgd trains nothing on clients", 2),
     ("train client=dp_sgd process.client_weighting=examples", "the weight would tell how many examples a client holds", 2),
     ("train client=dp_sgd client.batches=odd", "client.batches=odd: must be 'poisson' or 'shuffled'", 2),
-    ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than or equal to 0.000000000000000001", 2),
+    ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than or equal to 1e-18", 2),
     ("train client.noise_multiplier=1", "It belongs to client=dp_sgd", 2),
     # corruption
     ("train corruption=inversoin", "no corruption 'inversoin'. Did you mean 'inversion'?", 2),

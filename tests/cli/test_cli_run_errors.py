@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from fedlab.archive import RunFolder, inventory
 from fedlab.cli.main import main
 
 FAST = "data.max_examples=200 model.hidden=[4]"
@@ -91,9 +92,12 @@ DAMAGED = [
 
 @pytest.mark.parametrize("command", ["train resume=run num_rounds=3", "verify run"])
 class TestDamagedManifest:
+    """Also where the inventory agrees with what the folder holds."""
+
     @pytest.mark.parametrize(("content", "says"), DAMAGED, ids=[says for _, says in DAMAGED])
     def test_that_cannot_be_read(self, run, command, content, says, capfd):
         (run / "manifest.json").write_bytes(content)
+        inventory.seal(RunFolder(run))
         fails(command, says, 1, capfd)
 
     @pytest.mark.parametrize("name", ["config", "name", "data", "partition", "reproducible", "resumed"])
@@ -101,23 +105,29 @@ class TestDamagedManifest:
         content = json.loads((run / "manifest.json").read_text())
         says = "is not a manifest of a run" if name == "config" else f"is damaged: '{name}' is missing from it"
         (run / "manifest.json").write_text(json.dumps({k: v for k, v in content.items() if k != name}))
+        inventory.seal(RunFolder(run))
         fails(command, says, 1, capfd)
         (run / "manifest.json").write_text(json.dumps({**content, name: 3}))
+        inventory.seal(RunFolder(run))
         fails(command, f"is damaged: '{name}' is missing from it, or not what it should be", 1, capfd)
 
     def test_without_fingerprints_or_stages(self, run, command, capfd):
         content = json.loads((run / "manifest.json").read_text())
         (run / "manifest.json").write_text(json.dumps({**content, "data": {}}))
+        inventory.seal(RunFolder(run))
         fails(command, "is damaged: 'data' has no fingerprint in it", 1, capfd)
         content["config"].pop("model")
         (run / "manifest.json").write_text(json.dumps(content))
+        inventory.seal(RunFolder(run))
         fails(command, "model must be given", 2, capfd)
 
 
 def test_metrics_that_cannot_be_compared(run, capfd):
     (run / "metrics.jsonl").write_text('{"round": 1}\n')
+    inventory.seal(RunFolder(run))
     fails("verify run", "run/metrics.jsonl is damaged: round 1 has no weights_hash in it", 1, capfd)
     (run / "metrics.jsonl").unlink()
+    inventory.seal(RunFolder(run))
     fails("verify run", "run has no round to compare: metrics.jsonl holds none", 1, capfd)
 
 

@@ -115,7 +115,7 @@ def test_a_run_that_has_left_no_model_is_named(folder, capsys, monkeypatch):
     (folder / "run" / "arms" / "a2" / "model.keras").rename(folder / "aside")
     code, _, err = ask(folder, capsys, monkeypatch, "run:a1", "run:a2")
     (folder / "aside").rename(folder / "run" / "arms" / "a2" / "model.keras")
-    assert code == 1 and err.startswith("fedlab difftest: run/arms/a2 has no model.keras: only a run that has finished")
+    assert code == 1 and err.startswith("fedlab difftest: run is damaged: arms/a2/model.keras is missing.")
 
 
 @pytest.mark.slow

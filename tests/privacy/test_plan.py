@@ -33,7 +33,7 @@ def test_every_option_stands_in_its_file(name):
         ("{noise_multiplier: 1, target_epsilon: 2}", "both are given"),
         ("{noise_multiplier: -1}", "privacy.noise_multiplier=-1: must be greater than or equal to 0"),
         ("{noise_multiplier: 1, delta: 1}", "privacy.delta=1: must be less than 1"),
-        ("{noise_multiplier: 1, clip_norm: 0}", "privacy.clip_norm=0: must be greater than 0"),
+        ("{noise_multiplier: 1, clip_norm: 0}", "privacy.clip_norm=0: must be greater than or equal to 1e-18"),
         ("{noise_multiplier: 1, noise_source: dice}", "must be 'key' or 'seed'"),
         ("{noise_multiplier: 1, simulated_cohort: 5}", "needs the population"),
         ("{noise_multiplier: 1, simulated_cohort: 50, population: 5}", "simulated_cohort=50 exceeds population=5"),
