@@ -34,11 +34,13 @@ def main(argv: Sequence[str]) -> int:
     run, console = read_run(path), Console(quiet=args.quiet)
     if run.status != "finished":
         raise FedlabError(f"{relative(run.path)} is {run.status}: only a run that has finished can be attacked.")
-    with RunLock(run.folder.lock), inventory.amending(run.folder):
-        run.check()
-        for metric, value in _attack(run, arm, spec, console).items():
+    with RunLock(run.folder.lock):
+        with inventory.amending(run.folder):
+            run.check()
+            figures = _attack(run, arm, spec, console)
+        for metric, value in figures.items():
             say(console, f"{words.metric_label(metric)}: {words.metric_value(metric, value)}")
-        say(console, f"report: {relative(write_report(run.path))}")
+        say(console, f"report: {relative(write_report(run.path))}")  # reads what the inventory names now
     return 0
 
 

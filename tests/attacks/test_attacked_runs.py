@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from fedlab.archive import RunFolder, inventory
 from fedlab.archive.attacks import scores
 from fedlab.cli.attack import split
 from fedlab.cli.main import main
@@ -128,6 +129,7 @@ def test_mistakes_are_told_in_one_line(copied, capsys, tmp_path):
     assert "no model to attack" in told(capsys, copied, "attack.target=file", "attack.file=nothing.keras")
     for record in (copied / "observed").iterdir():
         record.unlink()
+    inventory.seal(RunFolder(copied))
     assert "train with secure.observe=last" in told(capsys, copied, "attack.target=clients")
 
 

@@ -40,6 +40,7 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path):
         "checkpoints",
         "clients.csv",
         "config.yaml",
+        "inventory.json",
         "curves.png",
         "manifest.json",
         "metrics.csv",
