@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedlab.errors import ConfigError
 from fedlab.models.adversarial import GanModel
 from fedlab.models.functional import as_model_input
 from fedlab.privacy.bounding import bounded
@@ -106,7 +107,11 @@ def _gradient(model, weights, non_trainable, x, y, metrics):
         output = model.predict_on_batch((weights, non_trainable), as_model_input(x), training=True)
         loss = model.loss(output=output, label=y)
     result = tff.learning.models.BatchOutput(loss=loss, predictions=output, num_examples=tf.shape(y)[0])
-    return tuple(tape.gradient(loss, weights)), model.update_metrics_state(metrics, labels=y, batch_output=result)
+    try:
+        gradient = tuple(tape.gradient(loss, weights))
+    except LookupError as error:  # TensorFlow's, of an op between the weights and the loss
+        raise ConfigError(f"this Keras model cannot be trained: {str(error).partition('. ')[0]}.") from error
+    return gradient, model.update_metrics_state(metrics, labels=y, batch_output=result)
 
 
 def _private_gradient(model, private, weights, non_trainable, x, y, metrics):

@@ -177,8 +177,10 @@ DRAWING = (  # at random, which on TFF's runtime no seed decides
 )
 REFUSED = (
     "CategoryEncoding",
+    "CenterCrop",
+    "RandomContrast",
     "RandomCrop",
-)  # each by one line: they keep tensors of another graph
+)  # each by one line: they keep tensors of another graph, or have no gradient
 NOT_TRIED = {
     "BatchNormalization": "refused: its statistics cannot be federated",
     "ActivityRegularization": "adds a loss, which the model's functional form has no place for",
