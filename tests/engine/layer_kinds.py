@@ -178,6 +178,7 @@ DRAWING = (  # at random, which on TFF's runtime no seed decides
 REFUSED = (
     "CategoryEncoding",
     "CenterCrop",
+    "GRU_with_dropout",
     "RandomContrast",
     "RandomCrop",
 )  # each by one line: they keep tensors of another graph, or have no gradient
