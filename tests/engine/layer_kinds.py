@@ -171,10 +171,6 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {  # of two sequences [n, 8, 16]
 }
 WORDS = ("Embedding",)
 KINDS = (*IMAGES, *SEQUENCES, *VOLUMES, *MERGES, *WORDS)
-DRAWING = (  # at random, which on TFF's runtime no seed decides
-    *("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "GRU_with_dropout", "MultiHeadAttention"),
-    *(kind for kind in KINDS if kind.startswith(("Random", "SpatialDropout"))),
-)
 REFUSED = (
     "CategoryEncoding",
     "CenterCrop",
