@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each is one line: what was given, what is allowed, what to do."""
+"""The errors that a user can cause. Each is one line: the given value, the allowed values, the remedy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import sysconfig
 import traceback
 from collections.abc import Iterable
 
+from fedlab.stopping import STOPS
+
 _MOST_SUGGESTED = 3
+_MOST_CHARACTERS = 200
 _MOST_FRAMES = 3  # of a user's own code
 
 
 class FedlabError(Exception):
-    """A user's mistake or a failing environment; the command line prints it as one line and exits with `exit_code`."""
+    """A user's mistake or a failure of the environment. The command line prints it as one line and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -27,15 +30,15 @@ class ConfigError(FedlabError):
 
 
 class DataError(FedlabError):
-    """A data file is missing, damaged or not what it claims to be; or the data cannot be divided as asked."""
+    """A data file is missing, damaged or not the expected one; or the data cannot be divided as configured."""
 
     exit_code = 3
 
 
 def own_frames(error: BaseException) -> str | None:
-    """Where a user's own code raised `error`, as "file.py, line 3, in build"; None where none of it took part.
+    """Returns the position at which a user's own code raised `error`, as "file.py, line 3, in build"; None if none did.
 
-    Own is what is neither fedlab's nor installed.
+    Code is a user's own if it is neither part of fedlab nor installed.
     """
     installed = {str(pathlib.Path(path).resolve()) for path in sysconfig.get_paths().values()} - {sys.prefix, sys.base_prefix}
     folders = (str(pathlib.Path(__file__).parent), *installed)
@@ -48,39 +51,52 @@ def own_frames(error: BaseException) -> str | None:
 
 
 def of_own_code(error: BaseException) -> FedlabError | None:
-    """One line for what a user's own code raised; None for any other error."""
-    where = own_frames(error)
-    return FedlabError(f"{type(error).__name__}: {one_line(error)} ({where}).") if where else None
+    """Returns a one-line error for an exception of a user's own code; None for any other error, and for a signal.
+
+    User code that exits would end fedlab silently, and with success for `sys.exit()`: that is also an error.
+    """
+    where = None if isinstance(error, STOPS) else own_frames(error)
+    if where is None:
+        return None
+    if isinstance(error, SystemExit):
+        return FedlabError(f"code of your own exits ({where}): return instead, or raise an exception that states the problem.")
+    return FedlabError(f"{type(error).__name__}: {one_line(error)} ({where}).")
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message without its line breaks."""
+    """Returns the error's message without line breaks."""
     return " ".join(str(error).split())
 
 
+def first_sentence(message: str) -> str:
+    """Returns the first sentence of a library's message, without its full stop; long ones are cut after 200 characters."""
+    first = " ".join(message.split()).partition(". ")[0].rstrip(".")
+    return first if len(first) <= _MOST_CHARACTERS else first[:_MOST_CHARACTERS] + " …"
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """`" Did you mean 'cnn'?"` for what is nearest among `allowed`, or the empty string when nothing is near."""
+    """Returns `" Did you mean 'cnn'?"` for the nearest of `allowed`, or the empty string if none is near."""
     return asked(suggestions(given, allowed))
 
 
 def asked(names: Iterable[str]) -> str:
-    """`" Did you mean 'a' or 'b'?"`, or the empty string for no names."""
+    """Returns `" Did you mean 'a' or 'b'?"`, or the empty string for no names."""
     quoted = [f"'{name}'" for name in names]
     return f" Did you mean {' or '.join(quoted)}?" if quoted else ""
 
 
 def suggestions(given: str, allowed: Iterable[str]) -> list[str]:
-    """At most three of `allowed` that `given` may stand for.
+    """Returns at most three of `allowed` that the user may have meant by `given`.
 
-    First come names that end in `given` (alpha: partition.alpha), whose last word it abbreviates (lr: learning_rate) or that hold
-    it as a word (optimizer: client_optimizer); without such, the one with the most letters in common.
+    Names that end in `given` come first (alpha: partition.alpha), then names that it abbreviates (lr: learning_rate), then names
+    that contain it as a word (optimizer: client_optimizer); without any, the most similar name.
     """
     names = [name for name in dict.fromkeys(allowed) if name and name != given]
     return named_alike(given, names) or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
 
 
 def named_alike(given: str, allowed: Iterable[str]) -> list[str]:
-    """The part of `suggestions` that rests on words, not on letters."""
+    """Returns the part of `suggestions` that compares words, not letters."""
     names = list(dict.fromkeys(allowed)) if given else []
     for is_meant in (_ends_in, _is_abbreviated_by, _has_word):
         found = [name for name in names if is_meant(name, given.lower())]

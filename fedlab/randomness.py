@@ -1,6 +1,6 @@
-"""Everything random is a function of (source, purpose, round, client, …): nothing depends on what was drawn before.
+"""Random draws as functions of (source, purpose, round, client, …): no draw depends on earlier draws.
 
-The source is the run's seed, or a `Secret` where privacy rests on nobody's being able to repeat a draw.
+The source is the run's seed, or a `Secret` if privacy requires that nobody can repeat a draw.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _BYTES = 32
 
 
 class Secret(int):
-    """256 bits that take the place of a seed. It is an integer, so that what takes seeds takes it; its text gives nothing away.
+    """256 secret bits instead of a seed. It is an integer, so that it can replace a seed; its text does not reveal it.
 
-    Draws are a pseudorandom function of it, keyed BLAKE2b of (purpose, path): nobody who knows some of them can tell others.
+    Draws are a pseudorandom function of it, keyed BLAKE2b of (purpose, path): knowing some draws does not reveal others.
     """
 
     @classmethod
     def fresh(cls) -> Secret:
-        """Returns a secret of the operating system's."""
+        """Returns a new secret from the operating system."""
         return cls.from_bytes(secrets.token_bytes(_BYTES), "big")
 
     @property
@@ -32,15 +32,15 @@ class Secret(int):
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits that tell secrets apart, and nothing of what is drawn from them."""
+        """16 hexadecimal digits that identify the secret without revealing its draws."""
         return self.bytes_for(8, "identity").hex()
 
     def derived(self, purpose: str, *path: int) -> Secret:
-        """Returns a secret of its own for each (purpose, path), from which this one cannot be computed."""
+        """Returns a separate secret for each (purpose, path), from which this one cannot be computed."""
         return Secret.from_bytes(self.bytes_for(_BYTES, f"derived {purpose}", *path), "big")
 
     def bytes_for(self, count: int, purpose: str, *path: int) -> bytes:
-        """Returns `count` (at most 64) pseudorandom bytes of their own for each (purpose, path)."""
+        """Returns `count` (at most 64) pseudorandom bytes, independent for each (purpose, path)."""
         name = purpose.encode()
         message = b"".join([len(name).to_bytes(4, "big"), name, *(p.to_bytes(8, "big") for p in map(int, path))])
         return hashlib.blake2b(message, digest_size=count, key=self.key, person=b"fedlab draws").digest()
@@ -61,9 +61,9 @@ def _entropy(seed: int, purpose: str, path: tuple[int, ...]) -> list[int]:
 
 
 def generator(seed: int, purpose: str, *path: int) -> np.random.Generator:
-    """A numpy generator of its own for each (seed, purpose, path), e.g. `generator(0, "visiting order", round, client)`.
+    """Returns a separate NumPy generator for each (seed, purpose, path), e.g. `generator(0, "visiting order", round, client)`.
 
-    Of a `Secret` it is Philox, with a key of 128 bits and a counter of 256, all of them secret.
+    For a `Secret` it is Philox with a secret key of 128 bits and a secret counter of 256 bits.
     """
     if isinstance(seed, Secret):
         words = np.frombuffer(seed.bytes_for(48, purpose, *path), np.uint64)
@@ -72,7 +72,7 @@ def generator(seed: int, purpose: str, *path: int) -> np.random.Generator:
 
 
 def key(seed: int, purpose: str, *path: int) -> np.ndarray:
-    """The same as an int64 [2] key for TensorFlow's stateless random ops."""
+    """Returns a separate int64 [2] key for TensorFlow's stateless random ops for each (seed, purpose, path)."""
     if isinstance(seed, Secret):
         return np.frombuffer(seed.bytes_for(16, purpose, *path), np.int64)
     return np.random.SeedSequence(_entropy(seed, purpose, path)).generate_state(2, np.uint64).astype(np.int64)

@@ -1,6 +1,6 @@
-"""Who takes part in a round, as far as privacy is concerned. What a claim may assume is said here once, in words.
+"""The sampling of cohorts as privacy accounting sees it. Each class states, in words, the assumptions of a claim.
 
-Dropped clients count as if they had reported: that somebody happened not to answer is no reason to claim more.
+Dropped clients count as if they had reported: a client that happens not to answer does not improve ε.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 from fedlab.errors import ConfigError
@@ -15,78 +16,102 @@ from fedlab.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Sampling(abc.ABC):
-    """How a cohort is drawn from `population` users."""
+    """A way to sample a cohort from `population` users."""
 
     population: int
+    # The fewest clients that the protocol sums, and the probability that a sampled client reports to it
+    least_clients: int = dataclasses.field(default=1, kw_only=True)
+    reports: float = dataclasses.field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.population < 1:
-            raise ConfigError(f"a population of {self.population:,} users: it must be at least 1.")
+            raise ConfigError(f"population={self.population:,}: it must be at least 1 user.")
+
+    @property
+    def exposed(self) -> float:
+        """The probability per round that sampling one user decides if the others are summed at all.
+
+        In such a round the user changes the sum by more than one clipped update, and amplification by sampling does not apply.
+        """
+        return 0.0
 
     @property
     @abc.abstractmethod
     def expected_cohort(self) -> float:
-        """Clients per round, on average; the constant by which sums are divided, whoever turns up."""
+        """The average number of clients per round: the constant by which sums are divided, however many clients report."""
 
     @property
     @abc.abstractmethod
     def words(self) -> str:
-        """What is assumed of the sampling."""
+        """The assumptions on the sampling, in words."""
 
     def scaled(self, population: int, cohort: float) -> Sampling:
-        """The same way of drawing another cohort from another population."""
-        raise ConfigError(f"no simulated privacy for this sampling ({self.words}): use cohort=poisson or cohort=uniform.")
+        """Returns the same kind of sampling for another cohort size and population."""
+        raise ConfigError(f"this sampling ({self.words}) has no simulated privacy: use cohort=poisson or cohort=uniform.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Poisson(Sampling):
-    """Every user by itself, with probability `rate`."""
+    """Samples each user independently with probability `rate`, in (0, 1]."""
 
     rate: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.rate <= 1:
-            raise ConfigError(f"a sampling rate of {self.rate:g}: it must be above 0 and at most 1.")
+            raise ConfigError(f"sampling rate {self.rate:g}: it must be above 0 and at most 1.")
 
     @property
     def expected_cohort(self) -> float:
         return self.rate * self.population
 
     @property
+    def exposed(self) -> float:
+        """The probability that of all other users exactly one fewer than needed reports."""
+        return _chance(self.least_clients - 1, self.population - 1, self.rate * self.reports)
+
+    @property
     def words(self) -> str:
-        return f"Poisson: each of {self.population:,} by itself with probability {self.rate:.4g} a round, unseen by others"
+        return (
+            f"Poisson: each of {self.population:,} independently with probability {self.rate:.4g} a round; the cohort is secret"
+        )
 
     def scaled(self, population: int, cohort: float) -> Poisson:
-        return Poisson(population, cohort / population)
+        return dataclasses.replace(self, population=population, rate=cohort / population)
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedSize(Sampling):
-    """`cohort` different users, each set of them equally likely."""
+    """Samples `cohort` different users; each set of users is equally likely."""
 
     cohort: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.cohort <= self.population:
-            raise ConfigError(f"a cohort of {self.cohort:,} from a population of {self.population:,}: it must be 1 to that.")
+            raise ConfigError(f"a cohort of {self.cohort:,} users: it must be 1 to the population of {self.population:,}.")
 
     @property
     def expected_cohort(self) -> float:
         return float(self.cohort)
 
     @property
+    def exposed(self) -> float:
+        """The probability that of the other users in the cohort exactly one fewer than needed reports, and that exactly one of
+        the user and its replacement reports."""
+        return _chance(self.least_clients - 1, self.cohort - 1, self.reports) * 2 * self.reports * (1 - self.reports)
+
+    @property
     def words(self) -> str:
-        return f"fixed size: {self.cohort:,} of {self.population:,} a round, uniformly without replacement, unseen by others"
+        return f"fixed size: {self.cohort:,} of {self.population:,} a round, uniformly without replacement; the cohort is secret"
 
     def scaled(self, population: int, cohort: float) -> FixedSize:
-        return FixedSize(population, round(cohort))
+        return dataclasses.replace(self, population=population, cohort=round(cohort))
 
 
 @dataclasses.dataclass(frozen=True)
 class Everyone(Sampling):
-    """All users in every round."""
+    """Samples all users in every round."""
 
     @property
     def expected_cohort(self) -> float:
@@ -98,29 +123,40 @@ class Everyone(Sampling):
 
     def scaled(self, population: int, cohort: float) -> Everyone:
         if cohort != population:
-            raise ConfigError(f"a cohort of {cohort:,.10g} of {population:,} users, but everyone takes part: make them equal.")
+            raise ConfigError(
+                f"a cohort of {cohort:,.10g} of {population:,} users, but all users take part in every round: make them equal."
+            )
         return Everyone(population)
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule(Sampling):
-    """A plan made without looking at the data. No user takes part more than `most` times (None: no limit), and between two
-    times of one user lie at least `apart` rounds."""
+    """A schedule of cohorts that does not depend on the data. Each user takes part at most `most` times (None: no limit), with at
+    least `apart` rounds between two participations. `in_turn`: users take part in one fixed order, again and again."""
 
     cohort: float
     most: int | None = None
     apart: int = 0
+    in_turn: bool = False
+    because: str = ""  # the reason why no amplification is claimed, if there is one to state
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.cohort <= self.population:
-            raise ConfigError(f"a cohort of {self.cohort:,.10g} from a population of {self.population:,}: it must not be larger.")
+            raise ConfigError(
+                f"a cohort of {self.cohort:,.10g} users: it must be above 0 and at most the population of {self.population:,}."
+            )
         if (self.most is not None and self.most < 1) or self.apart < 0:
-            raise ConfigError(f"participations={self.most} and separation={self.apart}: at least 1 and at least 0.")
+            raise ConfigError(f"participations={self.most} and separation={self.apart}: they must be at least 1 and at least 0.")
+
+    @classmethod
+    def of_turns(cls, population: int, cohort: int) -> Schedule:
+        """Returns the schedule in which each round takes the next `cohort` users of one fixed order, again and again."""
+        return cls(population, cohort, apart=max(population // cohort - 1, 0), in_turn=True)
 
     @classmethod
     def of(cls, population: int, cohorts: Sequence[Iterable[int]]) -> Schedule:
-        """The schedule that a list of cohorts, all clients chosen in each round, turns out to be."""
+        """Returns the schedule of a list of cohorts. `cohorts`: all clients sampled in each round."""
         rounds: dict[int, list[int]] = {}
         for number, cohort in enumerate(cohorts):
             for client in cohort:
@@ -136,16 +172,38 @@ class Schedule(Sampling):
 
     @property
     def words(self) -> str:
-        if self.most is None and not self.apart:
-            return "no amplification: any user may take part in every round"
-        limit = "any number of times" if self.most is None else f"at most {self.most:,} time{'s' * (self.most > 1)}"
-        apart = f", {self.apart:,} rounds or more in between" if self.apart and self.most != 1 else ""
-        return f"no amplification: a user takes part {limit}{apart}, by a schedule that looks at no data"
+        if self.most is None and not self.apart and not self.in_turn:
+            return "no amplification: any user may take part in every round" + (f" ({self.because})" if self.because else "")
+        without = f"in turn, {self.cohort:,.10g} of {self.population:,} a round" if self.in_turn else "any number of times"
+        limit = without if self.most is None else f"at most {self.most:,} time{'s' * (self.most > 1)}"
+        gap = f"{self.apart:,} round{'s' * (self.apart > 1)}"
+        apart = f", with at least {gap} in between" if self.apart and self.most != 1 else ""
+        return f"no amplification: a user takes part {limit}{apart}, by a schedule that does not depend on data"
 
     def participations(self, rounds: int) -> int:
-        """How often one user can have taken part after so many rounds."""
+        """Returns the largest number of participations of one user in the first `rounds` rounds; exact for users in turn."""
         possible = -(-rounds // (self.apart + 1))
+        if self.in_turn:
+            possible = math.ceil(rounds * self.cohort / self.population)
         return possible if self.most is None else min(self.most, possible)
 
     def scaled(self, population: int, cohort: float) -> Schedule:
-        return dataclasses.replace(self, population=population, cohort=cohort)
+        if self.in_turn:
+            return Schedule.of_turns(population, round(cohort))
+        because = "the limits of this run's schedule say nothing of the federation that it simulates"
+        return Schedule(population, cohort, because=because if self.most is not None or self.apart else self.because)
+
+
+def unamplified(sampling: Sampling, because: str) -> Schedule:
+    """Returns cohorts of the same size for which only independence of the data is claimed."""
+    return Schedule(sampling.population, sampling.expected_cohort, because=because)
+
+
+def _chance(successes: int, trials: int, chance: float) -> float:
+    """Returns the binomial probability of exactly `successes` successes; 0 for fewer than one."""
+    if not 1 <= successes <= trials or chance == 0:
+        return 0.0
+    if chance == 1:
+        return float(successes == trials)
+    ways = math.lgamma(trials + 1) - math.lgamma(successes + 1) - math.lgamma(trials - successes + 1)
+    return math.exp(ways + successes * math.log(chance) + (trials - successes) * math.log1p(-chance))

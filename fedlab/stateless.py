@@ -1,9 +1,9 @@
 """Replaces a graph's stateful random ops by stateless ones that draw from a key, so that equal keys give equal bits.
 
 TFF, Keras and tensorflow-privacy draw dropout masks, rounding and noise with unseeded stateful ops, also inside function
-bodies, branches and loops. The key is threaded to each of them: every op and every call draws from a key of its own, a
-function of its place in the graph, and a loop's key moves on with each iteration. What held them is then said to be stateless,
-too: TensorFlow runs what has a state strictly one after the other, and so would clients be that could run side by side.
+bodies, branches and loops. The key is passed to each of them: every op and every call draws from its own key, which depends on
+its position in the graph, and a loop's key changes with each iteration. Calls, branches and loops without state are then declared
+stateless: TensorFlow runs stateful ops strictly one after the other, which would keep clients from running in parallel.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2, types_pb2
-from tensorflow.python.framework import op_def_registry
+from tensorflow.python.framework import op_def_registry, ops
 
 KEY = "random_key"  # placeholder (or function argument): int64 [2]
 
-_STATELESS = {  # stateful op → stateless twin, and where its output dtype stands
+_STATELESS = {  # stateful op → stateless twin, and the attribute of its output dtype
     "RandomUniform": ("StatelessRandomUniform", "dtype"),
     "RandomStandardNormal": ("StatelessRandomNormal", "dtype"),
     "TruncatedNormal": ("StatelessTruncatedNormal", "dtype"),
@@ -35,13 +35,13 @@ _WITHOUT_STATE = {
 
 
 class UnsupportedRandomOp(Exception):
-    """The graph draws random numbers in a way that cannot be made to follow a key."""
+    """The graph draws random numbers with an op that cannot use a key."""
 
 
 def make_stateless(graph: graph_pb2.GraphDef) -> bool:
-    """Rewrites `graph` in place. Returns whether it draws anything; if so it has gained a placeholder named `KEY`.
+    """Rewrites `graph` in place. Returns True if it draws random numbers; then it has a new placeholder named `KEY`.
 
-    Raises `UnsupportedRandomOp`, naming the op, for one that has no stateless twin.
+    Raises `UnsupportedRandomOp`, which names the op, for an op that has no stateless twin.
     """
     functions = {f.signature.name: f for f in graph.library.function}
     everywhere = [*graph.node, *(node for f in functions.values() for node in f.node_def)]
@@ -60,7 +60,7 @@ def make_stateless(graph: graph_pb2.GraphDef) -> bool:
 
 
 def _call_stateless(graph: graph_pb2.GraphDef, functions: dict[str, function_pb2.FunctionDef]) -> None:
-    """Declares stateless each function without a state, and each call, branch and loop of such functions only."""
+    """Declares stateless each function without state, and each call, branch and loop that uses only such functions."""
     stateless, left = set[str](), dict(functions)
     while found := [name for name, f in left.items() if not any(_has_state(n, stateless, functions) for n in f.node_def)]:
         stateless.update(found)
@@ -75,14 +75,14 @@ def _call_stateless(graph: graph_pb2.GraphDef, functions: dict[str, function_pb2
 
 
 def _has_state(node: node_def_pb2.NodeDef, stateless: set[str], functions: Iterable[str]) -> bool:
-    """Whether a node has a state of its own, or refers to a function that is not among the `stateless`."""
+    """Returns True if a node has its own state, or refers to a function that is not in `stateless`."""
     definition = op_def_registry.get(node.op)
     own = definition is not None and definition.is_stateful and node.op not in _WITHOUT_STATE
     return own or any(name in functions and name not in stateless for name in _references(node))
 
 
 def _references(node: node_def_pb2.NodeDef) -> list[str]:
-    """Names of the functions a node refers to."""
+    """Returns the names of the functions that a node refers to."""
     names = [node.op]
     for attr in node.attr.values():
         if attr.HasField("func"):
@@ -101,16 +101,16 @@ def _is_random(node: node_def_pb2.NodeDef, taking_key: Iterable[str]) -> bool:
 
 @functools.cache
 def _draws(op: str) -> bool:
-    """Whether an op of this name draws from a state: it takes a seed of its own, or a generator."""
+    """Returns True if an op of this name draws from a state: it has a seed attribute, or uses a generator."""
     definition = op_def_registry.get(op)  # None: `op` is a function of the graph
     if definition is None or not definition.is_stateful or op.startswith(("RandomShuffleQueue", "CudnnRNN")):
-        return False  # a queue's order; an RNN that is given no dropout
+        return False  # the order of a queue; an RNN without dropout
     from_generator = op.startswith("Stateful") and op != "StatefulPartitionedCall"
     return from_generator or op in ("NonDeterministicInts", "RngReadAndSkip") or any(a.name == "seed" for a in definition.attr)
 
 
 def _functions_that_need_a_key(functions: dict[str, function_pb2.FunctionDef], everywhere: list) -> set[str]:
-    """Those that draw, call one that draws, or share a branch or a loop with one that does."""
+    """Returns the functions that draw, call a function that draws, or share a branch or a loop with one."""
     found: set[str] = set()
     while True:
         grown = {name for name, f in functions.items() if any(_is_random(node, found) for node in f.node_def)}
@@ -124,14 +124,14 @@ def _functions_that_need_a_key(functions: dict[str, function_pb2.FunctionDef], e
 
 
 class _Body:
-    """The nodes of a graph or of a function, and how their outputs are written in each."""
+    """The nodes of a graph or of a function; both write the names of outputs differently."""
 
     def __init__(self, nodes: Any, in_function: bool):
         self.nodes, self._in_function = nodes, in_function
         self._added = 0
 
     def add(self, op: str, inputs: list[str], output: str, **attrs: attr_value_pb2.AttrValue) -> str:
-        """Adds a node; returns the name of its `output`."""
+        """Adds a node and returns the name of its `output`."""
         self._added += 1
         node = self.nodes.add(name=f"{KEY}_{self._added}", op=op, input=inputs)
         for name, value in attrs.items():
@@ -146,11 +146,11 @@ class _Body:
         return self.add("Const", [], "output", dtype=_type(dtype), value=value)
 
     def moved(self, key: str, first: int, second: int) -> str:
-        """`key + [first, second]`."""
+        """Returns `key + [first, second]`."""
         return self.add("AddV2", [key, self.constant([first, second], types_pb2.DT_INT64)], "z", T=_type(types_pb2.DT_INT64))
 
     def derived(self, key: str, position: int) -> str:
-        """A key that no sum of positions along another path leads to."""
+        """Returns a key that differs from every sum of positions along another path."""
         shape = self.constant([2], types_pb2.DT_INT32)
         types = {"dtype": _type(types_pb2.DT_INT64), "T": _type(types_pb2.DT_INT32), "Tseed": _type(types_pb2.DT_INT64)}
         return self.add("StatelessRandomUniformFullInt", [shape, self.moved(key, position, 1)], "output", **types)
@@ -180,7 +180,7 @@ def _rewrite_nodes(body: _Body, taking_key: set[str]) -> None:
 
 
 def _spread(position: int) -> int:
-    """Distinct, far-apart int64 offsets for positions (multiples of the golden ratio modulo 2^64)."""
+    """Returns distinct, far-apart int64 offsets for positions (multiples of the golden ratio modulo 2^64)."""
     value = (position + 1) * 0x9E3779B97F4A7C15 % 2**64
     return value - 2**64 if value >= 2**63 else value
 
@@ -212,3 +212,12 @@ def _pass_key(node: node_def_pb2.NodeDef, key: str, taking_key: set[str]) -> Non
         node.attr["T" if node.op in _LOOPS else "Tin"].list.type.append(types_pb2.DT_INT64)
     if node.op in _LOOPS and node.attr["output_shapes"].list.shape:
         node.attr["output_shapes"].list.shape.add().dim.add(size=2)
+
+
+def has_gradient(op: str) -> bool:
+    """Returns whether TensorFlow knows a gradient of ops of this type."""
+    try:
+        ops.gradient_registry.lookup(op)
+    except LookupError:
+        return False
+    return True

@@ -1,8 +1,8 @@
-"""Trust: what a folder or a file brings along runs as code only where the user has agreed.
+"""Trust: code that a folder or a file names runs only if the user has agreed.
 
-Whoever composes a configuration trusts what it names. A recorded configuration (manifest.json of a run folder) and a model file
-may come from somebody else. What in them could run code outside of fedlab's own components goes through `require`. It is refused
-unless the user gave --trust, or answered a question on a terminal. docs/security.md describes the boundary.
+A user who composes a configuration trusts the code that it names. A recorded configuration (manifest.json of a run folder) and a
+model file may come from other people. Any part of them that could run code outside of fedlab's own components goes through
+`require`, which refuses it unless the user gave --trust or agreed on a terminal. docs/security.md describes the boundary.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from fedlab.errors import FedlabError
 
-Question = Callable[[str], bool]  # shows what was found, returns whether the user agrees to it
+FLAG = "--trust"
+Question = Callable[[str], bool]  # shows the findings and returns True if the user agrees
 
 
 class NotTrusted(FedlabError):
-    """A folder or a file would run code that its user has not agreed to."""
+    """A folder or a file would run code that the user has not agreed to."""
 
 
 @dataclasses.dataclass
@@ -32,7 +33,7 @@ _session = _Session()  # of the process: nothing is trusted
 
 @contextlib.contextmanager
 def session(everything: bool = False, ask: Question | None = None) -> Iterator[None]:
-    """Begins without trust, or with `everything` trusted. `ask`: puts a question to the user; None: there is nobody to ask."""
+    """Begins a session without trust, or with `everything` trusted. `ask`: asks the user; None: nobody can be asked."""
     global _session
     before, _session = _session, _Session(everything, set(), ask)
     try:
@@ -42,22 +43,22 @@ def session(everything: bool = False, ask: Question | None = None) -> Iterator[N
 
 
 def trust_everything() -> None:
-    """Trusts whatever comes until the session ends, as --trust asks for."""
+    """Trusts everything until the session ends, as with --trust."""
     _session.everything = True
 
 
 def everything_is_trusted() -> bool:
-    """Returns whether the user gave --trust."""
+    """Returns True if the user gave --trust."""
     return _session.everything
 
 
 def agree(findings: Sequence[str]) -> None:
-    """Notes that the user agrees to these findings, since they are of their own making."""
+    """Records that the user agrees to these findings, for example because the user made them."""
     _session.agreed.update(findings)
 
 
 def require(where: str, findings: Sequence[str]) -> None:
-    """Returns where the user agrees to all `findings`, what in `where` can run code. Raises `NotTrusted` otherwise."""
+    """Returns if the user agrees to all `findings`: the parts of `where` that can run code. Raises `NotTrusted` otherwise."""
     new = [finding for finding in findings if finding not in _session.agreed]
     if not new or _session.everything:
         return
@@ -65,4 +66,4 @@ def require(where: str, findings: Sequence[str]) -> None:
     if _session.ask is not None and _session.ask(found):
         agree(new)
         return
-    raise NotTrusted(f"{found}. Give --trust if you trust whoever made it (docs/security.md).")
+    raise NotTrusted(f"{found}. Give {FLAG} (in Python, trust=True) if you trust whoever made it (docs/security.md).")

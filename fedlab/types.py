@@ -1,42 +1,103 @@
-"""The few frozen types that cross folders."""
+"""The few frozen types that several folders use."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedlab.errors import DataError
 
-@dataclasses.dataclass(frozen=True, eq=False)  # two are the same if they are one, so that engines can share what they hold
+if TYPE_CHECKING:
+    from fedlab.tasks import Prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """The display of a metric in reports, and its direction in rankings. `label`: its name in words."""
+
+    label: str
+    unit: str = ""
+    percent: bool = False  # a fraction, shown as a percentage
+    more_is_better: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """The metrics of a task, by name without test_ or train_. `headline`: the metric that ranks runs and clients."""
+
+    name: str  # of the task, in words
+    headline: str | None
+    metrics: Mapping[str, Metric]
+
+
+# Also those of runs that name no task, because an older fedlab made them
+MEASURES_OF_CLASSIFICATION = Measures(
+    "classification",
+    "accuracy",
+    {
+        "accuracy": Metric("accuracy", percent=True, more_is_better=True),
+        "loss": Metric("loss", unit="cross-entropy, nats"),
+    },
+)
+
+
+# Compared by identity, so that engines can share arrays
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class ExampleSet:
-    """Labelled examples in memory.
+    """Examples in memory, each with a target. The `task` defines the target.
 
-    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph) or float32 (used as it is).
-    `y` [N]: int32 in [0, num_classes). `user_ids` [N]: int64 or str, who produced each example; None where nobody knows.
+    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph) or float32 (used unchanged).
+    `y` [N, ...]: shape and dtype of the task's targets; for classification int32 [N] in [0, num_classes).
+    `user_ids` [N]: int64 or str, the user who produced each example; None if unknown.
     """
 
     x: np.ndarray
     y: np.ndarray
-    num_classes: int
-    user_ids: np.ndarray | None = None
+    task: Prediction
+    user_ids: np.ndarray | None
 
-    def __post_init__(self) -> None:
-        assert self.x.dtype in (np.uint8, np.float32), self.x.dtype
-        assert self.y.dtype == np.int32 and self.y.shape == (len(self.x),), (self.y.dtype, self.y.shape)
-        assert self.user_ids is None or len(self.user_ids) == len(self.x)
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        num_classes: int | None = None,
+        user_ids: np.ndarray | None = None,
+        task: Prediction | None = None,
+    ):
+        """`num_classes`: the number of classes, for classification; replaces `task`."""
+        if num_classes is not None:
+            from fedlab.tasks import Classification
+
+            task = Classification(num_classes=num_classes)
+        assert task is not None, "num_classes or a task"
+        for name, value in (("x", x), ("y", y), ("task", task), ("user_ids", user_ids)):
+            object.__setattr__(self, name, value)
+        assert x.dtype in (np.uint8, np.float32), x.dtype
+        assert y.dtype == np.dtype(task.target_dtype) and y.shape == (len(x), *task.target_shape), (y.dtype, y.shape)
+        assert user_ids is None or len(user_ids) == len(x)
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def num_classes(self) -> int:
+        """Returns the number of classes. Raises `DataError` if the task of the data has no classes."""
+        if self.task.num_classes is None:
+            raise DataError(f"this needs data with classes, and the task of this data is {self.task.name}.")
+        return self.task.num_classes
+
     def select(self, indices: np.ndarray) -> ExampleSet:
-        """The examples at `indices` [M], in that order."""
+        """Returns the examples at `indices` [M], in that order."""
         ids = None if self.user_ids is None else self.user_ids[indices]
         return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], user_ids=ids)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A named pair of example sets with the same shapes, dtype and classes."""
+    """A named pair of example sets with the same shapes, dtype and task."""
 
     name: str
     train: ExampleSet
@@ -45,11 +106,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """Which training examples each client holds: one int64 index array per client, disjoint, in no promised order."""
+    """The training examples of each client: one int64 index array per client, disjoint, in unspecified order."""
 
-    client_ids: tuple[str, ...]  # a name per client: the user id where there is one, else "0", "1", …
+    client_ids: tuple[str, ...]  # one name per client: the user id if there is one, else "0", "1", …
     indices: tuple[np.ndarray, ...]  # int64 [n_c] per client, positions in the training set
-    held_out: tuple[np.ndarray, ...] | None = None  # the same for examples that a client keeps from training; None: for nobody
+    held_out: tuple[np.ndarray, ...] | None = None  # the same for held-out examples of each client; None: no client has any
 
     def __post_init__(self) -> None:
         assert len(self.client_ids) == len(self.indices)
@@ -60,19 +121,21 @@ class Partition:
 
     @property
     def sizes(self) -> np.ndarray:
-        """int64 [clients]: how many examples each client holds."""
+        """Returns the number of training examples of each client, int64 [clients]."""
         return np.array([len(i) for i in self.indices], np.int64)
 
     @property
     def evaluated(self) -> Partition:
-        """What each client judges a model by: the examples it has held out, which may be none, or else those it trains on."""
+        """Returns the examples on which each client evaluates a model: its held-out examples (possibly none) if the partition has
+        any, else its training examples.
+        """
         return self if self.held_out is None else Partition(self.client_ids, self.held_out)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """Who takes part in one round. Positions in the partition, ascending, so that no result depends on a sampling order."""
+    """The clients of one round, as ascending positions in the partition, so that no result depends on the sampling order."""
 
     round: int  # 1 for the first
-    clients: np.ndarray  # int64 [K]: sampled, and they report
-    dropped: np.ndarray  # int64 [D]: sampled, and they vanish before reporting
+    clients: np.ndarray  # int64 [K]: sampled clients that report
+    dropped: np.ndarray  # int64 [D]: sampled clients that drop out before reporting

@@ -6,7 +6,7 @@
     python scripts/bench.py secure
     python scripts/bench.py rounds --help
 
-A suite is a module of `scripts/bench/` with `add_arguments(parser)` and `main(arguments) -> exit status`, named below.
+A suite is a module of `scripts/bench/` with a `SUITE`, see `bench.harness`, named below.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def main(argv: Sequence[str]) -> int:
     suites = parser.add_subparsers(dest="suite", metavar="SUITE")
     modules = {name: importlib.import_module(f"bench.{name}") for name in SUITES}
     for name, purpose in SUITES.items():
-        modules[name].add_arguments(suites.add_parser(name, help=purpose, description=modules[name].__doc__))
+        modules[name].SUITE.add_arguments(suites.add_parser(name, help=purpose, description=modules[name].__doc__))
     implied = not argv or argv[0] not in (*SUITES, "-h", "--help")
     arguments = parser.parse_args([DEFAULT, *argv] if implied else argv)
-    return modules[arguments.suite].main(arguments)
+    return modules[arguments.suite].SUITE.main(arguments)
 
 
 if __name__ == "__main__":

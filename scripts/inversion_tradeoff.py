@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
+from matplotlib.figure import Figure
+
 from fedlab.archive import Run, read_run
-from fedlab.archive.attacks import Result, accuracies, read_results, scores
 from fedlab.archive.figures import epsilon, is_simulated
 from fedlab.errors import FedlabError
 from fedlab.report import words
-from fedlab.report.tradeoff import plot_tradeoff
+from fedlab.studies.attacks.record import Result, accuracies, read_results, scores
 
 KINDS = {"global": "the global model", "global_noisy": "the global model, noisy", "clients": "clients, as the server saw them"}
 
@@ -42,6 +44,30 @@ def main(argv: Sequence[str]) -> int:
     if args.png:
         plot_tradeoff([point for run, result in found for point in points(run, result)], args.png)
     return 0
+
+
+def plot_tradeoff(points: Sequence[tuple[str, str, float, float]], path: str | os.PathLike) -> None:
+    """Writes a PNG. `points`: (run, what was attacked, score, test accuracy); a colour per run, a mark per kind of model."""
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    ax = figure.subplots()
+    runs = list(dict.fromkeys(run for run, *_ in points))
+    kinds = list(dict.fromkeys(kind for _, kind, *_ in points))
+    for i, run in enumerate(runs):
+        mine = [point for point in points if point[0] == run]
+        ax.plot([p[2] for p in mine], [p[3] for p in mine], color=f"C{i}", linewidth=0.8, alpha=0.4)
+        for _, kind, score, accuracy in mine:
+            ax.plot(score, accuracy, "os^vD"[kinds.index(kind) % 5], color=f"C{i}", markersize=8)
+    for i, run in enumerate(runs):
+        ax.plot([], [], "-", color=f"C{i}", linewidth=3, label=run)
+    for i, kind in enumerate(kinds):
+        ax.plot([], [], "os^vD"[i % 5], color="0.4", label=kind)
+    ax.axvline(0, color="0.7", linewidth=0.8, linestyle=":")
+    ax.set_xlabel("score of the attack (0: noise, 1: real images)")
+    ax.set_ylabel("test accuracy of the global model")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    figure.savefig(path, format="png", dpi=120)
 
 
 def newest(run: Run) -> Result:

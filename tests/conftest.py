@@ -5,18 +5,35 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pathlib
+import signal
 import sys
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fedlab.stopping import SIGNALS
+
 CLIENT_SIZES = (7, 1, 20, 13)  # unequal, none a multiple of the batch size 5 but one, one with a single example
 
 
 # Folders whose modules import it
-NEED_TENSORFLOW = ("models", "process", "aggregation", "privacy_mechanisms", "engine", "run", "gan", "split", "attacks")
+NEED_TENSORFLOW = (
+    "models",
+    "algorithms",
+    "docs",
+    "tasks",
+    "aggregation",
+    "privacy_mechanisms",
+    "engine",
+    "evaluation",
+    "run",
+    "gan",
+    "split",
+    "attacks",
+)
 
 
 def _start_tensorflow() -> None:
@@ -30,11 +47,47 @@ def _start_tensorflow() -> None:
 def pytest_configure(config: Any) -> None:
     # Keras 2.14 calls random.randint(1, 1e9)
     config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # this process runs tests
+        _give_children_their_signals()
+
+
+def _give_children_their_signals() -> None:
+    """Lets the commands that tests start receive signals that this process ignores, such as SIGHUP under `nohup make test`.
+
+    A program inherits that a signal is ignored; a handler it does not inherit.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list) -> None:
+    """Of each `sampled` test, leaves the variant with the least checksum of its name in the default run; the others are slow."""
+    sampled: dict[str, list] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
+            sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for variants in sampled.values():
+        for item in sorted(variants, key=lambda item: zlib.crc32(item.nodeid.encode()))[1:]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_pycollect_makemodule(module_path: pathlib.Path) -> None:
     if module_path.parent.name in NEED_TENSORFLOW:
         _start_tensorflow()
+
+
+@pytest.fixture(autouse=True)
+def _own_modules_end_with_their_test(tmp_path_factory):
+    """Forgets what a test has imported from its temporary folder, so that a later test may use the name of such a module."""
+    folders = list(sys.path)
+    yield
+    sys.path[:] = folders
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(temporary):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
@@ -126,14 +179,14 @@ class Lab:
     def trainer(
         self, process: Any = None, *, examples: Any = None, engine: Any = None, fresh: bool = False, **options: Any
     ) -> Trainer:
-        """Everything put together as a run does it; for `options` see `process`.
+        """Everything put together as a run does it; for `options` see `parts`.
 
         On the compiled engine, equal options give a trainer that may have run before, unless it must be `fresh`. On others, the
         engine is closed when the test ends.
         """
+        from fedlab.algorithms import FedAvg, LocalTraining
         from fedlab.engine import Compiled
         from fedlab.models import Perceptron
-        from fedlab.process import FedAvg, LocalTraining
 
         examples = self.examples() if examples is None else examples
         process, model = process or FedAvg(), options.pop("model", Perceptron())
@@ -151,9 +204,15 @@ class Lab:
             self._engines.append(trainer.engine)
         return trainer
 
-    def process(
+    def process(self, process: Any, examples: Any, model: Any, **options: Any) -> tuple:
+        """The TFF process and the weights it starts from; for options see `parts`."""
+        from fedlab.algorithms import FedAvg
+
+        parts = self.parts(examples, model, **options)
+        return (process or FedAvg()).build(parts), [w for ws in parts.model.initial_weights for w in ws]
+
+    def parts(
         self,
-        process: Any,
         examples: Any,
         model: Any,
         client: Any = None,
@@ -162,26 +221,57 @@ class Lab:
         server_optimizer: Any = None,
         aggregator: Any = None,
         seed: int = 3,
-    ) -> tuple:
-        """The TFF process and the weights it starts from."""
+    ) -> Any:
+        """What an algorithm is put together from; its model starts from weights that depend on `seed`."""
         from fedlab.aggregation import Mean
-        from fedlab.process import FedAvg, Ingredients, LocalTraining
-        from fedlab.process.client_work import ExampleSpec
-        from fedlab.process.optimizers import Constant, Sgd
+        from fedlab.algorithms import LocalTraining, Parts
+        from fedlab.algorithms.client_work import ExampleSpec
+        from fedlab.algorithms.optimizers import Constant, Sgd
+        from fedlab.models import functional
 
-        functional, weights = self.functional(model, examples, seed)
+        sys.modules["tensorflow"].keras.backend.reset_uids()  # so that layers are called dense, dense_1, …
+        keras = functional.initial_keras_model(lambda: model(examples.x.shape[1:], examples.num_classes), seed)
+        built, _ = self.functional(model, examples, seed)
         aggregator = aggregator or Mean()
-        parts = Ingredients(
-            model=functional,
-            examples=ExampleSpec(examples.x.shape[1:], examples.x.dtype),
+        return Parts(
+            model=built,
+            examples=ExampleSpec.of(examples),
             client=client or LocalTraining(batch_size=5),
             client_optimizer=client_optimizer or Sgd(learning_rate=0.1),
             client_schedule=schedule or Constant(),
             server_optimizer=server_optimizer or Sgd(learning_rate=1.0),
             aggregator=aggregator.build(),
             takes_weights=aggregator.takes_weights,
+            num_clients=len(self.sizes),
+            num_examples=sum(self.sizes),
+            keras=keras,
         )
-        return (process or FedAvg()).build(parts), [w for ws in weights for w in ws]
+
+    def training(
+        self, process: Any, *, examples: Any = None, model: Any = None, engine: Any = None, summing: Any = None, **options: Any
+    ) -> Any:
+        """A training under way, as a run starts it; closed when the test ends."""
+        from fedlab.algorithms import LocalTraining, Setting
+        from fedlab.engine import Compiled
+        from fedlab.models import Perceptron
+        from fedlab.privacy import NoPrivacy
+        from fedlab.types import Dataset
+
+        examples = self.examples() if examples is None else examples
+        client = options.setdefault("client", LocalTraining(batch_size=5))
+        parts = self.parts(examples, model or Perceptron(), **options)
+        setting = Setting(
+            seed=3,
+            dataset=Dataset("lab", examples, examples),
+            partition=self.partition(),
+            engine=engine or Compiled(),
+            summing=summing,
+            privacy=NoPrivacy(),
+            local_epochs=process.epochs(client),
+        )
+        started = process.start(parts, setting)
+        self._engines.append(started)
+        return started
 
     def functional(self, model: Any, examples: Any, seed: int = 3) -> tuple:
         """The model as TFF's functional model, and its initial weights (trainable, non-trainable)."""

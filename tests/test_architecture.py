@@ -1,31 +1,50 @@
 """Dependencies point one way, fences hold, and every experiment says what it shows."""
 
 import ast
+import importlib.util
 import pathlib
 import re
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEAVES = {"errors", "spec", "randomness", "types", "sampling", "stateless", "cores", "stopping", "trust"}
+LEAVES = {
+    "arrays",
+    "composition",
+    "digits",
+    "errors",
+    "fingerprint",
+    "moved",
+    "spec",
+    "randomness",
+    "rows",
+    "types",
+    "sampling",
+    "stateless",
+    "rewriting",
+    "cores",
+    "stopping",
+    "targets",
+    "trust",
+}
+REGISTRY = {"fedlab.studies", "fedlab.studies.registry"}  # what every folder may ask about studies
 # Folder → what it may import of fedlab besides itself and the leaves
 ALLOWED = {
     "lowering": set(),
     "archive": set(),
-    "data": set(),
+    "tasks": set(),
+    "data": {"tasks"},
     "partition": set(),
-    "corruption": set(),
+    "corruption": {"tasks"},
     "filter": set(),
     "cohort": set(),
-    "models": set(),
+    "models": {"tasks"},
     "aggregation": set(),
     "privacy": set(),
-    "process": {"models", "privacy"},
-    "split": {"process", "models", "lowering"},
+    "algorithms": {"aggregation", "engine", "lowering", "models", "privacy", "secure", "tasks"},
     "engine": {"lowering", "secure"},
-    "evaluation": {"lowering", "models"},
-    "difftest": {"archive", "models", "process"},
-    "attacks": {"models", "secure"},
+    "evaluation": {"archive", "lowering", "models", "tasks"},
+    "experiments": {"models", "algorithms"},
     "report": {"archive"},
     "secure": set(),
     "run": {
@@ -39,23 +58,41 @@ ALLOWED = {
         "aggregation",
         "privacy",
         "secure",
-        "process",
-        "split",
+        "algorithms",
+        "tasks",
         "engine",
         "evaluation",
-        "difftest",
-        "attacks",
-        "report",
         "lowering",
+    },
+    "config": {"archive", "console", "run"},
+    "console": {"run"},
+    "library": {"archive", "config", "models", "report", "run"},
+    "studies": {
+        "aggregation",
+        "algorithms",
+        "archive",
+        "config",
+        "console",
+        "corruption",
+        "data",
+        "evaluation",
+        "filter",
+        "library",
+        "models",
+        "partition",
+        "report",
+        "run",
+        "secure",
+        "tasks",
     },
     "cli": {
         "archive",
-        "attacks",
+        "config",
+        "console",
         "data",
-        "difftest",
         "evaluation",
         "filter",
-        "process",
+        "algorithms",
         "partition",
         "privacy",
         "run",
@@ -83,6 +120,8 @@ def imports(path: pathlib.Path) -> set[str]:
             found.add(node.module)
             if node.module == "fedlab":
                 found |= {f"fedlab.{alias.name}" for alias in node.names}
+            if node.module == "fedlab.studies":
+                found |= {f"fedlab.studies.{a.name}" for a in node.names if (ROOT / "fedlab" / "studies" / a.name).is_dir()}
     return found
 
 
@@ -91,25 +130,63 @@ def test_dependencies_point_one_way(path):
     stage = stage_of(path)
     if stage in ("__init__", *LEAVES):
         return
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("fedlab.")}
+    used = {name.split(".")[1] for name in imports(path) - REGISTRY if name.startswith("fedlab.")}
     assert used <= {stage} | LEAVES | ALLOWED[stage]
+
+
+@pytest.mark.parametrize("stage", ["algorithms", "archive", "evaluation", "run"])
+def test_what_computes_and_records_a_run_knows_no_report(stage):
+    """No import inside a function either, and no name of a module to import later: the caller of a run passes its report."""
+    found = []
+    for path in (path for path in modules() if stage_of(path) == stage):
+        names = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        names = {name.partition(":")[0] for name in names if isinstance(name, str)} | imports(path)
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in names if f"{name}.".startswith("fedlab.report.")]
+    assert found == []
+
+
+def test_nobody_knows_a_study_by_name():
+    """Other folders ask the registry; a study knows no other one. `moved.py` alone says where components are now."""
+    studies = ROOT / "fedlab" / "studies"
+    found = []
+    for path in modules():
+        if path == ROOT / "fedlab" / "__init__.py":  # for type checkers, it imports what users may call
+            continue
+        own = f"fedlab.studies.{path.relative_to(studies).parts[0]}." if studies in path.parents else None
+        names = imports(path) - REGISTRY
+        if own is None and path.name != "moved.py":
+            names |= {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        known = {name for name in names if isinstance(name, str) and name.startswith("fedlab.studies.")}
+        if path != studies / "__init__.py":
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in known if own is None or not f"{name}.".startswith(own)]
+    assert found == []
+
+
+def test_options_of_studies_are_read_without_what_runs_them():
+    """The class of an experiment has them as fields, so they stand below it."""
+    from fedlab import studies
+
+    for stage in studies.stages():
+        path = pathlib.Path(importlib.util.find_spec(stage.base.partition(":")[0]).origin)
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("fedlab.")}
+        assert used <= LEAVES, path
 
 
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("hydra", {"cli"}),
-        ("omegaconf", {"cli"}),
-        ("rich", {"cli"}),
-        ("optuna", {"cli"}),
+        ("hydra", {"cli", "config", "studies"}),
+        ("omegaconf", {"cli", "config", "studies"}),
+        ("rich", {"cli", "console", "studies"}),
+        ("optuna", {"studies"}),
         ("tensorflow_federated.python", {"lowering"}),
-        ("tensorflow.python", {"lowering", "stateless"}),
+        ("tensorflow.python", {"lowering", "rewriting", "stateless"}),
         ("tenseal", {"cli", "secure"}),  # fedlab doctor tries it
         ("cryptography", {"secure"}),
         ("dp_accounting", {"privacy"}),
         ("tensorflow_privacy", {"privacy"}),
-        ("matplotlib", {"report"}),
-        ("PIL", {"report"}),
+        ("matplotlib", {"report", "studies"}),
+        ("PIL", {"archive", "report"}),
         ("jinja2", {"report"}),
         ("h5py", {"models"}),
         ("markupsafe", {"report"}),
@@ -145,8 +222,10 @@ def test_runs_are_read_without_what_ran_them(stage):
 
 
 def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():
-    groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()} - {"hydra", "experiment"}
     from fedlab.run.experiment import Experiment
+    from fedlab.studies import own_folders
+
+    groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()} - {"hydra", "experiment", *own_folders()}
 
     assert groups <= set(Experiment.model_fields)
 
@@ -160,3 +239,15 @@ def test_every_experiment_opens_with_its_command_its_minutes_and_its_figure(path
     assert re.search(r"^# On two cores: .*(second|minute|hour)", header, re.MULTILINE)
     assert re.search(r"^# Expect .*\d", header, re.MULTILINE)
     assert f"`{name}`" in (ROOT / "README.md").read_text()
+
+
+def test_timeouts_of_tests_only_catch_what_hangs():
+    """A loaded machine takes many times as long as a quiet one: whatever waits for a process waits for half an hour at least."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            constant = isinstance(node, ast.keyword) and node.arg == "timeout" and isinstance(node.value, ast.Constant)
+            bounds_seconds = isinstance(node, ast.Attribute) and node.attr == "process_time"
+            if bounds_seconds or (constant and node.value.value < 1800):
+                found.append(f"{path.relative_to(ROOT)}, line {node.lineno}")
+    assert found == []

@@ -1,12 +1,13 @@
-"""Aggregators: how the server combines client updates. Each spec's `build()` gives a weighted TFF aggregation factory.
+"""Aggregators combine client updates on the server. Each spec's `build()` returns a weighted TFF aggregation factory.
 
-Configurations name these specs; they import no TensorFlow until `build()`.
+Configurations name these specs; they import TensorFlow only in `build()`.
 """
 
 from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -21,19 +22,26 @@ __all__ = ["Aggregator", "Compressed", "CoordinateMedian", "Krum", "Mean", "Robu
 
 
 class Aggregator(Spec):
-    """Options of one aggregation rule."""
+    """The options of one aggregation rule."""
 
-    takes_weights: ClassVar[bool] = True  # False: every client counts alike
-    # True: the rule compares clients' updates one by one, so it can run neither on secure sums nor hierarchically in part
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "build": (
+            "tensorflow_federated.aggregators.WeightedAggregationFactory",
+            "tensorflow_federated.aggregators.UnweightedAggregationFactory",
+        )
+    }
+
+    takes_weights: ClassVar[bool] = True  # False: all clients have the same weight
+    # True: the rule compares individual updates, so it can run neither on secure sums nor on partial sums
     needs_individual_updates: ClassVar[bool] = False
-    marks_sums: ClassVar[bool] = False  # whether it asks for sums that only a secure-sum protocol can make
+    marks_sums: ClassVar[bool] = False  # True: it needs sums that only a secure-sum protocol can compute
 
     @abc.abstractmethod
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
-        """The factory; a client of weight 0 counts for nothing."""
+        """Returns the factory. A client of weight 0 does not affect the result."""
 
     def check(self, most_clients: int) -> None:
-        """Raises `ConfigError` where the rule cannot work with at most so many reporting clients."""
+        """Raises `ConfigError` if the rule cannot work with at most `most_clients` reporting clients."""
 
 
 class Mean(Aggregator):
@@ -42,7 +50,7 @@ class Mean(Aggregator):
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
         import tensorflow_federated as tff
 
-        return tff.aggregators.MeanFactory(no_nan_division=True)  # all weights may be 0: every client was non-finite
+        return tff.aggregators.MeanFactory(no_nan_division=True)  # all weights are 0 if no client's update is finite
 
 
 class Robust(Aggregator):
@@ -58,8 +66,8 @@ class Robust(Aggregator):
 
 
 class Secure(Aggregator):
-    """TFF's `secure_aggregator`: as `Robust`, and then every value is clipped to adaptive bounds, quantised to integers, and
-    marked to be summed securely, its weights and its own measurements too.
+    """TFF's `secure_aggregator`: like `Robust`; then every value is clipped to adaptive bounds, quantised to integers, and
+    marked for secure summation, including weights and the aggregator's own measurements.
     """
 
     zeroing: bool = True
@@ -73,13 +81,13 @@ class Secure(Aggregator):
 
 
 class Compressed(Aggregator):
-    """Tensors above `threshold` elements are quantised, uniformly with stochastic rounding, to `quantization_bits` each.
+    """TFF's compression: quantises tensors of more than `threshold` elements, uniformly and with stochastic rounding.
 
-    TFF's compression aggregator: the values are rounded as the wire would carry them, and the mean keeps the rounding error.
+    `quantization_bits`: bits per value, 1 to 16. The mean includes the rounding errors.
     """
 
     quantization_bits: Annotated[int, Field(ge=1, le=16)] = 8
-    threshold: PositiveInt = 20_000  # elements; smaller tensors travel as they are
+    threshold: PositiveInt = 20_000  # elements; smaller tensors are sent unchanged
     zeroing: bool = True
     clipping: bool = True
 
@@ -108,7 +116,7 @@ class CoordinateMedian(Aggregator):
 class TrimmedMean(Aggregator):
     """The mean of each coordinate without its `trim_fraction` smallest and largest values (Yin et al. 2018, definition 2)."""
 
-    trim_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1  # β, of each side; rounded down to whole clients
+    trim_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1  # β, on each side; rounded down to whole clients
     takes_weights: ClassVar[bool] = False
     needs_individual_updates: ClassVar[bool] = True
 
@@ -119,9 +127,9 @@ class TrimmedMean(Aggregator):
 
 
 class Krum(Aggregator):
-    """The mean of the `num_selected` updates nearest to their neighbours (Blanchard et al. 2017); 1 is Krum, more Multi-Krum."""
+    """The mean of the `num_selected` updates nearest to their neighbours (Blanchard et al. 2017): 1 is Krum, more Multi-Krum."""
 
-    num_byzantine: NonNegativeInt = 1  # f, how many clients may lie
+    num_byzantine: NonNegativeInt = 1  # f, the number of clients that may send arbitrary updates
     num_selected: PositiveInt = 1  # m
     takes_weights: ClassVar[bool] = False
     needs_individual_updates: ClassVar[bool] = True
@@ -135,26 +143,26 @@ class Krum(Aggregator):
         if most_clients < 2 * self.num_byzantine + 3:
             raise ConfigError(
                 f"aggregator.num_byzantine={self.num_byzantine} needs at least {2 * self.num_byzantine + 3} clients per round "
-                f"(2f + 3), there are {most_clients}: sample more clients or lower num_byzantine."
+                f"(2f + 3), but at most {most_clients} report: sample more clients or lower aggregator.num_byzantine."
             )
         if self.num_selected > most_clients - self.num_byzantine:
             raise ConfigError(
                 f"aggregator.num_selected={self.num_selected} must be at most {most_clients - self.num_byzantine} "
-                f"({most_clients} clients per round less {self.num_byzantine} byzantine)."
+                f"({most_clients} clients per round minus {self.num_byzantine} byzantine): lower it, or sample more clients."
             )
 
 
 def _bounded(
     factory: tff.aggregators.WeightedAggregationFactory, zeroing: bool, clipping: bool
 ) -> tff.aggregators.WeightedAggregationFactory:
-    """Clips, then zeroes before it, with the adaptive bounds of `tff.learning.robust_aggregator`."""
+    """Returns `factory` behind zeroing and then clipping, with the adaptive bounds of `tff.learning.robust_aggregator`."""
     import tensorflow_federated as tff
 
     estimate = tff.aggregators.PrivateQuantileEstimationProcess.no_noise
     if clipping:  # follows the 80 % quantile of the norms
         norm = estimate(initial_estimate=1.0, target_quantile=0.8, learning_rate=0.2)
         factory = tff.aggregators.clipping_factory(norm, factory)
-    if zeroing:  # at 2 × the 98 % quantile + 1, quick to rise
+    if zeroing:  # above 2 × the 98 % quantile + 1, which rises quickly
         norm = estimate(initial_estimate=10.0, target_quantile=0.98, learning_rate=math.log(10.0), multiplier=2.0, increment=1.0)
         factory = tff.aggregators.zeroing_factory(norm, factory)
     return factory

@@ -1,8 +1,8 @@
-"""Aggregation rules that compare clients' updates one by one: median, trimmed mean, Krum.
+"""Aggregation rules that compare individual client updates: median, trimmed mean, Krum.
 
-TFF offers the server no list of updates, only sums. Here the accumulator is the list: a matrix that grows by a row for each
-client. That keeps these rules ordinary TFF aggregation processes, which run on every engine; it also says in the type that
-the server sees every update, so they cannot be combined with secure sums. Memory: clients × weights × 4 bytes.
+TFF gives the server sums, not a list of updates. Here the accumulator is the list: a matrix that grows by one row per client.
+So these rules are ordinary TFF aggregation processes, which run on every engine; and their type shows that the server sees
+every update, so they cannot be combined with secure sums. Memory: clients × weights × 4 bytes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Rule = Callable[[tf.Tensor], tf.Tensor]  # float32 [clients, weights] → float3
 
 
 class StackedFactory(tff.aggregators.WeightedAggregationFactory):
-    """Stacks the updates of all clients of non-zero weight into one matrix and applies `rule` to it. The result is zero
-    where no client is left. Weights are used for nothing else."""
+    """Stacks the updates of all clients of non-zero weight into one matrix and applies `rule` to it. Without such clients the
+    result is zero. Weights have no other effect."""
 
     def __init__(self, rule: Rule):
         self._rule = rule
 
     def create(self, value_type: tff.Type, weight_type: tff.Type) -> tff.templates.AggregationProcess:
-        """A stateless process over a structure of float32 tensors; measures how many updates were compared."""
+        """Returns a stateless process over a structure of float32 tensors; it measures the number of compared updates."""
         shapes = [t.shape for t in tff.structure.flatten(value_type)]
         sizes = [int(np.prod(s)) for s in shapes]
         rule = self._rule
@@ -73,14 +73,14 @@ class StackedFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 def coordinate_median(stack: tf.Tensor) -> tf.Tensor:
-    """The middle value of each column; of an even number, the mean of the two in the middle."""
+    """Returns the middle value of each column; for an even number of rows, the mean of the two middle values."""
     ordered = tf.sort(stack, 0)
     n = tf.shape(stack)[0]
     return 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
 
 
 def trimmed_mean(trim_fraction: float) -> Rule:
-    """The mean of each column without its ⌊trim_fraction · clients⌋ smallest and as many largest values."""
+    """Returns a rule: the mean of each column without its ⌊trim_fraction · clients⌋ smallest and as many largest values."""
 
     def rule(stack: tf.Tensor) -> tf.Tensor:
         n = tf.shape(stack)[0]
@@ -92,7 +92,8 @@ def trimmed_mean(trim_fraction: float) -> Rule:
 
 
 def krum(num_byzantine: int, num_selected: int) -> Rule:
-    """A client's score is the sum of the squared distances to its n − f − 2 nearest others; the lowest scores are averaged."""
+    """Returns a rule: averages the `num_selected` updates of lowest score, the sum of squared distances to the n − f − 2 nearest
+    others."""
 
     def rule(stack: tf.Tensor) -> tf.Tensor:
         n = tf.shape(stack)[0]

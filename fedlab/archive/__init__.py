@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and how it is read again: names, manifest, metrics, checkpoints, the lock. Imports no TensorFlow."""
+"""The files of a run: names, manifest, metrics, checkpoints, lock; writing and reading. Imports no TensorFlow."""
 
 from fedlab.archive.folder import RunFolder, make_folder, private, replacing
 from fedlab.archive.reading import Run, read_run, scan

@@ -1,19 +1,22 @@
-"""The configurations of a run's arms: that of the run, each with its own overrides."""
+"""The configurations of a run's arms: the run's configuration, each with the arm's own overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from fedlab.moved import with_present_names
+
 
 def arm_configs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The whole configuration of each arm in `config`, a run's as plain values; {} where it has none."""
+    """Returns the whole configuration of each arm in `config` (a run's, as plain values); {} if it has no arms."""
+    config = with_present_names(config)
     base = {key: value for key, value in config.items() if key != "arms"}
     return {str(name): _overridden(base, overrides or {}) for name, overrides in (config.get("arms") or {}).items()}
 
 
 def _overridden(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `overrides`, key by key. A node that builds something else than `base`'s (`_target_`) takes its place."""
+    """Returns `base` with `overrides`, key by key. A node with another `_target_` replaces the node of `base`."""
     result = dict(base)
     for key, value in overrides.items():
         old = result.get(key)

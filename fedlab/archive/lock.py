@@ -1,6 +1,6 @@
-"""One process at a time writes to a run folder.
+"""Lets one process at a time write to a run folder.
 
-The lock is the kernel's (flock), so it ends with the process that holds it, however that ends; the file only tells who it is.
+The lock is the kernel's (flock), so it ends with the process that has it, in any case; the file only names that process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fedlab.errors import FedlabError
 
 
 class RunLock:
-    """`with RunLock(folder.lock):` raises `FedlabError`, which names the holder, when another process has it."""
+    """`with RunLock(folder.lock):` raises `FedlabError`, which names the holder, if another process has the lock."""
 
     def __init__(self, path: pathlib.Path, patience_seconds: float = 0.0):
         self._path, self._patience = path, patience_seconds
@@ -56,7 +56,7 @@ class RunLock:
 
 
 def is_held(path: pathlib.Path) -> bool:
-    """Whether a living process holds the lock at `path`."""
+    """Returns True if a living process has the lock at `path`."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -71,7 +71,7 @@ def is_held(path: pathlib.Path) -> bool:
 
 
 def holder(path: pathlib.Path) -> dict[str, Any] | None:
-    """What the last holder wrote of itself: `pid`, `host`, `started`."""
+    """Returns the last holder's entry: `pid`, `host`, `started`."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

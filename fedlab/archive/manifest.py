@@ -1,48 +1,70 @@
-"""manifest.json: what was run, on what, and how it ended. Everything `verify` and `resume` need to run it again.
+"""manifest.json: the configuration, data, environment and end of a run. `verify` and `resume` need no other description of it.
 
 manifest_version   2: a run that has finished has an inventory.json; 1, of an older fedlab: it has none
 name               "mnist/fedavg_iid": the experiment, or the data and the process
 status             running, finished, interrupted or failed
 failure            why it failed, one line; null otherwise
-command            as typed; `resumed` has {time, command, from_round} for each time it was taken up again
-config             the resolved configuration, nested by stage; config_sha256 is its hash
-seed               everything random follows from it, but for what is drawn from noise.key
-noise_key          16 digits that tell this run's noise.key from others, and nothing of what it holds; null where there is none
-num_rounds         those wanted, rounds_completed those done
+command            as typed; `resumed` has {time, command, from_round} for each continuation
+config             the resolved configuration, nested by stage, files and folders as absolute paths; config_sha256 is its hash
+code               folder of the user's own components; null if the run uses none, or they are installed
+seed               all draws follow from it, except those from noise.key
+noise_key          16 digits that identify this run's noise.key without revealing it; null if there is none
+                   (yet, if the run was killed at its start)
+num_rounds         requested rounds; rounds_completed: computed rounds
 started, ended     ISO 8601 in UTC; ended is null while it runs
 fedlab, packages, machine   see fedlab.run.environment
 data               name, fingerprint (SHA-256 of all arrays), train_examples, test_examples, num_classes
+                   (null: no classes), task (name, headline, and the display of each metric)
+files              SHA-256 of each file that affects results and is in neither fingerprint, by the option that names it
 partition          fingerprint, num_clients, examples_min, examples_median, examples_max
-summation          in which order floating-point sums over clients are made
+summation          order of floating-point sums over clients
 seconds            per phase: data, tensorflow (its import), lowering, tracing, training, evaluation, checkpoints, total;
-                   aggregation where it is apart from training, which it is not in a compiled round
-peak_memory_bytes  the most this process has held
+                   aggregation if the engine measures it separately (a compiled round does not)
+peak_memory_bytes  peak memory of this process
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from fedlab import studies
 from fedlab.archive.folder import write_json
+from fedlab.fingerprint import json_fingerprint
 
 VERSION = 2
-# What changes neither a weight nor a metric of a round that has been computed
-WITHOUT_EFFECT = ("num_rounds", "checkpoint", "logger", "objective", "attack")
+# Options that change neither weights nor metrics of computed rounds
+WITHOUT_EFFECT = (
+    *("num_rounds", "stop", "checkpoint", "logger"),
+    *(stage.name for stage in studies.stages() if stage.after_training),
+)
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
-    """Equal for configurations that give the same rounds: how many there are, what is logged and saved does not count."""
+    """Returns the SHA-256 of a configuration; equal for configurations with the same rounds. The number of rounds, logging and
+    checkpoints do not count.
+    """
     relevant = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()
+    return json_fingerprint(relevant)
+
+
+def deciding(config: Mapping[str, Any], also: Collection[str]) -> dict[str, Any]:
+    """Returns the options that determine a run's results, for hashes: without those `WITHOUT_EFFECT`, except `also`.
+
+    `stop` where it is off, and `evaluation.rounds_to`, which only adds figures, are left out.
+    """
+    found = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k in also}
+    if isinstance(stop := found.get("stop"), Mapping) and all(v is None for k, v in stop.items() if k != "_target_"):
+        del found["stop"]
+    if isinstance(evaluation := found.get("evaluation"), Mapping):
+        found["evaluation"] = {k: v for k, v in evaluation.items() if k != "rounds_to"}
+    return found
 
 
 def now() -> str:
-    """The time, as manifests write it."""
+    """Returns the current time in the manifest's format."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from fedlab.archive.folder import replacing
+from fedlab.archive.tables import GrowingFile
 
-Record = dict[str, Any]  # "round", from 1, and a value per metric; not-a-number is null
+Record = dict[str, Any]  # "round", from 1, and one value per metric; NaN is null
 
 
 def read_records(path: pathlib.Path) -> list[Record]:
-    """The records of rounds 1, 2, … as far as they go: a torn line, and what follows it, is left out. [] without a file."""
+    """Returns the records of rounds 1, 2, … up to the first torn line. [] if there is no file."""
     records: list[Record] = []
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # a whole line ends with a line break
+        lines = path.read_bytes().split(b"\n")[:-1]  # a complete line ends with a line break
     except FileNotFoundError:
         return records
     for line in lines:
@@ -32,24 +32,17 @@ def read_records(path: pathlib.Path) -> list[Record]:
     return records
 
 
-class MetricsFile:
-    """Appends records; each is in the file when `append` returns, and on disk when `sync` does."""
+class MetricsFile(GrowingFile):
+    """Appends records. A record is in the file when `append` returns, and on disk when `sync` returns."""
 
     def __init__(self, path: pathlib.Path, records: Sequence[Record] = ()):
-        """Goes on after `records`, those to keep of an earlier part of the run. Whatever else the file holds is removed."""
+        """Continues after `records`, the kept records of an earlier part of the run. Removes all others from the file."""
         with replacing(path) as partial, open(partial, "w") as file:
             file.writelines(map(_line, records))
-        self._file = open(path, "a")  # noqa: SIM115  (closed by `close`)
+        super().__init__(path)
 
     def append(self, record: Record) -> None:
-        self._file.write(_line(record))
-        self._file.flush()
-
-    def sync(self) -> None:
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+        self._append(_line(record))
 
 
 def _line(record: Record) -> str:
@@ -57,7 +50,7 @@ def _line(record: Record) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` with null for every NaN and infinity in it, for which JSON has no words."""
+    """Returns `value` with null for every NaN and infinity in it, which JSON cannot express."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
-"""noise.key: the 256 bits from which a run draws what its ε rests on, as 64 hexadecimal digits. Its owner alone may read it.
+"""noise.key: 256 random bits, as 64 hexadecimal digits; the run's draws that ε relies on follow from them. Only the owner may
+read it.
 
-Nothing else in the folder holds the key, or anything of what is drawn from it. Without it a run can be neither resumed nor
-verified.
+Nothing else in the folder contains the key or its draws. Without the key, the run can neither be resumed nor verified.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from fedlab.errors import FedlabError
 from fedlab.randomness import Secret
 
 
+class KeyThere(FedlabError):
+    """A key already exists at the path; another run may need it."""
+
+
 def create(path: pathlib.Path) -> Secret:
-    """Writes a key to `path`, whole or not at all; it is on disk when this returns. Raises `FedlabError` if one is there."""
+    """Writes a key to `path`, atomically; it is on disk when this returns. Raises `KeyThere`."""
     if path.exists():
-        raise FedlabError(f"{path} is there already, and may be what another run needs: move it away.")
+        raise KeyThere(f"{path} is there already, and may be what another run needs: move it away.")
     secret = Secret.fresh()
     with replacing(path) as partial:
         partial.write_text(secret.key.hex() + "\n")
@@ -29,9 +33,9 @@ def create(path: pathlib.Path) -> Secret:
 
 
 def read(folder: RunFolder, identity: str) -> Secret:
-    """Returns the key of the run in `folder`, whose manifest knows it as `identity`.
+    """Returns the key of the run in `folder`, whose manifest identifies it as `identity`.
 
-    Raises `FedlabError` where it is gone, or is another.
+    Raises `FedlabError` if the key is missing or is another one.
     """
     path = folder.noise_key
     try:
@@ -50,12 +54,12 @@ def read(folder: RunFolder, identity: str) -> Secret:
 
 
 def forget(folder: RunFolder) -> list[pathlib.Path]:
-    """Deletes noise.key and the checkpoints, from which nothing can go on without it. Returns what was there."""
+    """Deletes noise.key and the checkpoints, which are useless without it. Returns the deleted files."""
     keys = [folder.noise_key, replacing(folder.noise_key).partial]  # a killed process may have left the second
     there = [path for path in (*keys, *sorted(folder.checkpoints.glob("*"))) if path.is_file()]
     for path in there:
         if path in keys:
-            with open(path, "r+b") as file:  # as far as the file system writes in place
+            with open(path, "r+b") as file:  # overwritten in place, if the file system does so
                 file.write(bytes(path.stat().st_size))
                 file.flush()
                 os.fsync(file.fileno())
@@ -66,9 +70,10 @@ def forget(folder: RunFolder) -> list[pathlib.Path]:
 
 
 def secrets_of_arms(secret: Secret, config: Mapping[str, Any]) -> dict[str, Secret]:
-    """A secret for each arm of `config`, a run's as plain values; arms of the same configuration have the same one.
+    """Returns a secret for each arm of `config` (a run's, as plain values); arms with the same configuration have the same
+    secret.
 
-    Arms that differ draw independently: two results with the same noise would give away more than the sum of their ε.
+    Arms that differ draw independently: two results with the same noise would reveal more than the sum of their ε.
     """
     configs = arm_configs(config)
     first = {name: next(other for other in configs if configs[other] == configs[name]) for name in configs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -11,21 +10,23 @@ from typing import Any
 
 from fedlab.archive import inventory, lock
 from fedlab.archive.arms import arm_configs
-from fedlab.archive.folder import RunFolder, relative
+from fedlab.archive.folder import RunFolder, read_json, relative
 from fedlab.archive.inventory import DamagedRun, Inventory, damaged
 from fedlab.archive.metrics import Record, read_records
 from fedlab.errors import FedlabError, did_you_mean
+from fedlab.moved import with_present_names
 
-# What tells how a run went: small enough to be hashed whenever a run is read
+# The files with a run's results: small enough to be hashed at every reading of a run
 _ALWAYS_HASHED = {"manifest.json", "summary.json", "metrics.jsonl"}
-_OF_ALL_ARMS = ("round", "num_rounds", "num_clients")
+_OF_ALL_ARMS = ("round", "num_rounds", "num_clients", "stopped")
+PLACES = ("outputs", "multirun")  # the folders into which `fedlab train` writes runs by default
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a folder says of its run. `summary` is {} where the run has not finished.
+    """A run as its folder records it. `summary` is {} if the run has not finished.
 
-    `inventory`: by which damage is noticed; None where the run has not ended, or was made by an older fedlab.
+    `inventory`: reveals damage; None if the run has not ended, or an older fedlab made it.
     """
 
     folder: RunFolder
@@ -39,39 +40,44 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, finished, interrupted or failed; a run whose process was killed is `interrupted`."""
+        """Returns running, finished, interrupted or failed; a run whose process was killed is `interrupted`."""
         status = self.manifest["status"]
         return "interrupted" if status == "running" and not lock.is_held(self.folder.lock) else status
 
     @property
     def rounds_completed(self) -> int:
-        """How many rounds have their line in metrics.jsonl."""
+        """Returns the number of rounds that have a line in metrics.jsonl."""
         ended = self.manifest["status"] != "running"
         return self.manifest["rounds_completed"] if ended else len(self.records())
 
     @property
+    def has_computed_nothing(self) -> bool:
+        """Returns True if the run was stopped before the end of its first round."""
+        return not self.records() and not any(self.folder.checkpoints.glob("*"))
+
+    @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration: a value per option, nested by stage."""
-        return self.manifest["config"]
+        """Returns the resolved configuration: one value per option, nested by stage; components have their present names."""
+        return with_present_names(self.manifest["config"])
 
     def records(self) -> list[Record]:
-        """A record per round, see `fedlab.archive.metrics`."""
+        """Returns one record per round, see `fedlab.archive.metrics`."""
         return read_records(self.folder.metrics)
 
     @property
     def unsealed(self) -> bool:
-        """Whether an inventory should be there, since the run has finished, and is not."""
+        """Returns True if the run has finished but has no inventory, although its version of fedlab writes one."""
         return self.manifest["status"] == "finished" and self.manifest.get("manifest_version", 1) > 1 and self.inventory is None
 
     @property
     def root(self) -> pathlib.Path:
-        """The folder to which the inventory belongs: that of the whole run, for an arm."""
+        """Returns the folder with the inventory: for an arm, that of the whole run."""
         return self.path
 
     def check(self, *files: pathlib.Path, suffixes: Iterable[str] = ()) -> None:
-        """Raises `DamagedRun` unless `files`, and all files of these `suffixes`, have the content that the run left.
+        """Raises `DamagedRun` unless `files`, and all files with these `suffixes`, have the content that the run wrote.
 
-        Without arguments, all files of the run. Does nothing for a run without an inventory.
+        Without arguments, checks all files of the run. Does nothing for a run without an inventory.
         """
         if self.inventory is None:
             return
@@ -82,11 +88,11 @@ class Run:
 
     @property
     def arms(self) -> list[str]:
-        """Names of the run's arms; [] for an ordinary run."""
+        """Returns the names of the run's arms; [] for a run without arms."""
         return [str(name) for name in self.config.get("arms") or {}]
 
     def arm(self, name: str) -> Run:
-        """One of the run's arms, as if it had been a run of its own. Raises `FedlabError` where there is none of that name."""
+        """Returns one of the run's arms, with the interface of a run. Raises `FedlabError` for an unknown name."""
         if name not in self.arms:
             there = f"Its arms: {', '.join(self.arms)}.{did_you_mean(name, self.arms)}" if self.arms else "It has no arms."
             raise FedlabError(f"{self.path} has no arm '{name}'. {there}")
@@ -95,13 +101,19 @@ class Run:
         return Arm(RunFolder(self.path / "arms" / name), manifest, _of_arm(self.summary, name), self.inventory, whole=self)
 
     def each_arm(self) -> list[Run]:
-        """The run's arms; the run itself where it has none."""
+        """Returns the run's arms; the run itself if it has none."""
         return [self.arm(name) for name in self.arms] or [self]
+
+
+def folder_and_arm(text: str) -> tuple[pathlib.Path, str | None]:
+    """Splits RUN:ARM. The arm is None for RUN alone, also if a folder's name contains a colon."""
+    folder, _, arm = text.rpartition(":")
+    return (pathlib.Path(folder), arm) if folder and not pathlib.Path(text).exists() else (pathlib.Path(text), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm(Run):
-    """An arm of `whole`: its part of the records and the summary, its own folder."""
+    """An arm of `whole`: its part of the records and the summary, and its own folder."""
 
     whole: Run = dataclasses.field(kw_only=True)
 
@@ -122,17 +134,19 @@ class Arm(Run):
 
 
 def _of_arm(figures: Record, name: str) -> Record:
-    """The figures of one arm under their own names, and those that are the same for all arms."""
+    """Returns the metrics of one arm under their own names, and those common to all arms."""
     own = {metric[len(name) + 1 :]: value for metric, value in figures.items() if metric.startswith(f"{name}/")}
     return {**{metric: figures[metric] for metric in _OF_ALL_ARMS if metric in figures}, **own}
 
 
 def read_run(path: str | pathlib.Path, to_go_on: bool = False, checked: bool = True) -> Run:
-    """Raises `FedlabError` where there is no run, or one whose manifest cannot be read; `DamagedRun` for damage found quickly.
+    """Reads a run. Raises `FedlabError` if there is no run, or its manifest cannot be read; `DamagedRun` for damage that is quick
+    to find.
 
-    That is any to manifest, summary and records, and other files that are missing or have another size; `Run.check` reads them.
+    Quick to find is damage to manifest, summary or records, and other files that are missing or have another size; `Run.check`
+    reads the others.
 
-    `to_go_on`: the caller holds the run's lock, and seals it again. `checked`: whether damage matters.
+    `to_go_on`: the caller has the run's lock, and seals it again. `checked`: whether damage raises an error.
     """
     folder = RunFolder.existing(pathlib.Path(path))
     if not checked:
@@ -140,7 +154,7 @@ def read_run(path: str | pathlib.Path, to_go_on: bool = False, checked: bool = T
     try:
         return _read_run(folder, to_go_on)
     except DamagedRun:
-        if to_go_on or not lock.is_held(folder.lock):  # a verb that adds to a run, or goes on with it, is about to seal it again
+        if to_go_on or not lock.is_held(folder.lock):  # else a verb adds to the run or continues it, and seals it again
             raise
         return _run_in(folder, None)
 
@@ -151,7 +165,11 @@ def _read_run(folder: RunFolder, to_go_on: bool) -> Run:
         remarks = sealed.damage(folder.path, _ALWAYS_HASHED.__contains__)
         if remarks:
             raise damaged(folder.path, remarks)
-        return _run_in(folder, sealed)
+        run = _run_in(folder, sealed)
+        remarks = _not_as_counted(run, sealed)
+        if remarks:
+            raise damaged(folder.path, remarks)
+        return run
     run = _run_in(folder, None)
     if run.manifest["status"] != "running":
         remarks = _missing(run) if not to_go_on else []
@@ -161,14 +179,27 @@ def _read_run(folder: RunFolder, to_go_on: bool) -> Run:
 
 
 def _run_in(folder: RunFolder, sealed: Inventory | None) -> Run:
-    manifest = _read(folder.manifest)
+    manifest = read_json(folder.manifest)
     if not {"status", "config", "num_rounds", "rounds_completed"} <= set(manifest):
         raise FedlabError(f"{folder.manifest} is not a manifest of a run.")
-    return Run(folder, manifest, _read(folder.summary) if folder.summary.is_file() else {}, sealed)
+    return Run(folder, manifest, read_json(folder.summary) if folder.summary.is_file() else {}, sealed)
+
+
+def _not_as_counted(run: Run, sealed: Inventory) -> list[str]:
+    """Returns the contradictions between records, summary and inventory, as in a run combined from several."""
+    records, remarks = run.records(), []
+    last = records[-1].get("weights_hash") if records else None
+    if (len(records), _num_lines(run.folder.metrics)) != (sealed.records, sealed.records):
+        remarks.append(f"metrics.jsonl has {_num_lines(run.folder.metrics):,} rounds, and had {sealed.records:,}")
+    elif last != sealed.weights_hash:
+        remarks.append(f"metrics.jsonl ends with the weights {last}, and ended with {sealed.weights_hash}")
+    if run.manifest["status"] == "finished" and last and run.summary.get("weights_hash", last) != last:
+        remarks.append(f"summary.json is of the weights {run.summary['weights_hash']}, and metrics.jsonl ends with {last}")
+    return remarks
 
 
 def _missing(run: Run) -> list[str]:
-    """What a run that has ended, and has no inventory, must have and lacks."""
+    """Returns the files that a run without an inventory must have once it has ended, and lacks."""
     finished, done, remarks = run.manifest["status"] == "finished", run.manifest["rounds_completed"], []
     lines = _num_lines(run.folder.metrics)
     if lines < done:
@@ -189,7 +220,7 @@ def _num_lines(path: pathlib.Path) -> int:
 
 
 def without_inventory(runs: Iterable[Run]) -> str | None:
-    """Says of which `runs` damage is not noticed; None where there is none."""
+    """Names those of `runs` whose damage goes unnoticed; None if there are none."""
     old = {run.root for run in runs if run.inventory is None and run.status == "finished"}
     if not old:
         return None
@@ -197,23 +228,21 @@ def without_inventory(runs: Iterable[Run]) -> str | None:
     return f"{which} no inventory, since an older fedlab made {'it' if len(old) == 1 else 'them'}: damage may go unnoticed"
 
 
+class NeverBegan(FedlabError):
+    """A folder of a run that was killed before it had computed anything."""
+
+
 def scan(root: pathlib.Path) -> Iterator[Run | FedlabError]:
-    """Every run below `root`, in the order of their paths; an error for each folder whose manifest is broken."""
+    """Yields every run below `root`, in the order of their paths; an error for each folder whose run cannot be read or never
+    began.
+    """
     for folder, below, files in os.walk(root):
         below.sort()
-        if "manifest.json" in files or "inventory.json" in files:
+        if (found := RunFolder(pathlib.Path(folder))).never_began:
+            yield NeverBegan(found.why_never_began())
+        elif "manifest.json" in files or "inventory.json" in files:
             below.clear()
             try:
                 yield read_run(folder)
             except FedlabError as error:
                 yield error
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise FedlabError(f"{path} is damaged: {error}.") from error
-    if not isinstance(value, dict):
-        raise FedlabError(f"{path} is damaged: it holds no JSON object.")
-    return value

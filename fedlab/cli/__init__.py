@@ -1,1 +1,1 @@
-"""The command line: argv in, a validated configuration and a verb out. Hydra is known here and nowhere else."""
+"""The command line: turns argv into a validated configuration and calls a verb."""

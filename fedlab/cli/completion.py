@@ -1,23 +1,28 @@
-"""`fedlab completion bash|zsh` prints the shell's side of tab completion; `fedlab completion query LINE` answers it.
+"""`fedlab completion bash|zsh` prints the script of the shell; it calls `fedlab completion query LINE`.
 
-The shell hands over the line up to the cursor and gets back one candidate per line, a trailing blank where the word is
-then finished. Hydra's own completion finds configuration groups, choices and keys; verbs and options are ours.
+The shell passes the line up to the cursor. The answer is one candidate per line; a trailing blank marks a finished word.
+Verbs come from `fedlab/cli/verbs.py`, options from their parsers, configuration groups, choices and keys from Hydra's completion.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 
-from fedlab.cli.parsing import Parser
+from fedlab import studies
+from fedlab.cli.verbs import ACTIONS, VERBS, actions_of
+from fedlab.console.parsing import Parser
 from fedlab.errors import ConfigError
+from fedlab.studies.registry import Verb, resolved
 
 BASH = """\
 _fedlab_complete() {
     local line="${COMP_LINE:0:COMP_POINT}"
-    local word="${line##* }"
+    local word="${line//\\\\ /_}"  # a blank with a backslash is part of a word
+    word="${word##* }"
     mapfile -t COMPREPLY < <("$1" completion query "$line" 2>/dev/null)
     if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then  # then bash replaces only what follows the last "="
         COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}")
@@ -36,105 +41,85 @@ compdef _fedlab_complete fedlab"""
 
 SHELLS = {"bash": BASH, "zsh": ZSH}
 
-# What may follow a verb besides configuration.
-OPTIONS = {
-    "train": ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--quiet", "--trust"),
-    "privacy": (
-        *("--help", "--population", "--cohort", "--rounds", "--examples", "--batch", "--epochs", "--noise", "--epsilon"),
-        *("--delta", "--sampling", "--participations", "--separation", "--restart-every", "--table", "--png", "--json"),
-    ),
-    "privacy he-cost": ("--help", "--values", "--model", "--clients", "--json"),
-    "difftest": (
-        *("--help", "--data", "--tolerance", "--score-tolerance", "--alpha", "--bootstrap", "--seed", "--csv", "--html"),
-        "--trust",
-    ),
-    "verify": ("--help", "--rounds", "--quiet", "--trust"),
-    "forget": ("--help",),
-    "runs": ("--help", "--json", "--sort", "--reverse"),
-    "report": ("--help", "--output"),
-    "compare": ("--help", "--all", "--html"),
-    "attack": ("--help", "--arm", "--quiet", "--trust"),
-    "doctor": ("--help", "--json"),
-    "completion": ("--help",),
-    "data": ("--help",),
-    "data list": ("--help", "--dir"),
-    "data fetch": ("--help", "--dir"),
-    "data show": ("--help", "--config-dir", "--png"),
-    "data misclassification": ("--help", "--config-dir", "--csv", "--png", "--trust"),
-    "data filter": (
-        *("--help", "--config-dir", "--by", "--below", "--above", "--wrong", "--right", "--min-examples", "--out"),
-        "--trust",
-    ),
-    "investigate": ("--help", "--config-dir", "--out", "--quiet", "--trust"),
-}
-WORDS = {"data": ("list", "fetch", "show", "misclassification", "filter"), "completion": tuple(SHELLS), "privacy": ("he-cost",)}
-VALUES = {
-    "--sampling": ("poisson", "fixed", "all", "tree", "shuffled"),
-    "--data": ("clients", "test"),
-    "--by": ("user", "example"),
-    "--cfg": ("job", "hydra", "all"),
-    "-c": ("job", "hydra", "all"),
-}
-RUNS = {  # verbs that take folders of runs, and how many: what follows them is something else
-    **{"attack": 1, "verify": 1, "report": 1, "difftest": 2, "data misclassification": 1, "data filter": 1},
-    **{"compare": math.inf, "runs": math.inf, "forget": math.inf},
-}
-_DEPTH, _MOST_FOLDERS = 4, 2_000  # how far below a folder runs are looked for, and in how many folders at most
-PATHS = (
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--png",
-    "--output",
-    "-o",
-    "--html",
-    "--csv",
-    "--out",
-    "--dir",
-)  # completed by the shell itself
+_WORD = re.compile(r"""(?:\\.|'[^']*'?|"(?:\\.|[^"\\])*"?|[^\s'"\\])+""")
+_UNSAFE = re.compile(r"""[\s'"\\$&;()<>|`*?!#]""")  # what a shell does not take literally
+
+_DEPTH, _MOST_FOLDERS = 4, 2_000  # depth and maximum number of folders of the search for runs
 
 
 def candidates(line: str) -> list[str]:
-    """Everything the last word of `line` could become, sorted; the empty list where the shell knows better."""
-    from fedlab.cli.main import VERBS
-
-    *words, word = line.lstrip().split(" ")
-    words = [w for w in words[1:] if w]  # less `fedlab` itself
+    """Returns the sorted candidates for the last word of `line`; none for a path, which the shell completes."""
+    split = _split(line.lstrip())
+    if split is None:
+        return []
+    words, word = split[1:-1], split[-1]  # without `fedlab` itself
     if not words:
         found = [*VERBS, "--help", "--version"] if word.startswith("-") else list(VERBS)
-    elif words[-1] in VALUES:
-        found = list(VALUES[words[-1]])
-    elif words[-1] in PATHS:
-        return []
     else:
-        verb = " ".join(words[:2]) if " ".join(words[:2]) in OPTIONS else words[0]
-        found = _after(verb, words[len(verb.split()) :], word)
-    return sorted(f for f in found if f.lstrip("+").startswith(word.lstrip("+")))
+        verb = ACTIONS.get(" ".join(words[:2])) or VERBS.get(words[0])
+        found = _after(verb, words[len(verb.name.split()) :], word) if verb else []
+    return sorted(_UNSAFE.sub(r"\\\g<0>", f) for f in found if f.lstrip("+").startswith(word.lstrip("+")))
 
 
-def _after(verb: str, words: Sequence[str], word: str) -> list[str]:
-    """What `word` could become, `words` being those between it and the verb."""
-    given = sum(not other.startswith("-") and "=" not in other for other in words)
-    if word.startswith("-"):
-        return list(OPTIONS.get(verb, ()))
-    if verb == "data fetch":
+def _split(line: str) -> list[str] | None:
+    """Returns the words of `line` without quotes and backslashes, the unfinished one last; None if that begins with a quote."""
+    typed: list[str] = _WORD.findall(line)
+    if not typed or (line[-1] == " " and not typed[-1].endswith("\\ ")):
+        typed.append("")
+    if typed[-1].startswith(("'", '"')):
+        return None
+    try:
+        return ["".join(shlex.split(word)) for word in typed[:-1]] + [re.sub(r"\\(.)", r"\1", typed[-1])]
+    except ValueError:  # an open quote
+        return None
+
+
+def _after(verb: Verb, words: Sequence[str], word: str) -> list[str]:
+    """Returns the candidates for `word`. `words`: the words between the verb and `word`."""
+    flag = next((other for other in words[-1:] if other.startswith("-")), None)
+    if flag or word.startswith("-"):
+        parser: Parser = resolved(verb.parser)()
+        values = parser.values(flag) if flag else None
+        if values is not None:
+            return values
+        if word.startswith("-"):
+            return parser.flags()
+    folder, plain = _without_flags(verb, words)
+    given = sum("=" not in other for other in plain)
+    if verb.name == "data fetch":
         return [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]
     if word.startswith("resume="):
         return [f"resume={run}" for run in runs_below(word.removeprefix("resume="))]
-    if given < RUNS.get(verb, 0):
+    if given < verb.runs:
         return runs_below(word)
-    if verb == "attack":
-        return [c for c in configuration_candidates([w for w in words if "=" in w], word or "attack") if c.startswith("attack")]
-    if verb in ("data misclassification", "data filter"):
-        return configuration_candidates([w for w in words if "=" in w], word)
-    if verb in ("train", "investigate", "data show"):
-        return configuration_candidates(words, word)
-    return list(WORDS.get(verb, ())) if not words else []
+    if verb.overrides is not None:
+        begin, others = verb.overrides, [w for w in plain if "=" in w and not w.startswith("resume=")]
+        others = ["--config-dir", folder, *others] if folder else others
+        return [c for c in configuration_candidates(others, word or begin) if c.startswith(begin)]
+    if verb.name == "completion":
+        return list(SHELLS)
+    return list(actions_of(verb.name)) if not words else []
+
+
+def _without_flags(verb: Verb, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the user's own configuration folder, and the words that are neither a flag nor the value of one."""
+    if not any(word.startswith("-") for word in words):
+        return None, [*words]
+    parser: Parser = resolved(verb.parser)()
+    folder, plain, rest = None, [], iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            plain.append(word)
+            continue
+        if not equals and parser.values(flag) is not None:
+            value = next(rest, "")
+        folder = value if flag in ("-cd", "--config-dir") else folder
+    return folder, plain
 
 
 def runs_below(word: str) -> list[str]:
-    """The folders that `word` could become: runs, and with a slash at the end those in which there are some."""
+    """Returns the folders that begin with `word`: runs, and, with a trailing slash, folders that contain runs."""
     parent = word.rpartition("/")[0] + "/" if "/" in word else ""
     found = []
     for name in _folders(parent or "."):
@@ -153,12 +138,12 @@ def _leads_to_a_run(folder: str) -> bool:
             return True
         level, seen = below, seen + len(below)
         if seen > _MOST_FOLDERS:
-            return True  # perhaps: the next tab will tell
+            return True  # too many to search: the folder may contain a run
     return False
 
 
 def _folders(path: str) -> list[str]:
-    """Names of the folders in `path` that are not hidden."""
+    """Returns the sorted names of the folders in `path` that are not hidden."""
     try:
         with os.scandir(path) as entries:
             return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
@@ -167,14 +152,14 @@ def _folders(path: str) -> list[str]:
 
 
 def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
-    """What `word` could become after the configuration words `words`: groups, choices, keys."""
+    """Returns the groups, choices and keys that complete `word` after the overrides `words`."""
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
     from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-    from fedlab.cli.config import config_dir, folders, searching
+    from fedlab.config.composing import config_dir, folders, searching
 
     try:
         args, _ = get_args_parser().parse_known_args(list(words))
@@ -195,21 +180,27 @@ def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
         line = " ".join([*overrides, word])
         found = set(DefaultCompletionPlugin(loader)._query(config_name="train", line=line))
         group, equals, _ = word.partition("=")
-        if equals:  # also the choices in folders below, as in +experiment=digits/fedavg
+        if equals:  # also choices in subfolders, as in +experiment=digits/fedavg
             found |= {f"{group}={choice}" for choice in choices(group.lstrip("+~")) if f"{group}={choice}".startswith(word)}
     if not word.lstrip("+~").startswith("h"):
         found = {f for f in found if not f.lstrip("+~").startswith(("hydra.", "hydra/"))}
-    # A group that holds only folders is no choice of its own: `experiment/` is added to a run by `+experiment=`.
+    found = {f for f in found if re.split("[=/]", f.lstrip("+~"))[0] not in studies.own_folders()}
+    # A group that contains only folders is not a choice: `experiment/` is added to a run by `+experiment=`.
     whole = {f"+{f.strip('+~/')}=" if f.endswith("/") and "=" not in f and not f.startswith("hydra/") else f for f in found}
     return sorted(whole)
 
 
+def parser() -> Parser:
+    """Returns the parser."""
+    made = Parser("fedlab completion", description='Prints the script for tab completion: eval "$(fedlab completion bash)"')
+    made.add_argument("shell", metavar="{bash,zsh}", help="print the script for this shell")
+    made.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
+    return made
+
+
 def main(argv: Sequence[str]) -> int:
-    """Prints a shell's script, or the answer to its question; returns the exit code."""
-    parser = Parser("fedlab completion", description='Tab completion: eval "$(fedlab completion bash)"')
-    parser.add_argument("shell", metavar="{bash,zsh}", help="print the script for this shell")
-    parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
-    args = parser.parse(argv)
+    """Prints the script of a shell, or the candidates of a query. Returns the exit code."""
+    args = parser().parse(argv)
     if args.shell == "query":
         for candidate in candidates(args.line):
             print(candidate if candidate.endswith(("=", ".", "/")) else candidate + " ")

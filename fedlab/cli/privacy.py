@@ -1,167 +1,130 @@
-"""`fedlab privacy`: what noise earns, and how much of it a target takes, before anything is trained.
-
-Whole users are protected by noise on the sum of their updates (--population), single examples by noise on the gradients that
-their owner trains with (--examples). What encryption costs instead: fedlab privacy he-cost --help.
-"""
+"""`fedlab privacy`: computes ε for a noise level, or the noise for a target ε, before anything is trained."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from fedlab.cli.parsing import Parser
+from fedlab.composition import ALONE
+from fedlab.console.output import writable
+from fedlab.console.parsing import Parser, number, whole_number
 from fedlab.errors import ConfigError
-from fedlab.report.composition import ALONE
 
 if TYPE_CHECKING:
-    from fedlab.privacy.accounting import Ledger, Spending
-    from fedlab.privacy.accounts import Account
+    from fedlab.privacy.accounting import Spending
+    from fedlab.privacy.estimate import AccountOf, Estimate
 
-EPILOG = """\
+_DESCRIPTION = """\
+Computes ε for a noise level, or the noise for a target ε, before anything is trained. Whole users are protected by noise on the
+sum of their updates (--population), single examples by noise on the gradients of their client (--examples). For the cost of
+encryption: fedlab privacy he-cost --help."""
+_EPILOG = """\
 examples:
   fedlab privacy --population 100000 --cohort 1000 --rounds 500 --noise 1.0 --table
   fedlab privacy --population 100000 --cohort 1000 --rounds 500 --epsilon 2 --delta 1e-6
   fedlab privacy --population 100000 --cohort 1000 --rounds 500 --noise 4 --sampling tree --participations 5 --separation 99
   fedlab privacy --examples 60000 --batch 256 --epochs 60 --noise 1.1 --delta 1e-5"""
 
-OF_USERS, OF_EXAMPLES, OF_TREES = ("cohort",), ("batch", "epochs"), ("participations", "separation", "restart_every")
-SAMPLINGS = {"population": ("poisson", "fixed", "all", "tree"), "examples": ("poisson", "shuffled")}
+_OF_USERS, _OF_EXAMPLES, _OF_TREES = ("cohort",), ("batch", "epochs"), ("participations", "separation", "restart_every")
+_SAMPLINGS = {"population": ("poisson", "fixed", "all", "tree"), "examples": ("poisson", "shuffled")}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Prints ε, or the noise. Returns the exit code; raises `ConfigError`."""
-    if argv and argv[0] == "he-cost":
-        from fedlab.cli import he_cost
-
-        return he_cost.main(argv[1:])
-    args = _parse(argv)
-    from fedlab.privacy.accounting import Ledger
-    from fedlab.privacy.calibration import noise_for
-    from fedlab.privacy.plan import default_delta
-
-    account_of, size = _account_of(args), args.population or args.examples
-    if args.delta is None and size == 1:
-        raise ConfigError("--delta is by default 1 / N^1.1, which for N = 1 is 1: give --delta.")
-    delta = args.delta or default_delta(size)
-    noise = args.noise
-    if noise is None:
-        noise = noise_for(args.epsilon, delta, args.rounds, account_of, name="--epsilon")
-    ledger = Ledger(account_of(noise), delta, args.rounds)
-    total = ledger.spent(args.rounds)
-    table = [ledger.spent(r) for r in _milestones(args.rounds)] if args.table else []
-    if args.json:
-        report = {"noise_multiplier": noise, "population" if args.population else "examples": size, **total.as_dict()}
-        rows = {"table": [row.as_dict() for row in table]} if table else {}
-        print(json.dumps({**report, "covers": ALONE, **rows}, indent=2, ensure_ascii=False))
-    else:
-        print("\n".join([*_lines(total, noise, size), *_table(table)]))
-    if args.png:
-        _plot(ledger, args, noise)
-    return 0
-
-
-def _number(kind: Callable[[str], Any], allowed: Callable[[Any], bool], words: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text.replace("_", "") if kind is int else text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and allowed(value)):
-            raise argparse.ArgumentTypeError(f"'{text}' is not {words}")
-        return value
-
-    return parse
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    count = _number(int, lambda n: n >= 1, "a whole number of at least 1")
-    parser = Parser("fedlab privacy", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
-    users, examples, both = (parser.add_argument_group(t) for t in ("whole users", "single examples", "both"))
-    users.add_argument("--population", metavar="N", type=count, help="users there are")
+def parser() -> Parser:
+    """Returns the parser."""
+    made = Parser("fedlab privacy", description=_DESCRIPTION, epilog=_EPILOG)
+    users, examples, both = (made.add_argument_group(t) for t in ("whole users", "single examples", "both"))
+    count, tree = whole_number(1), "with --sampling tree: "
+    users.add_argument("--population", metavar="N", type=count, help="number of users")
     users.add_argument("--cohort", metavar="M", type=count, help="users in a round; with --sampling poisson, on average")
-    tree = "with --sampling tree: "
     users.add_argument("--participations", metavar="K", type=count, help=tree + "the most rounds that a user takes part in")
-    apart = _number(int, lambda n: n >= 0, "a whole number of at least 0")
+    apart = whole_number(0)
     users.add_argument("--separation", metavar="S", type=apart, help=tree + "the least number of rounds between two of them")
     users.add_argument("--restart-every", metavar="R", type=count, help=tree + "rounds until a new tree")
     examples.add_argument("--examples", metavar="N", type=count, help="examples of one client, or of a central data set")
     examples.add_argument("--batch", metavar="B", type=count, help="examples in a batch")
     examples.add_argument("--epochs", metavar="E", type=count, help="epochs, of each round that the client takes part in")
-    both.add_argument("--rounds", metavar="T", type=count, help="rounds; 1 by default with --examples")
-    level = _number(float, lambda z: z >= 0, "a number of at least 0")
+    both.add_argument("--rounds", metavar="T", type=count, help="number of rounds (default with --examples: 1)")
+    level = number(lambda z: z >= 0, "a number of at least 0")
     both.add_argument("--noise", metavar="Z", type=level, help="noise multiplier: standard deviation / clip norm")
-    positive = _number(float, lambda e: e > 0, "a number above 0")
-    both.add_argument("--epsilon", metavar="E", type=positive, help="instead: find the noise that spends this")
-    share = _number(float, lambda d: 0 < d < 1, "a number between 0 and 1")
-    both.add_argument("--delta", metavar="D", type=share, help="by default 1 / N^1.1")
-    names = list(dict.fromkeys(name for group in SAMPLINGS.values() for name in group))
+    positive = number(lambda e: e > 0, "a number above 0")
+    both.add_argument("--epsilon", metavar="E", type=positive, help="instead of --noise: compute the noise for this ε")
+    share = number(lambda d: 0 < d < 1, "a number between 0 and 1")
+    both.add_argument("--delta", metavar="D", type=share, help="δ of the guarantee (default: 1 / N^1.1)")
     both.add_argument(
         "--sampling",
-        choices=names,
+        choices=list(dict.fromkeys(name for names in _SAMPLINGS.values() for name in names)),
         default="poisson",
-        help="poisson: each by itself (default); of users also fixed: cohorts of M, all: everyone in each round,\n"
-        "tree: any, with noise from a tree (DP-FTRL); of examples also shuffled: each once an epoch, as fedlab's\n"
-        "clients visit them",
+        help="poisson: each independently (default); of users also fixed: cohorts of M, all: everyone in each round, tree: any, "
+        "with noise from a tree (DP-FTRL); of examples also shuffled: each once an epoch, as fedlab's clients visit them",
     )
-    both.add_argument("--table", action="store_true", help="also ε after fewer rounds")
-    both.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also a picture of ε over the rounds")
+    both.add_argument("--table", action="store_true", help="also print ε after fewer rounds")
+    both.add_argument("--png", metavar="FILE", type=pathlib.Path, help="also write a picture of ε over the rounds")
     both.add_argument("--json", action="store_true", help='print JSON; an infinite ε is "inf"')
-    args = parser.parse(argv)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints ε, or the noise multiplier. Returns the exit code; raises `ConfigError`."""
+    args = parser().parse(argv)
     _check(args)
-    return args
+    png = writable("--png", args.png)
+    from fedlab.privacy.estimate import estimate
+
+    size = args.population or args.examples
+    found = estimate(_accounts(args), size, args.rounds or 1, args.noise, args.epsilon, args.delta)
+    total, table = found.total, found.table() if args.table else []
+    if args.json:
+        unit, rows = "population" if args.population else "examples", [row.as_dict() for row in table]
+        report = {"noise_multiplier": found.noise_multiplier, unit: size, **total.as_dict(), "covers": ALONE}
+        print(json.dumps({**report, **({"table": rows} if rows else {})}, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([*_lines(total, found.noise_multiplier, size), *_table(table)]))
+    if png:
+        _plot(found, png)
+        if not args.json:
+            print(f"picture in {png}")
+    return 0
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses what is missing, and what would have no effect."""
+    """Raises `ConfigError` for a missing option, and for an option without effect."""
     given = {name for name in ("population", "examples") if getattr(args, name) is not None}
     if len(given) != 1:
-        raise ConfigError("whose privacy? Give either --population (users) or --examples. See fedlab privacy --help.")
+        raise ConfigError("give either --population, for users, or --examples. See fedlab privacy --help.")
     if (args.noise is None) == (args.epsilon is None):
-        raise ConfigError("give either --noise, to learn ε, or --epsilon, to learn the noise.")
+        raise ConfigError("give either --noise, to compute ε, or --epsilon, to compute the noise.")
     [unit] = given
-    if args.sampling not in SAMPLINGS[unit]:
-        raise ConfigError(f"--sampling {args.sampling} is not for --{unit}, which takes {', '.join(SAMPLINGS[unit])}.")
-    needed = ["rounds", *(OF_USERS if args.sampling != "all" else ())] if unit == "population" else list(OF_EXAMPLES)
-    useless = [*(OF_EXAMPLES if unit == "population" else OF_USERS), *(OF_TREES if args.sampling != "tree" else ())]
+    if args.sampling not in _SAMPLINGS[unit]:
+        raise ConfigError(f"--sampling {args.sampling} does not go with --{unit}, which takes {', '.join(_SAMPLINGS[unit])}.")
+    needed = ["rounds", *(_OF_USERS if args.sampling != "all" else ())] if unit == "population" else list(_OF_EXAMPLES)
+    useless = [*(_OF_EXAMPLES if unit == "population" else _OF_USERS), *(_OF_TREES if args.sampling != "tree" else ())]
     for name in needed:
         if getattr(args, name) is None:
             raise ConfigError(f"--{unit} needs --{name} too.")
     for name in useless:
         if getattr(args, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} means nothing with --{unit} and --sampling {args.sampling}.")
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect with --{unit} and --sampling {args.sampling}.")
     if args.sampling == "all" and args.cohort not in (None, args.population):
-        raise ConfigError(f"--sampling all takes everyone: leave out --cohort {args.cohort}.")
+        raise ConfigError(f"--sampling all samples every user: leave out --cohort {args.cohort}.")
     if args.population and args.cohort and args.cohort > args.population:
         raise ConfigError(f"--cohort {args.cohort} exceeds --population {args.population}.")
-    if args.png and not args.png.absolute().parent.is_dir():
-        raise ConfigError(f"--png {args.png}: there is no folder {args.png.parent}.")
-    args.rounds = args.rounds or 1
+    if args.delta is None and 1 in (args.population, args.examples):
+        raise ConfigError("--delta is by default 1 / N^1.1, which for N = 1 is 1: give --delta.")
 
 
-def _account_of(args: argparse.Namespace) -> Callable[[float], Account]:
-    """Noise multiplier → what is accounted."""
-    from fedlab.privacy import Everyone, FixedSize, Poisson, Schedule, accounts, examples
+def _accounts(args: argparse.Namespace) -> AccountOf:
+    """Returns the privacy account for each noise multiplier."""
+    from fedlab.privacy import estimate
 
     if args.examples:
-        return lambda noise: examples.local_dp_sgd(noise, args.examples, args.batch, args.epochs, args.sampling)
+        return estimate.of_examples(args.examples, args.batch, args.epochs, args.sampling)
     if args.sampling == "tree":
-        schedule = Schedule(args.population, args.cohort, args.participations, args.separation or 0)
-        return lambda noise: accounts.tree(noise, schedule, args.restart_every or 0)
-    if args.sampling == "all":
-        return lambda noise: accounts.gaussian(noise, Everyone(args.population))
-    if args.sampling == "fixed":
-        return lambda noise: accounts.gaussian(noise, FixedSize(args.population, args.cohort))
-    return lambda noise: accounts.gaussian(noise, Poisson(args.population, args.cohort / args.population))
-
-
-def _milestones(rounds: int) -> list[int]:
-    """1, 2, 5, 10, … and the last."""
-    steps = (m * 10**k for k in range(len(str(rounds))) for m in (1, 2, 5))
-    return [*(r for r in steps if r < rounds), rounds]
+        tree = (args.participations, args.separation or 0, args.restart_every or 0)
+        return estimate.of_tree(args.population, args.cohort, *tree)
+    return estimate.of_users(args.population, args.cohort, args.sampling)
 
 
 def _lines(total: Spending, noise: float, size: int) -> list[str]:
@@ -179,7 +142,7 @@ def _lines(total: Spending, noise: float, size: int) -> list[str]:
     ]
     notes = [ALONE, *([f"ε is infinite: {total.reason}"] if total.reason else []), *total.notes]
     if total.delta * size >= 1:
-        notes.append(f"δ is not below 1 / {size:,}: it allows for laying one {total.unit} open")
+        notes.append(f"δ is not below 1 / {size:,}: a mechanism with this δ may reveal one {total.unit} completely")
     return lines + [f"  note        {note}" for note in notes]
 
 
@@ -192,14 +155,11 @@ def _table(rows: Sequence[Spending]) -> list[str]:
     return ["", *("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in cells)] if rows else []
 
 
-def _plot(ledger: Ledger, args: argparse.Namespace, noise: float) -> None:
+def _plot(found: Estimate, path: pathlib.Path) -> None:
     from fedlab.report.privacy_plot import plot_privacy
 
-    steps = min(args.rounds, 24)
-    rounds = [-(-args.rounds * (i + 1) // steps) for i in range(steps)]
-    spent = [ledger.spent(r) for r in rounds]
-    by_pld: list[float] | None = [s.epsilon_pld for s in spent if s.epsilon_pld is not None]
-    title = f"{spent[0].unit}-level privacy at δ = {ledger.delta:.4g}, noise multiplier {noise:.4g}"
-    plot_privacy(rounds, [s.epsilon_rdp for s in spent], by_pld if by_pld and len(by_pld) == steps else None, args.png, title)
-    if not args.json:
-        print(f"picture in {args.png}")
+    spent, total = found.curve(), found.total
+    by_pld = [s.epsilon_pld for s in spent if s.epsilon_pld is not None]
+    title = f"{total.unit}-level privacy at δ = {total.delta:.4g}, noise multiplier {found.noise_multiplier:.4g}"
+    rounds, by_rdp = [s.rounds for s in spent], [s.epsilon_rdp for s in spent]
+    plot_privacy(rounds, by_rdp, by_pld if by_pld and len(by_pld) == len(spent) else None, path, title)

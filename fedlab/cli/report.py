@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fedlab.archive import Run, read_run
 from fedlab.archive.folder import relative
 from fedlab.archive.inventory import DamagedRun
 from fedlab.archive.reading import without_inventory
-from fedlab.cli.output import writable
-from fedlab.cli.parsing import Parser
+from fedlab.console.output import writable
+from fedlab.console.parsing import Parser
 from fedlab.errors import FedlabError
-from fedlab.report.page import write_report
-from fedlab.report.sweep import is_sweep, read_sweep
-from fedlab.report.sweep_page import write_sweep_report
+
+
+def parser() -> Parser:
+    """Returns the parser."""
+    made = Parser("fedlab report", description="Writes the page of a run, or of a sweep: one file that needs no network.")
+    made.add_argument("run", metavar="RUN", help="the folder of a run, or of a sweep")
+    made.add_file("-o", "--output", help="the page (default: report.html in that folder)")
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code, 1 where a job of a sweep is damaged.
+    """Writes the page. Returns the exit code: 1 if a job of a sweep is damaged.
 
-    Raises `FedlabError` where there is no run, where it is damaged, or where the file cannot be written.
+    Raises `FedlabError` if there is no run, the run is damaged, or the file cannot be written.
     """
-    parser = Parser("fedlab report", description=__doc__.partition(": ")[2])
-    parser.add_argument("run", metavar="RUN", help="the folder of a run, or of a sweep")
-    parser.add_argument("-o", "--output", metavar="FILE", type=pathlib.Path, help="default: report.html in that folder")
-    args = parser.parse(argv)
+    args = parser().parse(argv)
+    from fedlab import studies
+    from fedlab.report.page import write_report
+
     path, output = pathlib.Path(args.run), writable("--output", args.output)
-    written = write_sweep_report(path, output) if is_sweep(path) else write_report(path, output)
+    written, folders = studies.page(path, output) or (write_report(path, output), [path])
     print(f"report: {relative(written)}")
-    runs, damage = _read(path)
+    runs, damage = _read(folders)
     for line in [*map(str, damage), *filter(None, [without_inventory(runs)])]:
         print(f"fedlab report: {line}", file=sys.stderr)
     return 1 if damage else 0
 
 
-def _read(path: pathlib.Path) -> tuple[list[Run], list[DamagedRun]]:
-    """The runs that the page is about, and what is damaged among them. Jobs that left no run are named by the page."""
+def _read(folders: Iterable[pathlib.Path]) -> tuple[list[Run], list[DamagedRun]]:
+    """Returns the runs of the page, and the errors of damaged ones. The page names jobs that left no run."""
     runs, damage = [], []
-    for folder in [job.folder for job in read_sweep(path).jobs] if is_sweep(path) else [path]:
+    for folder in folders:
         try:
             runs.append(read_run(folder))
         except DamagedRun as error:

@@ -1,4 +1,4 @@
-"""`fedlab runs [DIR …] [KEY=VALUE …]`: lists the runs there are, newest last."""
+"""`fedlab runs [DIR …] [KEY=VALUE …]`: lists runs, newest last."""
 
 from __future__ import annotations
 
@@ -6,88 +6,96 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from fedlab.archive import Run, scan
-from fedlab.archive.figures import REPLAYABLE
-from fedlab.archive.reading import without_inventory
-from fedlab.cli.parsing import Parser
-from fedlab.cli.runs_table import COLUMNS, Listed, differences, filtered, listed, ordered
-from fedlab.cli.tables import print_table
-from fedlab.errors import ConfigError, FedlabError
-from fedlab.report.composition import EACH_ALONE
+from fedlab.archive.reading import PLACES
+from fedlab.composition import EACH_ALONE, REPLAYABLE
+from fedlab.console.parsing import Parser
+from fedlab.errors import ConfigError
 
-_PLACES = ("outputs", "multirun")  # where `fedlab train` leaves runs
+if TYPE_CHECKING:
+    from fedlab.report.listing import Listed
+
+_COLUMNS = "run, name, status, rounds, accuracy, loss, score, epsilon, duration, started"
+
+
+def parser() -> Parser:
+    """Returns the parser."""
+    made = Parser(
+        "fedlab runs",
+        description="Lists runs, the newest last.",
+        epilog="KEY: status, name, or an option such as client_optimizer.learning_rate. The VALUE of a stage is its class or "
+        "choice, such as aggregator=krum; name=mnist/* matches a pattern.",
+    )
+    made.add_argument(
+        "words",
+        nargs="*",
+        default=[],
+        metavar="DIR | KEY=VALUE",
+        help=f"folders to search (default: {' and '.join(PLACES)}), and filters",
+    )
+    made.add_argument("--sort", metavar="KEY", default="started", help=f"{_COLUMNS}, or an option (default: started)")
+    made.add_argument("--reverse", action="store_true", help="reverse the order")
+    made.add_argument("--json", action="store_true", help="print a JSON array, with the whole configuration of each run")
+    made.add_rounds_to()
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0 also where there are no runs, 1 where some are broken, which are named. Raises `FedlabError`."""
-    parser = Parser(
-        "fedlab runs",
-        description="Lists the runs there are, newest last.",
-        epilog="KEY: status, name, or an option such as client_optimizer.learning_rate. The VALUE of a stage is the class or "
-        "choice it has, such as aggregator=krum; name=mnist/* matches a pattern.",
-    )
-    parser.add_argument("words", nargs="*", metavar="DIR | KEY=VALUE", help="where to look (outputs and multirun), what to keep")
-    parser.add_argument("--sort", metavar="KEY", default="started", help=f"{', '.join(COLUMNS)}, or an option")
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
-    parser.add_argument("--json", action="store_true", help="as a JSON array, with the whole configuration of each")
-    args = parser.parse(argv)
+    """Lists runs and names broken ones. Returns the exit code: 1 if runs are broken, else 0. Raises `FedlabError`."""
+    args = parser().parse(argv)
+    from fedlab.report import listing
+
     filters = [w for w in args.words if "=" in w and not pathlib.Path(w).is_dir()]
     roots = _roots([w for w in args.words if w not in filters])
-    rows: list[Listed] = []
-    runs: list[Run] = []
-    broken: list[FedlabError] = []
-    for found in (f for root in roots for f in scan(root)):
-        if isinstance(found, FedlabError):
-            broken.append(found)
-        else:
-            runs.append(found)
-            rows += map(listed, found.each_arm())
-    kept = ordered(filtered(rows, [_pair(f) for f in filters]), args.sort, args.reverse) if rows else []
+    found = listing.read(roots, [_pair(f) for f in filters], args.sort, args.reverse, args.rounds_to)
     if args.json:
-        print(json.dumps([row.as_json() for row in kept], indent=1))
-    elif kept:
-        _print(kept)
-    elif rows:
-        print(f"None of {len(rows)} runs has {' '.join(filters)}.")
+        print(json.dumps([row.as_json() for row in found.rows], indent=1))
+    elif found.rows:
+        _print(found.rows)
+    elif found.total:
+        which = f"None of {found.total:,} runs has" if found.total > 1 else "The only run does not have"
+        print(f"{which} {' '.join(filters)}.")
     else:
-        print(f"No runs {_below(roots)}: fedlab train +experiment=digits/fedavg makes one.")
-    for error in broken:
-        print(f"fedlab runs: left out: {error}", file=sys.stderr)
-    if old := without_inventory(runs):
-        print(f"fedlab runs: {old}.", file=sys.stderr)
-    return 1 if broken else 0
+        where = f"below {' or '.join(map(str, roots))}" if roots else "here"
+        print(f"No runs {where}: fedlab train +experiment=digits/fedavg starts one.")
+    for line in [*(f"left out: {error}" for error in found.left_out), *([f"{found.remark}."] if found.remark else [])]:
+        print(f"fedlab runs: {line}", file=sys.stderr)
+    return 1 if found.broken else 0
 
 
 def _roots(given: Sequence[str]) -> list[pathlib.Path]:
-    """Raises `ConfigError` for a path that is no folder."""
+    """Returns the folders to search. Raises `ConfigError` for a path that is not a folder."""
     for path in given:
         if not pathlib.Path(path).is_dir():
             raise ConfigError(f"no folder {path}: name one that holds runs, or give a filter as key=value.")
-    return [path for path in map(pathlib.Path, given or _PLACES) if path.is_dir()]
-
-
-def _below(roots: Sequence[pathlib.Path]) -> str:
-    return f"below {' or '.join(map(str, roots))}" if roots else "here"
+    return [path for path in map(pathlib.Path, given or PLACES) if path.is_dir()]
 
 
 def _pair(word: str) -> tuple[str, str]:
+    """Returns the key and the value of a filter. Raises `ConfigError` for one without a key."""
     key, _, value = word.lstrip("+").partition("=")
+    if not key:
+        raise ConfigError(f"'{word}' has no key before the =: give a filter as key=value, such as status=finished.")
     return key, value
 
 
 def _print(rows: Sequence[Listed]) -> None:
-    """A column that no run fills is left out."""
+    """Prints the table, without columns that are empty for every run."""
+    from fedlab.console.tables import print_table
+    from fedlab.report import listing
+
     table: list[tuple[str, list[str], bool]] = []
-    for name, column in COLUMNS.items():
+    for name, column in listing.COLUMNS.items():
         cells = [column.text(row) for row in rows]
         if any(cells):
             table.append((name, cells, column.numeric))
-    if any(differing := differences(rows)):
+    table += [(name, [row.reached_text(name) for row in rows], True) for name in rows[0].rounds_to]
+    if any(differing := listing.differences(rows)):
         table.append(("differs", differing, False))
     names = [name for name, _, _ in table]
     numeric = [name for name, _, is_numeric in table if is_numeric]
     print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))
     if "epsilon" in names:
         weak = f"; {REPLAYABLE}" if any(row.noise for row in rows) else ""
-        print(f"fedlab runs: {EACH_ALONE}{weak}.", file=sys.stderr)  # the table is for other programs, too
+        print(f"fedlab runs: {EACH_ALONE}{weak}.", file=sys.stderr)  # stderr: other programs read the table

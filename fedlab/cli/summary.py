@@ -1,26 +1,34 @@
-"""What a user is told when a run has finished: a line on each thing that was measured, of each arm."""
+"""The lines that a finished run prints: one per group of metrics and arm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 
 from fedlab.archive import RunFolder
 from fedlab.archive.folder import relative
-from fedlab.cli.job import say
+from fedlab.archive.task import Learned
+from fedlab.console.display import say
 from fedlab.report import words
+from fedlab.studies import STUDIES
+from fedlab.studies.registry import resolved
+from fedlab.targets import target_in
 
 
-def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolder) -> None:
-    """`summary`: what summary.json holds; `folder`: where it is."""
+def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolder, task: Learned) -> None:
+    """Prints the metrics of a run. `summary`: contents of summary.json; `folder`: the run folder; `task`: the task of the run."""
     for arm in dict.fromkeys(name.rpartition("/")[0] for name in summary):
         own = {name.rpartition("/")[2]: value for name, value in summary.items() if name.rpartition("/")[0] == arm}
-        for line in filter(None, (_classified(own), _generated(own), _attacked(own))):
+        for line in filter(None, (_predicted(own, task), *_reached(own, task), _generated(own), *_of_studies("line", own))):
             say(console, f"{arm}: {line}" if arm else line)
-    if "difftest_told" in summary:
-        say(console, f"difftest: {summary['difftest_told']}")
+    for line in filter(None, _of_studies("line_of_arms", summary)):
+        say(console, line)
+    if "stopped" in summary:
+        say(console, f"ended early, after {words.counted(summary['num_rounds'], 'round')}: {summary['stopped']}")
+        if any(name.rpartition("/")[2] == "epsilon" for name in summary):
+            say(console, "ε is that of all planned rounds, because the trained models determined when the run ended")
     if summary["non_finite_clients_total"]:
         count = summary["non_finite_clients_total"]
         odd = f"{count} client updates or their metrics were not finite, or too large for float32 or secure.clip_range"
@@ -28,23 +36,36 @@ def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolde
     if summary.get("rounds_without_clients"):
         of = f"{summary['rounds_without_clients']:,} of {summary['num_rounds']:,} rounds"
         say(console, f"[yellow]no client's update was used in {of}: cohorts were empty, or rounds were abandoned[/yellow]")
-    say(console, f"{summary['seconds_total']:.0f} s in all, {summary['seconds_per_round']:.4f} s per round (median)")
+    total, each = words.seconds(summary["seconds_total"]), words.seconds(summary["seconds_per_round"])
+    say(console, f"total time {total}, of a round {each} (median)")
     if folder.report.is_file():
         say(console, f"report: {relative(folder.report)}")
 
 
-def _classified(own: Mapping[str, Any]) -> str | None:
-    if "test_accuracy" not in own:
+def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
+    headline = task.headline or "loss"
+    if f"test_{headline}" not in own:
         return None
-    line = f"[bold]test accuracy {own['test_accuracy']:.2%}[/bold]"
-    if "test_loss" in own:
+
+    def value(name: str) -> str:
+        return words.task_value(name, own[name], task) if task.ranking.percent else words.number(own[name])
+
+    line = f"[bold]{words.task_label(f'test_{headline}', task)} {value(f'test_{headline}')}[/bold]"
+    if "test_loss" in own and headline != "loss":
         line += f", loss {own['test_loss']:.4f}"
-    if "client_accuracy_mean" in own:
-        line += (
-            f"; clients on their own examples: mean {own['client_accuracy_mean']:.2%}, "
-            f"10th percentile {own['client_accuracy_p10']:.2%}, worst {own['client_accuracy_worst']:.2%}"
-        )
+    tenth, words_of_it = ("p10", "10th percentile") if task.ranking.more_is_better else ("p90", "90th percentile")
+    over_clients = {which: f"client_{headline}_{which}" for which in ("mean", tenth, "worst")}
+    if over_clients["mean"] in own:
+        mean, percentile, worst = (value(name) for name in over_clients.values())
+        line += f"; clients on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
     return line
+
+
+def _reached(own: Mapping[str, Any], task: Learned) -> Iterator[str]:
+    """Yields the number of rounds to each target (`evaluation.rounds_to`)."""
+    for name, value in own.items():
+        if target_in(name) is not None:
+            yield f"{words.task_label(name, task)}: {words.task_value(name, value, task)}"
 
 
 def _generated(own: Mapping[str, Any]) -> str | None:
@@ -52,14 +73,11 @@ def _generated(own: Mapping[str, Any]) -> str | None:
         return None
     measures = {"frechet_features": "Fréchet distance", "classifier_score": "classifier score"}
     light = f"{own['polarity']:.1%} have a light background"
-    parts = [f"{words} {own[name]:.2f}" for name, words in measures.items() if name in own]
+    parts = [f"{label} {own[name]:.2f}" for name, label in measures.items() if name in own]
     return f"generated images: {', '.join([*parts, light])}"
 
 
-def _attacked(own: Mapping[str, Any]) -> str | None:
-    measured = {name: value for name, value in own.items() if name.startswith("attack_")}
-    if not measured:
-        return None
-    return "attack: " + ", ".join(
-        f"{words.metric_label(n[len('attack_') :])} {words.metric_value(n, v)}" for n, v in measured.items()
-    )
+def _of_studies(kind: str, figures: Mapping[str, Any]) -> Iterator[str | None]:
+    """Yields the lines of one kind from all studies (`fedlab.studies.registry.Metrics`)."""
+    references = [getattr(study.metrics, kind) for study in STUDIES]
+    return (resolved(reference)(figures) for reference in references if reference)

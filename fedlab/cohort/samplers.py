@@ -1,52 +1,84 @@
-"""Cohort samplers: called as `sampler(num_clients, seed, round) -> Cohort`, a function of these three alone."""
+"""Cohort samplers, called as `sampler(num_clients, seed, round) -> Cohort`; the result depends on these three only."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.randomness import generator
 from fedlab.sampling import Everyone, Sampling, Schedule
 from fedlab.sampling import FixedSize as WithoutReplacement
 from fedlab.sampling import Poisson as Independent
-from fedlab.spec import Spec
+from fedlab.spec import Spec, shown
 from fedlab.types import Cohort
 
 
 class CohortSampler(Spec):
-    """Chooses the clients of a round. `dropout_rate`: in [0, 1), the chance that a chosen client vanishes before it reports."""
+    """Samples the clients of a round. `dropout_rate`: in [0, 1), the probability that a sampled client vanishes before it
+    reports."""
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"__call__": ("fedlab.types.Cohort",)}
 
     dropout_rate: float = Field(0.0, ge=0, lt=1)
 
     def check(self, num_clients: int) -> None:
-        """Raises `ConfigError` when a partition of `num_clients` clients cannot be sampled so."""
+        """Raises `ConfigError` if these options cannot sample from `num_clients` clients."""
 
     def __call__(self, num_clients: int, seed: int, round: int) -> Cohort:
-        """The cohort of `round`, which counts from 1. Either part of it, or both, may be empty."""
+        """Returns the cohort of `round`, which counts from 1. Its clients, its dropouts, or both may be empty."""
         self.check(num_clients)
-        chosen = self._choose(num_clients, seed, round)
-        # One draw per client of the partition, chosen or not: whether a client vanishes depends on nobody else's being there.
+        # A client that is sampled twice would have twice the influence that noise hides
+        chosen = _checked(self._choose(num_clients, seed, round), num_clients, f"{type(self).__name__}._choose")
+        # Every client of the partition has a draw, sampled or not: a client's dropout does not depend on the other clients
         vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
         return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
 
     def sampling(self, num_clients: int) -> Sampling | None:
-        """Returns how cohorts are drawn from `num_clients` clients, as privacy accounting may assume it; None: nothing is known.
+        """Returns the sampling from `num_clients` clients that privacy accounting may assume; None if it is unknown.
 
-        A class states this for itself. A subclass that does not define it counts as unknown, whatever its base class states.
-        Dropouts amplify nothing: a client that was chosen and vanished counts as if it had reported.
+        A class states this for itself. A subclass that does not define it counts as unknown, even if its base class states it.
+        Dropouts give no amplification: a client that was sampled and vanished counts as if it had reported.
         """
         return None
 
     @abc.abstractmethod
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
-        """int64 [sampled], ascending."""
+        """Returns the sampled clients: int64 [sampled], ascending."""
+
+
+def _checked(chosen: Any, num_clients: int, name: str) -> np.ndarray:
+    """Returns `chosen` as int64 [sampled], ascending. Raises `FedlabError` if it is no list of clients. `name`: its function."""
+    try:
+        array = np.asarray(chosen)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(None)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        given = shown(chosen) if array.dtype == object else f"{array.dtype} {list(array.shape)}"
+        raise FedlabError(
+            f"cohort: {name} returned {given}; it must return the clients' numbers: a one-dimensional integer array."
+        )
+    outside = array[(array < 0) | (array >= num_clients)]
+    if len(outside):
+        raise FedlabError(
+            f"cohort: {name} returned the client {outside[0]}; the {num_clients:,} clients have the numbers 0 to "
+            f"{num_clients - 1:,}."
+        )
+    ordered = np.sort(array).astype(np.int64)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise FedlabError(f"cohort: {name} returned the client {twice[0]} twice; it must return each client at most once.")
+    return ordered
 
 
 class FixedSize(CohortSampler):
-    """`clients_per_round` different clients, a positive number of at most as many as there are."""
+    """Samplers of a fixed number of different clients. `clients_per_round`: from 1 to the number of clients."""
 
     clients_per_round: int = Field(gt=0)
 
@@ -59,7 +91,7 @@ class FixedSize(CohortSampler):
 
 
 class Uniform(FixedSize):
-    """Each set of so many clients is equally likely."""
+    """Samples uniformly: each set of `clients_per_round` clients is equally likely."""
 
     def sampling(self, num_clients: int) -> Sampling:
         return WithoutReplacement(num_clients, self.clients_per_round)
@@ -69,13 +101,13 @@ class Uniform(FixedSize):
 
 
 class InTurn(FixedSize):
-    """Clients take turns in one order, drawn once: between two turns of a client lie ⌊N / clients_per_round⌋ − 1 rounds or more.
+    """Takes clients in turn, in one random order: at least ⌊N / clients_per_round⌋ − 1 rounds lie between a client's turns.
 
-    What DP-FTRL is made for (Kairouz et al. 2021): few participations per client, far apart, by a plan that looks at no data.
+    Suited to DP-FTRL (Kairouz et al. 2021): few, widely separated participations per client, by a schedule that uses no data.
     """
 
     def sampling(self, num_clients: int) -> Sampling:
-        return Schedule(num_clients, self.clients_per_round, apart=max(num_clients // self.clients_per_round - 1, 0))
+        return Schedule.of_turns(num_clients, self.clients_per_round)
 
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         order = generator(seed, "turns").permutation(num_clients)
@@ -84,9 +116,9 @@ class InTurn(FixedSize):
 
 
 class Poisson(CohortSampler):
-    """Every client by itself, with probability `sampling_rate` in (0, 1]: what amplification by sampling assumes.
+    """Samples each client independently with probability `sampling_rate` in (0, 1], as amplification by sampling assumes.
 
-    A cohort may come out empty; it is a round like any other (Abadi et al. 2016, section 3.1).
+    A cohort may be empty; its round counts like any other (Abadi et al. 2016, section 3.1).
     """
 
     sampling_rate: float = Field(gt=0, le=1)
@@ -99,7 +131,7 @@ class Poisson(CohortSampler):
 
 
 class All(CohortSampler):
-    """Every client in every round."""
+    """Samples every client in every round."""
 
     def sampling(self, num_clients: int) -> Sampling:
         return Everyone(num_clients)

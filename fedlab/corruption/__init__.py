@@ -1,4 +1,4 @@
-"""Bugs put on purpose into some users' data. A corruption is called as `corruption(dataset, partition, seed) -> Dataset`."""
+"""Deliberate bugs in some users' data. A corruption is called as `corruption(dataset, partition, seed) -> Dataset`."""
 
 from fedlab.corruption.base import Corruption
 from fedlab.corruption.kinds import Blur, Function, Inversion, LabelFlip, NoCorruption, Occlusion

@@ -1,41 +1,45 @@
-"""`Corruption`: what all bugs have in common: whom they befall."""
+"""`Corruption`: the common base of all bugs. It chooses the affected users."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import hashlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
 from fedlab.errors import DataError, did_you_mean
 from fedlab.randomness import generator
-from fedlab.spec import Spec
+from fedlab.spec import Spec, shown
+from fedlab.tasks import Prediction
 from fedlab.types import Dataset, ExampleSet, Partition
 
 UserId = Annotated[str, BeforeValidator(str)]  # a configuration's 12 is the user "12"
 
 
 class Corruption(Spec):
-    """A bug in every example of some users, in the training set and in the test set alike.
+    """A bug in every example of some users, in the training set and in the test set.
 
-    `fraction`: in [0, 1], the chance of each user to have it, drawn user by user: whether one has it is a function of the run's
-    seed and that user's id, whoever else there is, and those who have it at 0.2 are among those at 0.5. `users`: these and
-    nobody else, in place of a fraction.
+    `fraction`: in [0, 1], the probability that a user is affected. The draw depends only on the run's seed and the user's id, not
+    on other users; the users affected at 0.2 are also affected at 0.5. `users`: the ids of the affected users, instead of a
+    fraction.
 
-    A user is who produced an example, where the data tells; else a client of the partition, and then the test set, which
-    belongs to nobody, stays as it is.
+    Users are the data's user ids. Without user ids they are the clients of the partition, and the test set, which belongs to
+    no client, stays unchanged.
     """
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"__call__": ("fedlab.types.Dataset",)}
 
     fraction: float = Field(0.5, ge=0, le=1)
     users: tuple[UserId, ...] | None = None
 
     def affected(self, dataset: Dataset, partition: Partition, seed: int) -> dict[str, bool]:
-        """Who has the bug: the truth, for scoring what was found, and for nothing else. In ascending order of the users' ids.
+        """Returns, for each user in ascending order of ids, True if the user is affected. Use it only to score detections.
 
-        Raises `DataError` where `users` names somebody there is not.
+        Raises `DataError` if `users` contains an unknown user.
         """
         names = {**_examples_of(dataset.train, partition), **_examples_of(dataset.test, None)}
         if self.users is None:
@@ -49,7 +53,7 @@ class Corruption(Spec):
         return bool(generator(seed, "corruption", _number(user)).random() < self.fraction)
 
     def __call__(self, dataset: Dataset, partition: Partition, seed: int) -> Dataset:
-        """The same data with the bug in it, in arrays of its own; `dataset` itself where nobody has it."""
+        """Returns a copy of the data with the bug; `dataset` itself if no user is affected."""
         affected = self.affected(dataset, partition, seed)
         if not any(affected.values()):
             return dataset
@@ -64,21 +68,49 @@ class Corruption(Spec):
         for user, indices in examples_of.items():
             if affected[user]:
                 rng = generator(seed, f"corruption of {part}", _number(user))
-                x[indices], y[indices] = self._corrupt(x[indices], y[indices], examples.num_classes, rng)
+                given = x[indices], y[indices]
+                made = self._corrupt(*given, examples.task.num_classes or 0, rng)
+                x[indices], y[indices] = self._checked(made, *given, examples.task)
         return dataclasses.replace(examples, x=x, y=y)
+
+    def _checked(self, returned: Any, x: np.ndarray, y: np.ndarray, task: Prediction) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the result of `_corrupt` for one user. Raises `DataError` if it is not x and y of the same shapes and types."""
+        name = f"corruption: {type(self).__name__}._corrupt"
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise DataError(f"{name} returned {shown(returned)}; it must return (x, y).")
+        for what, new, old in (("x", returned[0], x), ("y", returned[1], y)):
+            given = f"{new.dtype} {list(new.shape)}" if isinstance(new, np.ndarray) else shown(new)
+            if given != f"{old.dtype} {list(old.shape)}":
+                raise DataError(f"{name} returned {what} as {given}; it must stay {old.dtype} {list(old.shape)}.")
+        new_x, new_y = returned
+        if not np.isfinite(new_x).all():
+            raise DataError(f"{name} returned x with NaN or infinity; all values must be finite.")
+        check_targets(name, new_y, task)
+        return new_x, new_y
 
     @abc.abstractmethod
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One user's examples with the bug: x [n, …] of the same shape and type, y [n] in [0, num_classes)."""
+        """Returns one user's examples with the bug: x [n, …] of the same shape and type, y [n] in [0, num_classes).
+
+        `num_classes`: 0 if the data has no classes; then y has the task's shape and type.
+        """
+
+
+def check_targets(name: str, y: np.ndarray, task: Prediction) -> None:
+    """Raises `DataError` where targets that `name` returned are none of `task`."""
+    try:
+        task.check_targets(y)
+    except DataError as error:
+        raise DataError(f"{name} returned {error}") from None
 
 
 def _number(user: str) -> int:
-    """In [0, 2^64), of the id alone; a user's position would depend on who else there is."""
+    """Returns a number in [0, 2^64) that depends only on the id; a user's position would depend on the other users."""
     return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big")
 
 
 def _examples_of(examples: ExampleSet, partition: Partition | None) -> dict[str, np.ndarray]:
-    """Where each user's examples are, in ascending order of their ids; nowhere, where nobody knows whose they are."""
+    """Returns each user's indices, in ascending order of ids; {} if there are neither user ids nor a partition."""
     if examples.user_ids is None:
         return dict(zip(partition.client_ids, partition.indices)) if partition else {}
     users, user_of_example, sizes = np.unique(examples.user_ids, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""The bugs there are, and one of a user's own."""
+"""The built-in bugs, and `Function` for a user's own bug."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, ImportString, PositiveFloat
 
-from fedlab.corruption.base import Corruption
+from fedlab.corruption.base import Corruption, check_targets
 from fedlab.errors import DataError, one_line
+from fedlab.tasks import Classification
 from fedlab.types import Dataset, Partition
 
 Corrupted = tuple[np.ndarray, np.ndarray]
 
 
 class NoCorruption(Corruption):
-    """The data as it is: nothing is copied."""
+    """No bug: returns the data unchanged, without a copy."""
 
     fraction: Literal[0] = 0
     users: None = None
@@ -29,21 +30,23 @@ class NoCorruption(Corruption):
 
 
 class Inversion(Corruption):
-    """Black for white: 255 − x, or 1 − x of floats in [0, 1] (Augenstein et al. 2020, section 6). Twice is not at all."""
+    """Inverts images: 255 − x, or 1 − x of floats in [0, 1] (Augenstein et al. 2020, section 6). Applied twice, it cancels."""
 
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
         return _brightest(x, "inversion") - x, y
 
 
 class LabelFlip(Corruption):
-    """Every label y becomes num_classes − 1 − y; the images stay. Twice is not at all."""
+    """Changes every label y to num_classes − 1 − y; images stay unchanged. Applied twice, it cancels."""
+
+    needs_classes: ClassVar[bool] = True
 
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
         return x, (num_classes - 1 - y).astype(np.int32)
 
 
 class Blur(Corruption):
-    """Images out of focus: a Gaussian of `sigma` pixels over height and width."""
+    """Blurs images: a Gaussian filter over height and width. `sigma`: positive, in pixels."""
 
     sigma: PositiveFloat = 2.0
 
@@ -56,10 +59,10 @@ class Blur(Corruption):
 
 
 class Occlusion(Corruption):
-    """A square of one brightness in each image, as of a sticker on the lens.
+    """Covers each image with a square of one brightness, like a sticker on the lens.
 
     `side`: in (0, 1], of the square, as a share of the image's shorter side. `value`: in [0, 1], black to white. `place`: corner
-    (the upper left one), centre, or random, then somewhere else in every image.
+    (upper left), centre, or random (drawn for each image).
     """
 
     side: float = Field(0.4, gt=0, le=1)
@@ -81,9 +84,9 @@ class Occlusion(Corruption):
 
 
 class Function(Corruption):
-    """A user's own bug. `function`: where to import it from, such as my_bugs.smear; it is called for each user it befalls, as
-    `function(x, y, rng, **options)` with their examples x [n, …] and y [n] and a numpy generator of their own, and returns both,
-    of the same shapes, types and classes.
+    """A user's own bug. `function`: its import path, such as my_bugs.smear. It is called for each affected user, as
+    `function(x, y, rng, **options)` with the user's examples x [n, …] and y [n] and a NumPy generator, and returns x and y of the
+    same shapes, types and classes.
     """
 
     reaches_out: ClassVar[tuple[str, ...]] = ("function",)
@@ -100,22 +103,24 @@ class Function(Corruption):
         for what, new, old in (("x", new_x, x), ("y", new_y, y)):
             if (new.shape, new.dtype) != (old.shape, old.dtype):
                 raise DataError(
-                    f"corruption.function: {name} returned {what} as {new.dtype} {list(new.shape)} and must keep it "
+                    f"corruption.function: {name} returned {what} as {new.dtype} {list(new.shape)}; it must stay "
                     f"{old.dtype} {list(old.shape)}."
                 )
         if not np.isfinite(new_x).all():
-            raise DataError(f"corruption.function: {name} returned x with NaN or infinity.")
-        if len(new_y) and not 0 <= new_y.min() <= new_y.max() < num_classes:
-            raise DataError(f"corruption.function: {name} returned labels outside [0, {num_classes}).")
+            raise DataError(f"corruption.function: {name} returned x with NaN or infinity; all values must be finite.")
+        if num_classes:
+            check_targets(f"corruption.function: {name}", new_y, Classification(num_classes=num_classes))
         return new_x, new_y
 
 
 def _brightest(x: np.ndarray, name: str) -> Any:
-    """The value of white, of x's type. Raises `DataError` for floats that are no images in [0, 1]."""
+    """Returns the value of white, in x's type. Raises `DataError` for floats outside [0, 1]."""
     if x.dtype == np.uint8:
         return np.uint8(255)
     if len(x) and not 0 <= x.min() <= x.max() <= 1:
-        raise DataError(f"corruption={name} needs uint8 images or floats in [0, 1]; these reach from {x.min():g} to {x.max():g}.")
+        raise DataError(
+            f"corruption={name} needs uint8 images or floats in [0, 1]; the data ranges from {x.min():g} to {x.max():g}."
+        )
     return np.float32(1)
 
 

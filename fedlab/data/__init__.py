@@ -1,4 +1,4 @@
-"""Where examples come from: each source reads, checks and splits one data set into arrays; no TensorFlow, but for `Emnist`."""
+"""Data sources: each reads, checks and splits one data set into arrays. Only `Emnist` imports TensorFlow."""
 
 from fedlab.data.digits import Digits
 from fedlab.data.emnist import Emnist

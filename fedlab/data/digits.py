@@ -1,4 +1,4 @@
-"""1,797 real handwritten digits that scikit-learn ships, so that there is something to train on without a network."""
+"""1,797 real handwritten digits that scikit-learn ships, for training without a network."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Digits(Source):
         return Published(train=1_797, test=0, classes=10)
 
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
-        from sklearn.datasets import load_digits  # most of a second, and only this source needs it
+        from sklearn.datasets import load_digits  # slow to import, and only this source needs it
 
         digits = load_digits()
         return ExampleSet(upscale(digits.images), digits.target.astype(np.int32), num_classes=10), None
 
 
 def upscale(images: np.ndarray) -> np.ndarray:
-    """[N, 8, 8] with values 0 to 16 → uint8 [N, 28, 28, 1], by cubic splines."""
+    """Scales [N, 8, 8] with values 0 to 16 up to uint8 [N, 28, 28, 1], by cubic splines."""
     from scipy import ndimage
 
-    # Spline interpolation is linear and separable: what it does to the unit vectors is the matrix that does it to any image.
+    # Spline interpolation is linear and separable: applied to the unit vectors, it gives the matrix that scales any image
     matrix = ndimage.zoom(np.eye(8), (20 / 8, 1), order=3, mode="grid-constant", grid_mode=True)
     matrix = np.pad(matrix, ((4, 4), (0, 0)))
     pixels = np.clip(matrix @ images @ matrix.T * (255 / 16), 0, 255)

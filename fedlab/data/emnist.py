@@ -16,22 +16,23 @@ from pydantic import model_validator
 from fedlab.data.files import Progress
 from fedlab.data.source import Published, Source
 from fedlab.errors import DataError
+from fedlab.tasks import Classification
 from fedlab.types import ExampleSet
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
 
-DATABASE = "emnist_all.sqlite"  # the name TFF gives it
+DATABASE = "emnist_all.sqlite"  # TFF's name for the file
 BATCH_SIZE = 4096
 
 
 class Emnist(Source):
     """Handwritten characters by writer (Cohen et al. 2017, Caldas et al. 2018), through TFF's loader.
 
-    `only_digits`: 10 classes and 3,383 writers, else 62 classes (digits, upper case, lower case) and 3,400 writers.
-    `merge_case`: upper and lower case are one class: labels from 36 up lose 26, which leaves 36 classes.
+    `only_digits`: 10 classes and 3,383 writers; if false, 62 classes (digits, upper case, lower case) and 3,400 writers.
+    `merge_case`: merges upper and lower case: 26 is subtracted from labels of 36 and more, which leaves 36 classes.
     x uint8 [N, 28, 28, 1], white on black like MNIST. Every writer has examples in train and in test. The first `load`
-    downloads the database; it imports TensorFlow, every time.
+    downloads the database; every `load` imports TensorFlow.
     """
 
     only_digits: bool = True
@@ -42,7 +43,7 @@ class Emnist(Source):
     @model_validator(mode="after")
     def _case_needs_letters(self) -> Emnist:
         if self.merge_case and self.only_digits:
-            raise ValueError("merge_case needs letters: set only_digits=false too")
+            raise ValueError("merge_case needs letters: set only_digits=false also")
         return self
 
     @property
@@ -67,21 +68,21 @@ class Emnist(Source):
             raise DataError(f"emnist: {self._database} is missing. Run `fedlab data fetch emnist`.")
 
     def fetch(self, progress: Progress) -> None:
-        """Downloads TFF's database, which shows a progress bar of its own."""
+        """Downloads TFF's database; TFF shows its own progress bar."""
         if self._database.exists():
             return
         import tensorflow_federated as tff
 
         try:
             self._database.parent.mkdir(parents=True, exist_ok=True)
-            # TFF writes under the final name from the first byte on; in a folder of its own a broken download stays unseen.
+            # TFF writes to the final name from the first byte, so a temporary folder hides an incomplete download
             with tempfile.TemporaryDirectory(dir=self._database.parent) as folder:
                 tff.simulation.datasets.emnist.load_data(cache_dir=folder)
                 os.replace(os.path.join(folder, DATABASE), self._database)
         except (OSError, EOFError, lzma.LZMAError, sqlite3.Error) as error:
             raise DataError(
                 f"emnist: TFF's database could not be downloaded ({getattr(error, 'reason', None) or error})."
-                f" Without a network, put {DATABASE} into {self._database.parent} yourself."
+                f" Without a network, copy {DATABASE} into {self._database.parent}."
             ) from None
 
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
@@ -98,20 +99,20 @@ class Emnist(Source):
             raise DataError(f"emnist: {self._database} is damaged ({reason}). {remedy}") from None
         if (len(train), len(test)) != (self.published.train, self.published.test):
             raise DataError(
-                f"emnist: {self._database} holds {len(train)} training and {len(test)} test examples, published are"
+                f"emnist: {self._database} has {len(train)} training and {len(test)} test examples; the published file has"
                 f" {self.published.train} and {self.published.test}. Delete it and run `fedlab data fetch emnist`."
             )
         return (case_merged(train), case_merged(test)) if self.merge_case else (train, test)
 
 
 def case_merged(examples: ExampleSet) -> ExampleSet:
-    """Of the 62 classes (digits, upper case, lower case) the last 26 become the 26 before them."""
+    """Merges the last 26 of the 62 classes (digits, upper case, lower case) into the 26 before them."""
     y = np.where(examples.y >= 36, examples.y - 26, examples.y).astype(np.int32)
-    return dataclasses.replace(examples, y=y, num_classes=36)
+    return dataclasses.replace(examples, y=y, task=Classification(num_classes=36))
 
 
 def example_set(clients: tff.simulation.datasets.ClientData, num_classes: int) -> ExampleSet:
-    """All clients' examples, client by client. TFF's pixels are float32 [28, 28], 1 the paper and 0 the ink."""
+    """Returns all clients' examples, client by client. TFF's pixels are float32 [28, 28]: 1 is paper, 0 is ink."""
     import tensorflow as tf
 
     def examples_of(client_id: tf.Tensor) -> tf.data.Dataset:
@@ -121,7 +122,7 @@ def example_set(clients: tff.simulation.datasets.ClientData, num_classes: int) -
     def white_on_black(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.round(255.0 * (1.0 - pixels)), tf.uint8)[..., tf.newaxis]
 
-    # One pipeline over all clients: building one per client would cost minutes.
+    # One pipeline over all clients: building one per client would take minutes
     batches = tf.data.Dataset.from_tensor_slices(list(clients.client_ids)).flat_map(examples_of)
     users, labels, images = zip(*batches.as_numpy_iterator())
     return ExampleSet(

@@ -1,4 +1,4 @@
-"""Published data files: read only when their checksum holds, downloaded under another name until it does."""
+"""Published data files: a file is read only if its checksum is right, and downloads get their final name only then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from fedlab.errors import DataError
 
-Progress = Callable[[str, int, int | None], None]  # path of the file, bytes so far, bytes in all where the server says
+Progress = Callable[[str, int, int | None], None]  # path of the file, bytes so far, total bytes if known
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30
@@ -24,15 +24,15 @@ class DataFile:
     """A file as its authors published it."""
 
     path: str  # below the data directory
-    algorithm: str  # "md5" where that is what was published, else "sha256"
+    algorithm: str  # "md5" if its authors published that, else "sha256"
     digest: str  # lower-case hex
-    urls: tuple[str, ...]  # the same bytes at each; tried in this order
+    urls: tuple[str, ...]  # mirrors of the same bytes, tried in this order
 
     def digest_of(self, content: bytes) -> str:
         return hashlib.new(self.algorithm, content, usedforsecurity=False).hexdigest()
 
     def read(self, folder: pathlib.Path) -> bytes:
-        """The content of the file below `folder`. Raises `DataError` if it is missing or is not what was published."""
+        """Returns the content of the file below `folder`. Raises `DataError` if it is missing or not the published file."""
         try:
             content = (folder / self.path).read_bytes()
         except FileNotFoundError:
@@ -47,7 +47,7 @@ class DataFile:
         return content
 
     def is_good(self, folder: pathlib.Path) -> bool:
-        """Whether the file is there, as published."""
+        """Returns True if the published file is below `folder`."""
         try:
             self.read(folder)
         except DataError:
@@ -55,9 +55,9 @@ class DataFile:
         return True
 
     def download(self, folder: pathlib.Path, progress: Progress) -> None:
-        """Puts the file below `folder` from the first URL that delivers it; raises `DataError` when none does.
+        """Downloads the file into `folder` from the first URL that works. Raises `DataError` if none does.
 
-        The file takes its final name only once its checksum holds; an interrupted download leaves nothing behind.
+        The file gets its final name once its checksum is right; an interrupted download leaves nothing behind.
         """
         failures = []
         for url in self.urls:
@@ -81,7 +81,7 @@ class DataFile:
                         progress(self.path, out.tell(), int(length) if length else None)
                 if checksum.hexdigest() != self.digest:
                     raise DataError(f"{self.algorithm} {checksum.hexdigest()}, published {self.digest}")
-                os.chmod(part, 0o644)  # mkstemp keeps a file to its owner; a data directory may be shared
+                os.chmod(part, 0o644)  # mkstemp lets only the owner read; a data directory may be shared
                 os.replace(part, target)
             except BaseException:
                 os.unlink(part)

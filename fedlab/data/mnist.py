@@ -15,7 +15,7 @@ IDX_DTYPES = {0x08: "u1", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes) -> np.ndarray:
-    """The array in a gzipped idx file: 2 zero bytes, dtype, number of axes, each axis as big-endian int32, the values."""
+    """Returns the array in a gzipped idx file: 2 zero bytes, dtype, number of axes, each axis as big-endian int32, the values."""
     raw = gzip.decompress(content)
     shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
     return np.frombuffer(raw, IDX_DTYPES[raw[2]], offset=4 + 4 * raw[3]).reshape(shape)
@@ -63,7 +63,7 @@ class Mnist(Source):
 class MnistByWriter(Mnist):
     """MNIST with the NIST writer of each digit as its user: 539 writers in train, 297 others in test.
 
-    From the extended labels of QMNIST (Yadav and Bottou 2019), whose first rows match MNIST's, one by one.
+    The writers come from the extended labels of QMNIST (Yadav and Bottou 2019), whose first rows are MNIST's images in order.
     """
 
     name: ClassVar[str] = "mnist_by_writer"
@@ -95,5 +95,5 @@ def _writers(qmnist_rows: np.ndarray) -> np.ndarray:
 
 
 def _example_set(images: np.ndarray, labels: np.ndarray, users: np.ndarray | None) -> ExampleSet:
-    users = users if users is None else users[: len(images)]  # QMNIST's test labels go on where MNIST's test set ends
+    users = users if users is None else users[: len(images)]  # QMNIST's test labels continue after MNIST's test set
     return ExampleSet(images[..., np.newaxis], labels.astype(np.int32), num_classes=10, user_ids=users)

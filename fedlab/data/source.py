@@ -1,4 +1,4 @@
-"""`Source`: what all data sets have in common: the data directory, a choice of classes, a subset, a held-out split."""
+"""`Source`: the common base of all data sets: the data directory, the choice of classes, a subset, the test split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import abc
 import dataclasses
 import os
 import pathlib
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ from fedlab.data.files import DataFile, Progress
 from fedlab.errors import DataError
 from fedlab.randomness import generator
 from fedlab.spec import Spec
+from fedlab.tasks import Classification
 from fedlab.types import Dataset, ExampleSet
 
 DEFAULT_TEST_FRACTION = 0.2  # for sources without a test set of their own
@@ -22,7 +24,7 @@ DEFAULT_TEST_FRACTION = 0.2  # for sources without a test set of their own
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """The size of a data set as its authors give it, known before any file is read."""
+    """The size of a data set as its authors published it, known before any file is read."""
 
     train: int
     test: int  # 0: there is no test set
@@ -32,20 +34,29 @@ class Published:
 class Source(Spec):
     """A named data set. `load` applies the options in this order: `classes`, `test_fraction`, `max_examples`.
 
-    `dir`: the data directory; None is `$FEDLAB_DATA_DIR`, else `~/.cache/fedlab`.
-    `classes`: keeps these labels, at least two, and renames them 0, 1, … in the order given.
-    `test_fraction`: in (0, 1), the share of the training data drawn as the test set, in place of the source's own. None is the
-    source's own test set, and 0.2 where it has none.
-    `max_examples`: positive, keeps at most so many training examples, drawn uniformly.
+    `dir`: the data directory; None is `$FEDLAB_DATA_DIR` or, if that is not set, `~/.cache/fedlab`.
+    `classes`: keeps these labels, at least two, and renumbers them 0, 1, … in the given order.
+    `test_fraction`: in (0, 1), the share of the training data that is drawn as the test set and replaces the source's own. None
+    uses the source's own test set, or 0.2 if it has none.
+    `max_examples`: positive; keeps at most this many training examples, drawn uniformly.
     """
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"_read": ("builtins.tuple",), "load": ("fedlab.types.Dataset",)}
 
     dir: str | None = None
     classes: tuple[int, ...] | None = None
     max_examples: int | None = Field(None, gt=0)
     test_fraction: float | None = Field(None, gt=0, lt=1)
 
+    locations: ClassVar[tuple[str, ...]] = ("dir",)
     name: ClassVar[str]
     data_files: ClassVar[tuple[DataFile, ...]] = ()
+
+    @classmethod
+    def recorded_location(cls, option: str, value: Any) -> Any:
+        relative = os.environ.get("FEDLAB_DATA_DIR") if option == "dir" and value is None else None
+        usual = relative is None or os.path.isabs(os.path.expanduser(relative))  # this path is valid in any folder
+        return super().recorded_location(option, value if usual else relative)
 
     @model_validator(mode="after")
     def _classes_can_exist(self) -> Source:
@@ -59,17 +70,17 @@ class Source(Spec):
 
     @property
     def published(self) -> Published | None:
-        """The size of the whole data set; None where only the files can tell."""
+        """The size of the whole data set; None if it depends on the files."""
         return None
 
     @property
     def has_user_ids(self) -> bool:
-        """Whether every example comes with who produced it. Never reads more than a file's table of contents."""
+        """True if every example has the id of the user who produced it. Reads at most a file's table of contents."""
         return False
 
     @property
     def num_train_examples(self) -> int | None:
-        """How many training examples `load` will give; None where only the files can tell."""
+        """The number of training examples that `load` returns; None if it depends on the files."""
         if self.published is None or self.classes is not None:
             return None
         held_out = 0 if self.published.test and self.test_fraction is None else self._num_test(self.published.train)
@@ -77,31 +88,31 @@ class Source(Spec):
 
     @property
     def data_dir(self) -> pathlib.Path:
-        """Where this source looks for its files."""
+        """The directory of this source's files."""
         return pathlib.Path(self.dir or os.environ.get("FEDLAB_DATA_DIR") or "~/.cache/fedlab").expanduser()
 
     def files(self) -> list[pathlib.Path]:
-        """The files that `load` reads, whether or not they are there."""
+        """Returns the files that `load` reads, including missing ones."""
         return [self.data_dir / file.path for file in self.data_files]
 
     def verify(self) -> None:
-        """Raises `DataError` naming every file that is missing or damaged."""
+        """Raises `DataError` that names every file that is missing or damaged."""
         self._contents()
 
     def fetch(self, progress: Progress) -> None:
-        """Downloads every file that is missing or damaged. Raises `DataError` naming those that are still to be had."""
+        """Downloads every file that is missing or damaged. Raises `DataError` that names the files still missing."""
         wanted = [file for file in self.data_files if not file.is_good(self.data_dir)]
         for position, file in enumerate(wanted):
             try:
                 file.download(self.data_dir, progress)
-            except DataError as error:  # the next would most likely fail as well, and each may take half a minute to do so
+            except DataError as error:  # stop: the next would probably fail also, each after up to half a minute
                 paths = ", ".join(file.path for file in wanted[position:])
-                raise DataError(f"{error}. Without a network, put these below {self.data_dir} yourself: {paths}.") from None
+                raise DataError(f"{error}. Without a network, copy these files below {self.data_dir}: {paths}.") from None
 
     def load(self, seed: int) -> Dataset:
-        """The data set with all options applied; what is drawn at random is a function of `seed` alone.
+        """Returns the data set with all options applied; random draws depend on `seed` only.
 
-        Raises `DataError` for missing or damaged files, for `classes` that the data lacks, and for splits that come out empty.
+        Raises `DataError` for missing or damaged files, for `classes` that the data does not have, and for empty splits.
         """
         train, test = self._read()
         if self.classes is not None:
@@ -123,10 +134,10 @@ class Source(Spec):
 
     @abc.abstractmethod
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
-        """The whole training set and, where the source has one, the whole test set."""
+        """Returns the whole training set and the whole test set, or None if the source has no test set."""
 
     def _contents(self) -> list[bytes]:
-        """The verified content of each of `data_files`."""
+        """Returns the verified content of each of `data_files`."""
         contents, problems = [], []
         for file in self.data_files:
             try:
@@ -136,7 +147,7 @@ class Source(Spec):
         if problems:
             fetch = f"fedlab data fetch {self.name}" + (f" --dir {self.dir}" if self.dir else "")
             problem = "; ".join(problems)
-            raise DataError(f"{self.name}: {problem}. Run `{fetch}`, or put the published files below {self.data_dir}.")
+            raise DataError(f"{self.name}: {problem}. Run `{fetch}`, or copy the published files below {self.data_dir}.")
         return contents
 
     def _num_test(self, num_examples: int) -> int:
@@ -146,8 +157,10 @@ class Source(Spec):
         assert self.classes is not None
         unknown = sorted(set(self.classes) - set(range(examples.num_classes)))
         if unknown:
-            raise DataError(f"{self.name} has the classes 0 to {examples.num_classes - 1}, data.classes asks for {unknown}.")
+            raise DataError(
+                f"data.classes contains {unknown}, but {self.name} has only the classes 0 to {examples.num_classes - 1}."
+            )
         new_label = np.full(examples.num_classes, -1, np.int32)
         new_label[list(self.classes)] = np.arange(len(self.classes), dtype=np.int32)
         chosen = examples.select(np.flatnonzero(new_label[examples.y] >= 0))
-        return dataclasses.replace(chosen, y=new_label[chosen.y], num_classes=len(self.classes))
+        return dataclasses.replace(chosen, y=new_label[chosen.y], task=Classification(num_classes=len(self.classes)))

@@ -1,4 +1,4 @@
-"""Examples that stay where the engines compute. Engines of one process share them: the arms of a run hold their data once."""
+"""Examples that stay on the engines' device. Engines of one process share them: the arms of a run need one copy of their data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RESIDENT: weakref.WeakKeyDictionary[ExampleSet, tuple[tf.Tensor, tf.Tensor]] = 
 
 
 def resident(examples: ExampleSet) -> tuple[tf.Tensor, tf.Tensor]:
-    """`examples.x` and `examples.y` as tensors, copied once for as long as `examples` is in use."""
+    """Returns `examples.x` and `examples.y` as tensors, copied once for as long as `examples` is in use."""
     if examples not in _RESIDENT:
         _RESIDENT[examples] = tf.constant(examples.x), tf.constant(examples.y)
     return _RESIDENT[examples]

@@ -1,4 +1,4 @@
-"""Rounds whose sums a secure-sum protocol makes, between two graphs: what clients compute, and what the server does with it."""
+"""Rounds whose sums are computed by a secure-sum protocol between two graphs: the client step, and the server step."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab import cores, lowering
+from fedlab import lowering
 from fedlab.engine import RoundInput, SecureSumming, State
-from fedlab.engine.resident import resident
+from fedlab.engine.lowered import AFTER, BEFORE, WHILE, LoweredEngine, moment
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.lowering import LoweredProcess
 from fedlab.secure import BelowThreshold, Layout, Outcome, ServerView, Tensor
 from fedlab.types import ExampleSet
 
-AHEAD = 32  # clients that are computed before the protocol asks for them
+AHEAD = 32  # number of clients that are computed before the protocol requests them
 
 
-class SecureEngine:
-    """Runs a lowered process; what it marks as securely summed, or everything that clients send, goes through a protocol.
+class SecureEngine(LoweredEngine):
+    """Runs a lowered process; the tensors marked as securely summed, or everything that clients send, pass through a protocol.
 
-    Clients are computed side by side, one thread each, while the protocol agrees on keys and works on those before them. A round
-    that ends with nobody in its sum leaves the state as it was, unless the server adds noise: then it is a sum of zero like any
-    other, and the model does not tell how many clients there were.
+    Clients are computed in parallel, one thread each, while the protocol agrees on keys and processes earlier clients. A round
+    whose sum includes no client leaves the state unchanged, unless the server adds noise: then it counts as a sum of zero, so
+    that the model does not reveal the number of clients.
     """
+
+    side_by_side = False  # a protocol runs one round at a time
 
     def __init__(
         self,
@@ -41,64 +43,55 @@ class SecureEngine:
         summing: SecureSumming,
         parallel_clients: int | None = None,
     ):
-        started = time.perf_counter()
-        self._lowered = lowering.lower(process)
-        self.seconds = {"lowering": time.perf_counter() - started, "aggregation": 0.0}
+        super().__init__(process, examples, parallel_clients)
+        self.seconds["aggregation"] = 0.0
         self._adds_noise = summing.adds_noise
-        self._lanes = parallel_clients or (1 if tf.config.list_logical_devices("GPU") else cores.available())
-        self._x, self._y = resident(examples)
-        self.state_names = [path for path, _ in lowering.leaves(self._lowered.state_type)]
-        self._metric_names = ["/".join(path) for path, _ in lowering.leaves(self._lowered.metrics_type)]
         self._num_in_the_clear = _tensors_in_the_clear(self._lowered, summing.spec.scope)
         self._layout = _layout(self._lowered, self._num_in_the_clear)
         self._protocol = summing.spec.build(self._layout, summing.most_clients, summing.seed, summing.num_rounds)
-        self.bytes_down = lowering.num_bytes(self._lowered.message_type)
-        self.bytes_up = 0 if not self._num_in_the_clear else lowering.num_bytes(self._lowered.contribution_type)
-        self.observed: ServerView | None = None
+        self.bytes_up = self.bytes_up if self._num_in_the_clear else 0
         self._trace()
-
-    def initialize(self, key: np.ndarray) -> State:
-        function = tf.function(lambda key: list(self._lowered.initialize(key=key)), autograph=False)
-        return list(function.get_concrete_function(tf.TensorSpec([2], tf.int64))(tf.constant(key)))
 
     def next(self, state: State, round_input: RoundInput) -> tuple[State, dict[str, Any]]:
         r, server_key = round_input, tf.constant(round_input.server_key)
         message = self._prepare(state, server_key)
         in_the_clear: list[list[np.ndarray]] = []
+        keeps: list[list[np.ndarray]] = []  # each client's new state, which no protocol receives
         self.observed = None
         try:
             with self._computed(message, r) as computed:
-                outcome = self._protocol.run_round(r.round, r.clients.tolist(), self._contributions(computed, in_the_clear))
+                contributions = self._contributions(computed, in_the_clear, keeps)
+                outcome = self._protocol.run_round(r.round, r.clients.tolist(), contributions)
                 abandoned = {}
-        except BelowThreshold as error:  # too many have vanished
+        except BelowThreshold as error:  # too many clients have dropped out
             outcome, abandoned = error.outcome, {"secure/abandoned": 1}
         self.observed = self._with_what_went_in_the_clear(outcome, r.clients.tolist(), in_the_clear)
         self.seconds["aggregation"] += outcome.seconds
         figures = {**self._figures(outcome), **abandoned}
         if not outcome.included and len(r.clients) and not self._adds_noise:
             return state, figures
-        included = set(outcome.included)
-        kept = [tensors for client, tensors in zip(r.clients.tolist(), in_the_clear) if client in included]
-        stacked = [np.stack(tensors) for tensors in zip(*kept)] if self._num_in_the_clear and kept else self._nothing()
-        new_state, metrics = self._finish(state, stacked, self._sums(outcome), server_key)
-        return new_state, {**{name: value.numpy() for name, value in zip(self._metric_names, metrics)}, **figures}
+        included = [client in outcome.included for client in r.clients.tolist()]
+        clear, kept = (_stacked(itertools.compress(rows, included), specs) for rows, specs in self._beside(in_the_clear, keeps))
+        new_state, metrics = self._finish(state, clear, self._sums(outcome), kept, server_key)
+        return new_state, {**self._named(metrics), **figures}
 
     def close(self) -> None:
         self._protocol.close()
-        self._x = self._y = None
+        super().close()
 
     @contextlib.contextmanager
     def _computed(self, message: list[tf.Tensor], r: RoundInput) -> Iterator[Iterator[list[np.ndarray]]]:
-        """What each client sends, in their order. Computing begins here, not when the first is asked for."""
+        """Yields the contributions of the clients, in their order. Computing begins here, not at the first request."""
 
         def compute(k: int) -> list[np.ndarray]:
             mine = slice(r.row_splits[k], r.row_splits[k + 1])
-            sent = self._work(message, *map(tf.constant, (r.indices[mine], r.order[:, mine], r.keys[k])))
-            return [t.numpy() for t in sent]
+            kept = [tf.constant(rows[k]) for rows in r.kept]
+            given = self._work(message, kept, *map(tf.constant, (r.indices[mine], r.order[:, mine], r.keys[k])))
+            return [t.numpy() for t in given]
 
-        pool = concurrent.futures.ThreadPoolExecutor(self._lanes)
+        pool = concurrent.futures.ThreadPoolExecutor(self._parallel)
         left = iter(range(len(r.clients)))
-        ahead = collections.deque(pool.submit(compute, k) for k in itertools.islice(left, max(AHEAD, self._lanes)))
+        ahead = collections.deque(pool.submit(compute, k) for k in itertools.islice(left, max(AHEAD, self._parallel)))
 
         def results() -> Iterator[list[np.ndarray]]:
             while ahead:
@@ -112,17 +105,24 @@ class SecureEngine:
             pool.shutdown(cancel_futures=True)
 
     def _contributions(
-        self, computed: Iterator[list[np.ndarray]], in_the_clear: list[list[np.ndarray]]
+        self, computed: Iterator[list[np.ndarray]], in_the_clear: list[list[np.ndarray]], keeps: list[list[np.ndarray]]
     ) -> Iterator[list[np.ndarray]]:
-        """What each client sends through the protocol; what it sends besides is appended to `in_the_clear`."""
+        """Yields each client's tensors for the protocol. Adds its other tensors to `in_the_clear`, and its state to `keeps`."""
         for tensors in computed:
-            in_the_clear.append(tensors[: self._num_in_the_clear])
-            yield tensors[self._num_in_the_clear :]
+            kept, sent = self._lowered.apart(tensors)
+            keeps.append(kept)
+            in_the_clear.append(sent[: self._num_in_the_clear])
+            yield sent[self._num_in_the_clear :]
+
+    def _beside(self, *rows: list[list[np.ndarray]]) -> Iterator[tuple[list[list[np.ndarray]], list[tf.TensorSpec]]]:
+        """Returns the clients' tensors in the clear, and their states, each with its specs."""
+        kept, sent = self._lowered.apart(lowering.tensor_specs(self._lowered.contribution_type))
+        return zip(rows, (sent[: self._num_in_the_clear], kept))
 
     def _with_what_went_in_the_clear(
         self, outcome: Outcome, clients: list[int], in_the_clear: list[list[np.ndarray]]
     ) -> ServerView | None:
-        """The server's view, with what each client whose contribution arrived has sent beside the protocol."""
+        """Returns the server's view, including the tensors in the clear of each client whose contribution arrived."""
         view = outcome.server_view
         if view is None or not self._num_in_the_clear:
             return view
@@ -133,7 +133,7 @@ class SecureEngine:
         return dataclasses.replace(view, received=received)
 
     def _sums(self, outcome: Outcome) -> list[np.ndarray]:
-        """The protocol's sums, in the types in which the process wants them. Raises `FedlabError` where one does not fit."""
+        """Returns the protocol's sums, in the dtypes of the process. Raises `FedlabError` if one does not fit."""
         leaves = self._lowered.secure_leaves
         moduli = [None] * (len(outcome.sum) - len(leaves)) + [leaf.modulus for leaf in leaves]
         sums = []
@@ -155,47 +155,32 @@ class SecureEngine:
             "secure/num_attempts": outcome.num_attempts,
         }
 
-    def _nothing(self) -> list[np.ndarray]:
-        """What no client has sent in the clear."""
-        specs = lowering.tensor_specs(self._lowered.contribution_type)[: self._num_in_the_clear]
-        return [np.zeros([0, *s.shape], s.dtype.as_numpy_dtype) for s in specs]
-
     def _trace(self) -> None:
         """Traces the graphs of a round, each once."""
         started = time.perf_counter()
         process, num_state = self._lowered, len(self.state_names)
         state, key = lowering.tensor_specs(process.state_type), tf.TensorSpec([2], tf.int64)
-        clear_specs = lowering.tensor_specs(process.contribution_type)[: self._num_in_the_clear]
-        clear = [tf.TensorSpec([None, *s.shape], s.dtype) for s in clear_specs]
+        (_, clear_specs), (_, kept_specs) = self._beside([], [])
+        clear, kept = ([tf.TensorSpec([None, *s.shape], s.dtype) for s in specs] for specs in (clear_specs, kept_specs))
         sums = [tf.TensorSpec(t.shape, t.dtype) for t in self._layout.tensors]
-
-        def moment(server_key: tf.Tensor, number: int) -> tf.Tensor:  # as the compiled engine has them
-            return server_key + tf.constant([number, 0], tf.int64)
+        num_summed = len(self._sum_shapes())
 
         def prepare(state: list, server_key: tf.Tensor) -> list:
-            return list(process.prepare(*state, key=moment(server_key, 1)))
+            return list(process.prepare(*state, key=moment(server_key, BEFORE)))
 
-        def work(message: list, indices: tf.Tensor, order: tf.Tensor, key: tf.Tensor) -> list:
-            return list(process.work(order, tf.gather(self._x, indices), tf.gather(self._y, indices), *message, key=key))
-
-        def finish(state: list, clear: list, sums: list, server_key: tf.Tensor) -> tuple[list, list]:
-            while_, after = moment(server_key, 2), moment(server_key, 3)
-            total = list(process.zero(key=while_))
+        def finish(state: list, clear: list, sums: list, kept: list, server_key: tf.Tensor) -> tuple[list, list]:
+            while_, after = moment(server_key, WHILE), moment(server_key, AFTER)
             if clear:
 
-                def add(k: tf.Tensor, total: list) -> tuple[tf.Tensor, list]:
-                    return k + 1, list(process.accumulate(*total, *(c[k] for c in clear), key=while_ + tf.cast([0, k], tf.int64)))
+                def contribution(k: tf.Tensor) -> list:
+                    return process.together([rows[k] for rows in kept], [rows[k] for rows in clear])
 
-                shapes = [s.shape for s in lowering.tensor_specs(process.accumulator_type)]
-                count = tf.shape(clear[0])[0]
-                _, total = tf.while_loop(
-                    lambda k, _: k < count, add, [tf.constant(0), total], shape_invariants=[tf.TensorShape([]), shapes]
-                )
+                total, _ = self._merged(tf.shape(clear[0])[0], contribution, while_, 1)
                 secure = sums
-            else:  # accumulating is adding, and the protocol has done it
-                total, secure = sums[: len(total)], sums[len(total) :]
-            aggregate = process.report(*total, key=after)
-            result = process.update(*state, *aggregate, *secure, key=after + tf.constant([1, 0], tf.int64))
+            else:  # accumulating means adding, which the protocol has done
+                total, secure = sums[:num_summed], sums[num_summed:]
+            aggregate = process.report(*process.together(kept, total), key=after)
+            result = process.update(*state, *aggregate, *secure, key=moment(after, 1))
             return list(result[:num_state]), list(result[num_state:])
 
         def traced(function: Any, *specs: Any) -> Any:
@@ -205,30 +190,40 @@ class SecureEngine:
         message = lowering.tensor_specs(process.message_type)
         self._prepare = traced(prepare, state, key)
         self._work = traced(
-            work,
+            self._contribution,
             message,
+            self._kept_specs(),
             tf.TensorSpec([None], ints),
             tf.TensorSpec([None, None], ints),
             tf.TensorSpec([2], tf.int64),
         )
-        self._finish = traced(finish, state, clear, sums, key)
+        self._finish = traced(finish, state, clear, sums, kept, key)
         self.seconds["tracing"] = time.perf_counter() - started
 
 
+def _stacked(rows: Iterable[list[np.ndarray]], specs: list[tf.TensorSpec]) -> list[np.ndarray]:
+    """Returns each tensor with a row per client; without rows if there is no client."""
+    found = list(rows)
+    return [
+        np.stack([row[i] for row in found] or [np.zeros(s.shape)]).astype(s.dtype.as_numpy_dtype)[: len(found)]
+        for i, s in enumerate(specs)
+    ]
+
+
 def _senders(outcome: Outcome) -> set[int]:
-    """The clients whose contribution, and what they send beside it, reached the server."""
+    """Returns the clients whose contribution and tensors in the clear reached the server."""
     return {*outcome.senders, *outcome.included}
 
 
 def _tensors_in_the_clear(process: LoweredProcess, scope: str) -> int:
-    """How many of a contribution's tensors do not go through the protocol. Raises `ConfigError` for what cannot be summed so."""
+    """Returns the number of a contribution's tensors that bypass the protocol. Raises `ConfigError` if no protocol suits."""
     if scope == "marked":
         if not process.secure_leaves:
             raise ConfigError(
                 "secure.scope=marked, but this process marks nothing as securely summed: use aggregator=secure, or "
                 "secure.scope=everything."
             )
-        return len(lowering.leaves(process.contribution_type))
+        return len(process.apart(lowering.leaves(process.contribution_type))[1])
     if not process.accumulate_is_sum:
         raise ConfigError(
             "this aggregator does more with clients' updates than to add them up, which a secure sum cannot: use "
@@ -238,8 +233,9 @@ def _tensors_in_the_clear(process: LoweredProcess, scope: str) -> int:
 
 
 def _layout(process: LoweredProcess, num_in_the_clear: int) -> Layout:
-    """What a client sends through the protocol."""
-    others = [Tensor(tuple(s.shape), s.dtype.as_numpy_dtype(0).dtype) for s in lowering.tensor_specs(process.contribution_type)]
+    """Returns the layout of a client's tensors for the protocol."""
+    _, specs = process.apart(lowering.tensor_specs(process.contribution_type))
+    others = [Tensor(tuple(s.shape), s.dtype.as_numpy_dtype(0).dtype) for s in specs]
     marked = [
         Tensor(tuple(leaf.type.shape), np.dtype(leaf.type.dtype), leaf.bound or leaf.modulus) for leaf in process.secure_leaves
     ]

@@ -1,43 +1,78 @@
-"""Evaluation: weights and data in, named numbers out. This module holds the options; it imports no TensorFlow."""
+"""Evaluation: weights and data in, metrics out. This module defines the options; it imports no TensorFlow."""
 
 from __future__ import annotations
 
+import importlib
 import pathlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.spec import Spec
+from fedlab.tasks import Task
 
-__all__ = ["Evaluation", "GanEvaluation"]
+if TYPE_CHECKING:
+    from fedlab.evaluation.evaluator import Evaluator
+    from fedlab.types import Dataset
+
+__all__ = ["Evaluation", "GanEvaluation", "build_evaluator"]
+
+
+def build_evaluator(task: Task, personal: bool, model: Any, dataset: Dataset, evaluation: Evaluation, seed: int) -> Evaluator:
+    """Builds the model and its evaluator. `personal`: one model per client.
+
+    Raises `FedlabError` for a model that cannot be used.
+    """
+    named = task.personal_evaluator if personal else task.evaluator
+    if named is None:
+        raise ConfigError(
+            f"this process trains a model for each client, which the task {task.name} does not support: choose another process."
+        )
+    module, name = named
+    evaluator: Evaluator = getattr(importlib.import_module(module), name)(task, model, dataset, evaluation, seed)
+    return evaluator
+
+
+def _listed(given: Any) -> Any:
+    if not isinstance(given, (int, float, list, tuple, type(None))):
+        raise ValueError("must be a number, or a list of numbers")
+    return () if given is None else (given,) if isinstance(given, (int, float)) else given
+
+
+_Listed = BeforeValidator(_listed)
 
 
 class Evaluation(Spec):
-    """What is measured besides the training metrics of each round."""
+    """The options of evaluation, in addition to the training metrics of each round."""
 
-    batch_size: PositiveInt = 500  # examples evaluated at a time; changes no result
-    per_client: bool = True  # at the end of a run, accuracy on each client's own examples
-    # Share of its examples that each client keeps from training, to be evaluated on; 0: on those that it trains on
+    batch_size: PositiveInt = 500  # examples evaluated at a time; does not change results
+    per_client: bool = True  # at the end of a run, evaluate on each client's own examples
+    # Share of each client's examples that is held out from training for evaluation; 0: evaluate on its training examples
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # Values of the metric that ranks runs, such as 0.97 for test accuracy: the summary contains rounds_to[0.97], the number of
+    # rounds after which the best value so far first reaches it; null: it never does
+    rounds_to: Annotated[tuple[float, ...], _Listed] = ()
 
     def check(self) -> None:
-        """Raises `ConfigError` for what is not there."""
+        """Raises `ConfigError` for missing files."""
 
 
 class GanEvaluation(Evaluation):
-    """What is measured of generated images, for process=gan."""
+    """The options of evaluating generated images, for process=gan."""
 
-    # generated, in one batch, and as many real ones of the test set, or all where it has fewer
+    locations: ClassVar[tuple[str, ...]] = ("classifier",)
+
+    # images generated in one batch, and the number of real images of the test set to compare with (all if it has fewer)
     num_images: Annotated[int, Field(ge=2, le=10_000)] = 500
-    grid_size: PositiveInt = 6  # pictures of the generator's progress have so many images in either direction
+    grid_size: PositiveInt = 6  # images per row and per column in pictures of the generator's progress
     classifier: str | None = (
         None  # a run folder with a model.keras, or a Keras file, which measures the images; None: nothing does
     )
 
     @property
     def classifier_path(self) -> pathlib.Path | None:
-        """The Keras file."""
+        """The path of the Keras file."""
         if self.classifier is None:
             return None
         path = pathlib.Path(self.classifier).expanduser()

@@ -1,14 +1,14 @@
-"""Whether images are dark on light or light on dark: a test that needs no labels and no model."""
+"""Polarity of images, dark on light or light on dark: a test that needs no labels and no model."""
 
 from __future__ import annotations
 
 import numpy as np
 
-FRAME = 2  # pixels; digits keep away from the edges of their images
+FRAME = 2  # pixels; digits do not reach the edges of their images
 
 
 def has_light_background(images: np.ndarray) -> np.ndarray:
-    """bool [n]: whether the median of the outermost `FRAME` pixels all around is in the upper half of the range.
+    """Returns bool [n]: True if the median of the outermost `FRAME` pixels on all sides is in the upper half of the range.
 
     `images` [n, height, width] or [n, height, width, channels]: uint8, or floats in [0, 1].
     """
@@ -20,11 +20,5 @@ def has_light_background(images: np.ndarray) -> np.ndarray:
 
 
 def polarity(images: np.ndarray) -> float:
-    """The share of images with a light background."""
+    """Returns the share of images with a light background."""
     return float(has_light_background(images).mean())
-
-
-def error_on(images: np.ndarray) -> tuple[float, float]:
-    """How often the test is wrong on real images [n, ...], which are known to be light on dark: as they are, and inverted."""
-    largest = 255 if images.dtype == np.uint8 else 1.0
-    return polarity(images), 1.0 - polarity(largest - images)

@@ -1,4 +1,4 @@
-"""Which of a partition's clients and examples are trained on, as a file says that `fedlab data filter` wrote.
+"""Filters keep some of a partition's clients or examples for training, as listed in a file of `fedlab data filter`.
 
 A filter is called as `filter(dataset, partition, fingerprints) -> Partition`.
 """

@@ -1,4 +1,4 @@
-"""`Filter`: the stage between the partition and who takes part."""
+"""`Filter`: the stage between the partition and the cohort."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import abc
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fedlab.errors import DataError, did_you_mean
-from fedlab.filter.files import Provenance, read_examples, read_users
+from fedlab.filter.files import Provenance, read_examples, read_users, shown
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
-Fingerprints = Callable[[Dataset, Partition], tuple[str, str]]  # of the data, of the division; takes a moment for much data
+Fingerprints = Callable[[Dataset, Partition], tuple[str, str]]  # (of the data, of the partition); slow for large data
 
 
 class Filter(Spec):
     """Keeps some clients of a partition, or some of their examples."""
 
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"__call__": ("fedlab.types.Partition",)}
+
     def check(self) -> None:
-        """Raises `DataError` for what can be found wrong before any data is read."""
+        """Raises `DataError` for mistakes that can be found before any data is read."""
 
     @abc.abstractmethod
     def __call__(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> Partition:
-        """`partition` of `dataset`, which has the bug in it, with what is kept. Raises `DataError`."""
+        """Returns the part of `partition` that is kept; `dataset` includes the corruption. Raises `DataError`."""
 
 
 class NoFilter(Filter):
-    """Everybody, with everything."""
+    """No filter: keeps all clients and all examples."""
 
     def __call__(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> Partition:
         return partition
 
 
 class FromFile(Filter):
-    """What the file at `path` keeps, made from the same data by `fedlab data filter`.
+    """Keeps the users or examples in the file at `path`, which `fedlab data filter` made from the same data.
 
-    `verify`: refuses a file that was made from other data, that does not say, or that was changed since. Ids that nobody has,
-    ids that come twice and places beyond a user's examples are refused in any case.
+    `verify`: refuses a file that was made from other data, that has no provenance, or that was changed later. Unknown ids,
+    repeated ids and positions beyond a user's examples are always refused.
     """
+
+    locations: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     verify: bool = True
@@ -59,16 +63,19 @@ class FromFile(Filter):
         kept = self._read()
         users = dataset.train.user_ids
         if users is not None and any(str(users[i[0]]) != name for name, i in zip(partition.client_ids, partition.indices)):
-            raise DataError(f"{self.path} keeps users, and the clients of this partition are none: use partition=by_user.")
+            raise DataError(f"{self.path} keeps users, but the clients of this partition are not users: use partition=by_user.")
         if self.verify:
             self._verify(dataset, partition, fingerprints)
         known = set(partition.client_ids) if users is None else {str(user) for user in np.unique(users)}
         for user in kept:
             if user not in known:
-                raise DataError(f"{self.path}: the data has no user '{user}'.{did_you_mean(user, known)}")
+                raise DataError(f"{self.path}: the data has no user '{shown(user)}'.{did_you_mean(user, known)}")
         places = [place for place, name in enumerate(partition.client_ids) if name in kept]
         if not places:
-            raise DataError(f"{self.path} keeps {len(kept)} users, none of whom is a client: the partition left them out.")
+            raise DataError(
+                f"{self.path} keeps {len(kept)} users, none of whom is a client, because the partition left them out: use "
+                "another filter file or partition."
+            )
         return dataclasses.replace(
             partition,
             client_ids=tuple(partition.client_ids[p] for p in places),
@@ -77,14 +84,15 @@ class FromFile(Filter):
 
     def _verify(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> None:
         provenance, (data, clients) = Provenance.read(self._file), fingerprints(dataset, partition)
+        provenance.require(self._file)
         expected = [("data", provenance.data, data)]
-        if dataset.train.user_ids is None:  # with ids, who holds what follows from the data
-            expected.append(("a division", provenance.clients, clients))
+        if dataset.train.user_ids is None:  # with user ids the partition follows from the data
+            expected.append(("a partition", provenance.clients, clients))
         for what, then, now in expected:
             if then != now:
                 raise DataError(
-                    f"{self.path} was made from {what} of fingerprint {then[:12]}…, and this run's is {now[:12]}…: make it anew "
-                    "with `fedlab data filter` for the same seed, data, corruption and partition, or set filter.verify=false."
+                    f"{self.path} was made from {what} with fingerprint {then[:12]}…, but this run's is {now[:12]}…: run "
+                    "`fedlab data filter` again for the same seed, data, corruption and partition, or set filter.verify=false."
                 )
 
     @abc.abstractmethod
@@ -95,7 +103,7 @@ class FromFile(Filter):
 
 
 class Users(FromFile):
-    """Keeps the users in the file, with all of their examples. The flag beside their ids is for scoring: it is not read here."""
+    """Keeps the users in the file with all of their examples. The flag in the second column is for scoring and is ignored."""
 
     def _read(self) -> Mapping[str, Any]:
         return dict.fromkeys(read_users(self._file))
@@ -105,16 +113,16 @@ class Users(FromFile):
 
 
 class Examples(FromFile):
-    """Keeps the users in the file, with those of their examples that it names."""
+    """Keeps the users in the file, each with the examples that the file lists."""
 
     def _read(self) -> Mapping[str, Sequence[int]]:
         return read_examples(self._file)
 
     def _kept(self, user: str, indices: np.ndarray, kept: Mapping[str, Any]) -> np.ndarray:
-        places = kept[user]  # of any size, which an array of integers need not hold
+        places = kept[user]  # a list: the file's integers may be too large for an array
         if max(places) >= len(indices):
             raise DataError(
-                f"{self.path}: user '{user}' has {len(indices)} examples, places 0 to {len(indices) - 1}; "
-                f"the file names {max(places)}."
+                f"{self.path}: user '{shown(user)}' has {len(indices)} examples at positions 0 to {len(indices) - 1}; "
+                f"the file lists {max(places)}."
             )
         return indices[sorted(places)]

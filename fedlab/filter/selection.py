@@ -1,4 +1,4 @@
-"""Who is kept: by how a classifier does on each user's examples."""
+"""Selects users or examples by a classifier's accuracy on each user's examples."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """From "0.9" or "p25". Raises `ValueError`."""
+        """Parses "0.9" or "p25". Raises `ValueError`."""
         match = re.fullmatch(r"(p?)(\d+(\.\d*)?|\.\d+)", text)
         if not match or float(match.group(2)) > (100 if match.group(1) else 1):
             raise ValueError(f"'{text}' is neither an accuracy from 0 to 1, such as 0.9, nor a percentile, such as p25")
         return cls(float(match.group(2)), bool(match.group(1)))
 
     def accuracy(self, accuracies: np.ndarray) -> float:
-        """The accuracy it stands for among users of these `accuracies` [U]."""
+        """Returns the threshold as an accuracy, for users of these `accuracies` [U]."""
         return float(np.percentile(accuracies, self.value)) if self.is_percentile else self.value
 
 
 def select_users(accuracies: np.ndarray, threshold: Threshold, below: bool) -> np.ndarray:
-    """Positions of the users of an accuracy below `threshold`, or of those who reach it. `accuracies` [U].
+    """Returns the positions of users with an accuracy below `threshold`, or of those that reach it. `accuracies` [U].
 
-    A percentile is below itself as well: with many users alike, as where the classifier gets nothing right, it may be the lowest.
+    A user at a percentile threshold counts as below it: if many users have equal accuracies, such as 0, the percentile may be
+    the lowest accuracy.
     """
     limit = threshold.accuracy(accuracies)
     if not below:
@@ -42,9 +43,9 @@ def select_users(accuracies: np.ndarray, threshold: Threshold, below: bool) -> n
 
 
 def select_examples(correct: np.ndarray, partition: Partition, wrong: bool, min_examples: int) -> dict[str, np.ndarray]:
-    """Per user who has at least `min_examples` such: the places, among their own, of those predicted wrongly, or rightly.
+    """Returns, per user, the positions of the user's examples that are predicted wrongly (`wrong`), or correctly.
 
-    `correct` bool [N], over the training set.
+    Users with fewer than `min_examples` of these are left out. `correct`: bool [N], over the training set.
     """
     places = {
         user: np.flatnonzero(correct[np.sort(indices)] != wrong) for user, indices in zip(partition.client_ids, partition.indices)

@@ -1,4 +1,4 @@
-"""A generator and a discriminator as pure functions of their weights, which is what a TFF process is made of."""
+"""A generator and a discriminator as pure functions of their weights, as a TFF process needs them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import tensorflow as tf
 
 from fedlab.errors import ConfigError
 from fedlab.models.checks import check_losses, check_network
-from fedlab.models.functional import as_model_input, try_out
+from fedlab.models.functional import try_out
 from fedlab.models.gan import Adversaries
 from fedlab.models.lifting import KerasBuilder, Network, built, listed, network, seeded
+from fedlab.tasks.encoding import as_model_input
 
 Tensors = Sequence[tf.Tensor]
 
 
 @tf.keras.utils.register_keras_serializable("fedlab")
 class BatchStatistics(tf.keras.layers.Layer):
-    """Batch normalization (Ioffe & Szegedy 2015) that normalizes by its own batch, always, and has no moving averages.
+    """Batch normalization (Ioffe & Szegedy 2015) that always normalizes by its own batch and has no moving averages.
 
-    A bias per channel is learnt, no scale: another layer follows. `exported` puts Keras' own layer in its place.
+    It has a bias per channel and no scale, because another layer follows. `exported` replaces it by Keras' own layer.
     """
 
     epsilon = 1e-3
@@ -38,7 +39,7 @@ class BatchStatistics(tf.keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Adversary:
-    """One of the networks. Its weights have the order in which they are created: runs that exist have it, too."""
+    """One of the networks. Its weights are in order of creation, as in earlier runs."""
 
     network: Network
 
@@ -48,12 +49,12 @@ class Adversary:
 
     @property
     def weights(self) -> tuple[np.ndarray, ...]:
-        """Those of `model`, in order of creation."""
+        """The weights of `model`, in order of creation."""
         own = listed(self.model)
         return tuple(own[place].numpy() for place in self.network.order)
 
     def __call__(self, weights: Tensors, x: Any) -> Any:
-        """The output in training, in a graph; `weights` in order of creation."""
+        """Returns the output in training, in a graph. `weights`: in order of creation."""
         in_place = {place: tf.convert_to_tensor(weight) for place, weight in zip(self.network.order, weights)}
         return self.network([in_place[place] for place in range(len(in_place))], x, True)
 
@@ -62,7 +63,7 @@ class Adversary:
 class GanModel:
     """Two networks. `initial_weights`: (the discriminator's, the generator's), in the order of `Adversary`.
 
-    `generate` and `score` take weights and may be called while a graph is traced only.
+    `generate` and `score` take weights, and may be called only while a graph is traced.
     """
 
     initial_weights: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
@@ -71,32 +72,32 @@ class GanModel:
     discriminator: Adversary
 
     def noise(self, num_images: Any) -> tf.Tensor:
-        """Fresh noise for so many images."""
+        """Draws noise for `num_images` images."""
         return tf.random.normal([num_images, self.noise_dimension])
 
     def generate(self, weights: Tensors, noise: tf.Tensor) -> tf.Tensor:
-        """Images [n, ...] in [-1, 1] from noise [n, noise_dimension]."""
+        """Generates images [n, ...] in [-1, 1] from noise [n, noise_dimension]."""
         return self.generator(weights, noise)
 
     def score(self, weights: Tensors, images: tf.Tensor) -> tf.Tensor:
-        """The discriminator's scores [n] of images [n, ...] in [-1, 1]."""
+        """Returns the discriminator's scores [n] of images [n, ...] in [-1, 1]."""
         return self.discriminator(weights, images)[:, 0]
 
     @staticmethod
     def initialize_metrics_state() -> collections.OrderedDict:
-        """Sums over examples."""
+        """Returns sums over no examples."""
         return collections.OrderedDict((name, tf.constant(0.0)) for name in (*_SCORES, "num_examples"))
 
     @staticmethod
     def update_metrics_state(state: Any, num_examples: tf.Tensor, **scores: tf.Tensor) -> collections.OrderedDict:
-        """With the mean `scores` of a batch added."""
+        """Adds the mean `scores` of a batch."""
         n = tf.cast(num_examples, tf.float32)
         added = {name: state[name] + n * scores[name] for name in _SCORES}
         return collections.OrderedDict(**added, num_examples=state["num_examples"] + n)
 
     @staticmethod
     def finalize_metrics(state: Any) -> collections.OrderedDict:
-        """Means over examples; not a number where there were none."""
+        """Returns means over examples; NaN without examples."""
         n = state["num_examples"]
         return collections.OrderedDict(**{name: state[name] / n for name in _SCORES}, num_examples=n)
 
@@ -105,12 +106,12 @@ _SCORES = ("loss", "real_score", "generated_score", "gradient_penalty")
 
 
 def as_images(x: tf.Tensor) -> tf.Tensor:
-    """Raw examples as the networks take them: uint8 images become float32 in [-1, 1], floats stay as they are."""
+    """Converts raw examples to the networks' input: uint8 images become float32 in [-1, 1], floats stay unchanged."""
     return as_model_input(x) * 2.0 - 1.0 if x.dtype == tf.uint8 else x
 
 
 def gan_model(adversaries: Adversaries, input_shape: tuple[int, ...], seed: int) -> GanModel:
-    """The two networks, with initial weights that depend on `seed` alone (an integer in [0, 2^32)). Raises `ConfigError`."""
+    """Builds both networks, with initial weights that depend only on `seed` (an integer in [0, 2^32)). Raises `ConfigError`."""
 
     noise = (adversaries.noise_dimension,)
     generator = _adversary(
@@ -118,14 +119,14 @@ def gan_model(adversaries: Adversaries, input_shape: tuple[int, ...], seed: int)
         seed,
         noise,
         input_shape,
-        lambda given: f"model.generator gives images of {given}, the data has {list(input_shape)}.",
+        lambda given: f"model.generator returns images of {given}; it must return those of the data: {list(input_shape)}.",
     )
     discriminator = _adversary(
         lambda: adversaries.discriminator(input_shape),
         seed,
         input_shape,
         (1,),
-        lambda given: f"model.discriminator gives {given} per image, and should give one score: [1].",
+        lambda given: f"model.discriminator returns {given} per image; it must return one score: [1].",
     )
     return GanModel((discriminator.weights, generator.weights), adversaries.noise_dimension, generator, discriminator)
 
@@ -133,11 +134,12 @@ def gan_model(adversaries: Adversaries, input_shape: tuple[int, ...], seed: int)
 def _adversary(
     build: KerasBuilder, seed: int, takes: tuple[int, ...], gives: tuple[int, ...], problem: Callable[[list], str]
 ) -> Adversary:
-    """The network of a builder. `takes`, `gives`: shapes, without the batch; `problem` words another shape of its output."""
+    """Returns the network of a builder. `takes`, `gives`: its input and output shapes, without the batch. `problem`: the error
+    for another output shape."""
     model, order = built(seeded(build, seed))
     if model.non_trainable_variables:
         raise ConfigError(
-            "a network of this model has weights that are not trained, such as the moving averages of batch normalization, which "
+            "a network of this model has non-trainable weights, such as the moving averages of batch normalization, which "
             "cannot be federated: use fedlab.models.adversarial.BatchStatistics or layer normalization."
         )
     check_network(model, takes)
@@ -152,7 +154,7 @@ def _adversary(
 
 
 def exported(adversary: Adversary, weights: Sequence[np.ndarray]) -> tf.keras.Model:
-    """A network as a Keras model, of Keras' own layers where it is a sequence. It, too, normalizes by its batch, always."""
+    """Returns a network as a Keras model, with Keras' own layers if it is sequential. It also always normalizes by its batch."""
     model = adversary.network.build()
     own = listed(model)
     for place, value in zip(adversary.network.order, weights):

@@ -1,4 +1,4 @@
-"""What Keras would do with a model and fedlab does not: refused by the layer's name, never left out silently."""
+"""Checks of Keras models: refuses, by the layer's name, features that fedlab does not support, instead of ignoring them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras.src.engine.base_layer import AddLoss
 
 from fedlab.errors import ConfigError, one_line
 from fedlab.models import lifting
 
 _PASSED = ("Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims", "Cast", "EnsureShape")  # change no value
-_SQUASHES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # op → what it is called
+_SQUASHES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # op → name of the activation
+_LARGE, _MOST = 100.0, 1.01  # multiple of the size of initial weights; largest output of a sigmoid, with a margin
+_STEPS = ("train_step", "compute_loss", "make_train_function")
 _LINEAR = 'leave the last activation out, such as Dense(num_classes) without activation="{0}"'
 
 
 def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
-    """Raises `ConfigError` for what is seen without calling the model. `input_shape`: of an example."""
+    """Raises `ConfigError` for problems that are visible without calling the model. `input_shape`: of an example."""
     if isinstance(model.inputs, list) and len(model.inputs) != 1:
         raise ConfigError(f"the model has {len(model.inputs)} inputs, and examples are one array: use one tf.keras.Input.")
     if isinstance(model.outputs, list) and len(model.outputs) != 1:
@@ -27,9 +30,7 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             f"the model takes examples of shape {list(needed)}, and the data has {list(input_shape)}: "
             "size its input by the `input_shape` that its function is given."
         )
-    own_step = next(
-        (n for n in ("train_step", "compute_loss") if getattr(type(model), n) is not getattr(tf.keras.Model, n)), None
-    )
+    own_step = next((name for name in _STEPS if _is_own(model, name)), None)
     if own_step:
         raise ConfigError(f"{type(model).__name__} has a {own_step} of its own, which is not used here: leave it out.")
     if getattr(model, "optimizer", None) is not None or getattr(model, "compiled_loss", None) is not None:
@@ -48,8 +49,10 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             raise ConfigError(
                 f"layer {layer.name} computes in {layer.compute_dtype}: mixed precision is not supported, use float32."
             )
+        if isinstance(layer, AddLoss):  # a graph is not rebuilt with it
+            raise ConfigError("the model adds a loss of its own (add_loss), which is not counted here: leave it out.")
         if layer.metrics:
-            raise ConfigError(f"layer {layer.name} has a metric of its own, {layer.metrics[0].name}: leave add_metric out.")
+            raise ConfigError(f"layer {layer.name} has a metric of its own, {layer.metrics[0].name}: leave it out.")
     for layer in _layers(model):
         for variable in layer.weights:
             if variable.dtype != tf.float32:
@@ -60,6 +63,11 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
                 raise ConfigError(
                     f"layer {layer.name} has a constraint on {variable.name}, which is not applied here: leave it out."
                 )
+
+
+def _is_own(model: tf.keras.Model, method: str) -> bool:
+    """Returns True if the model or its class overrides Keras' method of this name."""
+    return getattr(getattr(model, method), "__func__", None) is not getattr(tf.keras.Model, method)
 
 
 def check_losses(model: tf.keras.Model) -> None:
@@ -87,21 +95,46 @@ def check_no_probabilities(model: tf.keras.Model, input_shape: tuple[int, ...]) 
     if getattr(model, "outputs_are_logits", False):
         return
     x = np.random.default_rng(0).random((4, *input_shape), np.float32)
-    try:
-        called = model(x, training=False)
-    except Exception as error:
-        raise ConfigError(
-            f"the model cannot be called with examples of shape {list(input_shape)}: {type(error).__name__}: {one_line(error)}"
-        ) from error
-    if not isinstance(called, tf.Tensor):
-        raise ConfigError(f"the model returns a {type(called).__name__}, and should return one tensor: logits [batch, classes].")
-    outputs = called.numpy().astype(np.float64)
+    outputs = _called(model, x)
     if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.min() >= 0 and np.abs(outputs.sum(1) - 1).max() < 1e-5:
         _refuse_probabilities("softmax")
 
 
+def check_unbounded(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
+    """Raises `ConfigError` where the outputs of an eager model lie between 0 and 1 however large its weights are."""
+    if getattr(model, "outputs_are_logits", False):
+        return
+    x = np.random.default_rng(0).random((4, *input_shape), np.float32)
+    with lifting.holding(model, [_LARGE * _spread(variable) for variable in lifting.listed(model)]):
+        outputs = _called(model, x)
+    if outputs.min() >= 0 and 0 < outputs.max() <= _MOST:  # a ReLU's are larger, or all zero
+        raise ConfigError(
+            "the model's outputs lie between 0 and 1 whatever its weights are, as those of a sigmoid or a softmax do, and should "
+            "be logits: leave the last activation out, or set model.outputs_are_logits = True."
+        )
+
+
+def _spread(variable: tf.Variable) -> np.ndarray:
+    """Returns random values of the variable's shape, about as large as initial values."""
+    values = np.random.default_rng(0).normal(size=variable.shape)
+    return (values / np.sqrt(max(1, np.prod(variable.shape[:-1])))).astype(variable.dtype.as_numpy_dtype)
+
+
+def _called(model: tf.keras.Model, x: np.ndarray) -> np.ndarray:
+    """Returns the outputs, float64, without training. Raises `ConfigError`."""
+    try:
+        called = model(x, training=False)
+    except Exception as error:
+        raise ConfigError(
+            f"the model cannot be called with examples of shape {list(x.shape[1:])}: {type(error).__name__}: {one_line(error)}"
+        ) from error
+    if not isinstance(called, tf.Tensor):
+        raise ConfigError(f"the model returns a {type(called).__name__}, and should return one tensor: logits [batch, classes].")
+    return called.numpy().astype(np.float64)
+
+
 def _name(part: Any) -> str:
-    """What a loss or an optimizer is called, as given to `compile`."""
+    """Returns the name of a loss or an optimizer that was given to `compile`."""
     return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
 
 
@@ -113,6 +146,6 @@ def _refuse_probabilities(activation: str) -> None:
 
 
 def _layers(model: tf.keras.Model) -> list[Any]:
-    """The innermost layers first, the model last: what a layer has, those around it have as well."""
+    """Returns all layers, the innermost first and the model last, because a layer's properties appear also in those around it."""
     found = [part for part in lifting.parts(model) if isinstance(part, tf.keras.layers.Layer)]
     return sorted(found, key=lambda layer: len(lifting.parts(layer)))

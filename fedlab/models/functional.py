@@ -1,9 +1,10 @@
-"""A Keras classifier as pure functions of its weights, which is what a TFF process is made of."""
+"""Turns a Keras model into pure functions of its weights, from which a TFF process is built."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,35 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.errors import ConfigError
-from fedlab.models.checks import check_logits, check_losses, check_network, check_no_probabilities
-from fedlab.models.lifting import KerasBuilder, Network, NotRebuilt, built, listed, network, seeded
+from fedlab.models.checks import check_logits, check_losses, check_network, check_no_probabilities, check_unbounded
+from fedlab.models.lifting import KerasBuilder, Network, NotRebuilt, built, copier, holding, listed, network, parts, seeded
+from fedlab.models.reloading import check_reloads
+from fedlab.stateless import has_gradient
+from fedlab.tasks import Classification, Prediction
 
-_TRIED = 4  # examples
+_TRIED = 4  # number of examples
+_HANGING = "must feed a value for placeholder"  # TensorFlow's message for an op on a model's symbolic input
+_A_LAYER = "a layer of the model"
+_WITHOUT_GRADIENT = re.compile(r"operation\s*'(.*)' \(op type: (\w+)\)")  # TensorFlow's message for an op without a gradient
+
+
+class _Hanging(Exception):
+    """Part of a model computes with the placeholder from its construction."""
+
+
 Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in Keras's order
 
 
 def initial_keras_model(build: KerasBuilder, seed: int) -> tf.keras.Model:
-    """The Keras model with initial weights that depend on `seed` alone (an integer in [0, 2^32)).
+    """Returns the Keras model with initial weights that depend on `seed` alone (an integer in [0, 2^32)).
 
-    Weights that the builder sets itself, or reads from a file, are the initial ones. Raises `ConfigError` for what is no model.
+    Weights that the builder sets itself, or reads from a file, are kept. Raises `ConfigError` if the builder returns no model.
     """
     return built(seeded(build, seed))[0]
 
 
 def keras_weights(model: tf.keras.Model) -> Weights:
-    """The model's weights as arrays."""
+    """Returns the model's weights as arrays."""
     return (
         tuple(v.numpy() for v in model.trainable_variables),
         tuple(v.numpy() for v in model.non_trainable_variables),
@@ -35,30 +48,32 @@ def keras_weights(model: tf.keras.Model) -> Weights:
 
 
 def set_keras_weights(model: tf.keras.Model, weights: Weights) -> None:
-    """Writes `weights`, ordered as `keras_weights` gives them, into the model."""
+    """Writes `weights`, in the order of `keras_weights`, into the model."""
     for variable, value in zip(listed(model), [*weights[0], *weights[1]]):
         variable.assign(value)
 
 
-def as_model_input(x: tf.Tensor) -> tf.Tensor:
-    """Raw examples as the model takes them: uint8 images [0, 255] become float32 in [0, 1], floats stay as they are."""
-    return tf.cast(x, tf.float32) * (1.0 / 255.0) if x.dtype == tf.uint8 else x
+class TaskModel(tff.learning.models.FunctionalModel):
+    """A functional model with its task."""
+
+    def __init__(self, task: Prediction, **functions: Any):
+        super().__init__(**functions)
+        self.task = task
 
 
-def example_losses(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each example, in nats: logits [n, classes], y int32 [n] → float32 [n]."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+def functional_classifier(build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], num_classes: int) -> TaskModel:
+    """Returns `functional_model` for classification into `num_classes` classes."""
+    return functional_model(build, weights, input_shape, Classification(num_classes=num_classes))
 
 
-def functional_classifier(
-    build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], num_classes: int
-) -> tff.learning.models.FunctionalModel:
-    """A TFF functional model: mean cross-entropy loss; metrics `loss` and `accuracy` as sums over examples.
+def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], task: Prediction) -> TaskModel:
+    """Returns a TFF functional model with the loss of `task`, and its metrics as sums over examples.
 
-    `weights` as `keras_weights` gives them. Raises `ConfigError` for a model that cannot be lifted, one of which Keras would use
-    more than fedlab does, and one whose output is no logits [batch, num_classes].
+    `weights`: as `keras_weights` returns them. Raises `ConfigError` for a model that cannot be lifted, for one with features that
+    Keras uses and fedlab ignores, and for one whose outputs do not suit the task.
     """
-    spec = (tf.TensorSpec([None, *input_shape], tf.float32), tf.TensorSpec([None], tf.int32))
+    targets = tf.TensorSpec([None, *task.target_shape], tf.as_dtype(task.target_dtype))
+    spec = (tf.TensorSpec([None, *input_shape], tf.float32), targets)
     model, order = built(build)
     check_network(model, input_shape)
     if not model.trainable_variables:
@@ -67,99 +82,195 @@ def functional_classifier(
     own = [tuple(w.shape) for ws in weights for w in ws]
     if [tuple(v.shape) for v in listed(model)] != own:
         raise ConfigError("the model's function builds another model each time it is called.")
-    check_no_probabilities(model, input_shape)
+    if task.outputs_are_logits:
+        check_no_probabilities(model, input_shape)
 
-    def check(called: tf.keras.Model, logits: Any) -> None:
+    def check(called: tf.keras.Model, outputs: Any) -> None:
         check_losses(called)
-        if not isinstance(logits, tf.Tensor) or tuple(logits.shape) != (None, num_classes):
-            given = tuple(logits.shape) if isinstance(logits, tf.Tensor) else f"a {type(logits).__name__}"
-            raise ConfigError(f"the model returns {given}, but {num_classes} classes need logits of shape (None, {num_classes}).")
-        check_logits(model, logits)
+        if not isinstance(outputs, tf.Tensor) or tuple(outputs.shape) != (None, *task.output_shape):
+            given = tuple(outputs.shape) if isinstance(outputs, tf.Tensor) else f"a {type(outputs).__name__}"
+            raise ConfigError(f"the model returns {given}, but {task.needed_outputs}.")
+        if outputs.dtype != tf.float32:
+            raise ConfigError(f"the model returns {outputs.dtype.name}, and should return float32: tf.cast its output.")
+        if task.outputs_are_logits:
+            check_logits(model, outputs)
 
     lifted = network(build, model, order, lambda candidate: try_out(candidate, spec[0], check))
-    bare = bare_model(lifted, weights, _mean_loss, spec)
-    return tff.learning.models.FunctionalModel(
+    if task.outputs_are_logits:
+        check_unbounded(model, input_shape)
+    with holding(model, _unlike(listed(model))):
+        check_reloads(model, _examples(input_shape))
+    metrics_fns = _metrics(task, check_task(task))
+
+    def loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
+        del sample_weight  # TFF passes it on, and it is None
+        return task.loss(output, label)
+
+    bare = bare_model(lifted, weights, loss, spec)
+    return TaskModel(
+        task,
         initial_weights=weights,
-        predict_on_batch_fn=bare.predict_on_batch,  # called: what dropout draws depends on its place in the graph
+        predict_on_batch_fn=bare.predict_on_batch,  # called, because dropout's draws depend on its place in the graph
         loss_fn=bare.loss,
-        metrics_fns=(_zero_metrics, _update_metrics, _finalize_metrics),
+        metrics_fns=metrics_fns,
         input_spec=spec,
     )
 
 
 def bare_model(lifted: Network, weights: Weights, loss: Any, spec: Any) -> tff.learning.models.FunctionalModel:
-    """A TFF functional model without metrics; `loss(output, label, sample_weight)`."""
+    """Returns a TFF functional model without metrics; `loss(output, label, sample_weight)`."""
     return tff.learning.models.FunctionalModel(
         initial_weights=weights, predict_on_batch_fn=lifted.predictor(), loss_fn=loss, input_spec=spec
     )
 
 
 def try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Model, Any], None]) -> None:
-    """Calls it in a graph, as a process does; `check` is shown the model there, and its output.
+    """Calls the model in a graph, as a process does, and passes the model there and its output to `check`.
 
-    Raises `NotRebuilt` where it computes something else than its Keras model, at weights of which no two are alike.
+    Raises `NotRebuilt` if the output differs from that of the Keras model, at weights whose values all differ.
     """
+    try:
+        _try_out(candidate, x, check)
+    except _Hanging as error:
+        raise ConfigError(
+            f"{_hanging_layer(candidate.model)} cannot be used here: a part of it runs when the model is built, before there is "
+            "an example. Leave it out, or its dropout: crop or encode the data before, put Dropout layers around recurrent ones."
+        ) from error
+
+
+def _try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Model, Any], None]) -> None:
     failures = []
 
     def inspect(model: tf.keras.Model, output: Any) -> None:
         try:
             check(model, output)
-        except ConfigError as error:  # kept from AutoGraph, which would write call stacks into its message
+        except ConfigError as error:  # hidden from AutoGraph, which would write call stacks into its message
             failures.append(error)
 
     variables, count = listed(candidate.model), len(candidate.model.trainable_variables)
     with tf.Graph().as_default() as graph:
         weights = [tf.compat.v1.placeholder(v.dtype, v.shape) for v in variables]
         places, example = (tuple(weights[:count]), tuple(weights[count:])), tf.compat.v1.placeholder(x.dtype, x.shape)
-        candidate.predictor(inspect)(places, example, training=True)
+        trained = candidate.predictor(inspect)(places, example, training=True)
         if failures:
             raise failures[0]
+        _check_gradients(candidate.model, trained, weights)
         output = candidate.predictor()(places, example, training=False)
-    rng = np.random.default_rng(0)
-    values = [w + rng.normal(0.0, 0.5 * np.sqrt(np.mean(w**2)) or 0.1, w.shape) for w in (v.numpy() for v in variables)]
-    examples = rng.random([_TRIED, *(size or _TRIED for size in x.shape[1:])], np.float32)
-    expected, again = _of_keras(candidate.model, values, examples)
+    examples = _examples(x.shape[1:])
+    values = _unlike(variables)
+    with holding(candidate.model, values):  # twice, because some models draw at random even with training=False
+        expected, again = (candidate.model(examples, training=False).numpy() for _ in range(2))
     with tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
-        found = session.run(output, {example: examples, **dict(zip(weights, values))})
+        try:
+            found = session.run(output, {example: examples, **dict(zip(weights, values))})
+        except tf.errors.InvalidArgumentError as error:
+            if _HANGING not in str(error):
+                raise
+            raise _Hanging from error
     if np.array_equal(expected, again) and not np.allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() + 1e-6):
         raise NotRebuilt("another build of it computes something else")
 
 
-def _of_keras(model: tf.keras.Model, weights: list[np.ndarray], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the Keras model computes with these weights, twice: there are models that draw at random whatever they are told."""
-    own = [v.numpy() for v in listed(model)]
+def _check_gradients(model: tf.keras.Model, output: tf.Tensor, weights: Sequence[tf.Tensor]) -> None:
+    """Raises `ConfigError`, naming the layer, for an op without a gradient in the graph that leads to `output`."""
+    graph = output.graph.as_graph_def()
+    ops_of_all = {node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes}
+    if all(map(has_gradient, ops_of_all)):  # computing the gradients would take longer
+        return
     try:
-        for variable, value in zip(listed(model), weights):
-            variable.assign(value)
-        return model(x, training=False).numpy(), model(x, training=False).numpy()
-    finally:
-        for variable, value in zip(listed(model), own):
-            variable.assign(value)
+        tf.gradients(output, weights)
+    except LookupError as error:
+        found = _WITHOUT_GRADIENT.search(str(error))
+        assert found, error  # the message of the pinned TensorFlow
+        scopes, op = found.groups()
+        layer = _layer_called(model, scopes.split("/"))
+        raise ConfigError(
+            f"{layer} cannot be trained through, since TensorFlow has no gradient of its op {op}: leave it out, or apply it to "
+            "the data before."
+        ) from error
 
 
-def _mean_loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
-    del sample_weight  # TFF hands it on, and it is None
-    return tf.reduce_mean(example_losses(output, label))
+def _layer_called(model: tf.keras.Model, scopes: Sequence[str]) -> str:
+    """Returns the innermost layer of `model` among the scopes of an op, as "layer random_contrast (RandomContrast)"."""
+    layers = {layer.name: layer for layer in parts(model) if isinstance(layer, tf.keras.layers.Layer)}
+    found = [layers[scope] for scope in scopes if scope in layers]
+    return f"layer {found[-1].name} ({type(found[-1]).__name__})" if found else _A_LAYER
 
 
-@tf.function(autograph=False)
-def _zero_metrics():
-    return collections.OrderedDict(loss=tf.constant(0.0), correct=tf.constant(0.0), num_examples=tf.constant(0.0))
+def _unlike(variables: Sequence[tf.Variable]) -> list[np.ndarray]:
+    """Returns values for weights that all differ: their own plus noise of half their size."""
+    rng = np.random.default_rng(0)
+    return [w + rng.normal(0.0, 0.5 * np.sqrt(np.mean(w**2)) or 0.1, w.shape) for w in (v.numpy() for v in variables)]
 
 
-@tf.function(autograph=False)
-def _update_metrics(state, labels, batch_output, sample_weight=None):
-    del sample_weight
-    correct = tf.equal(tf.argmax(batch_output.predictions, 1, tf.int32), labels)
-    n = tf.cast(batch_output.num_examples, tf.float32)
-    return collections.OrderedDict(
-        loss=state["loss"] + batch_output.loss * n,
-        correct=state["correct"] + tf.reduce_sum(tf.cast(correct, tf.float32)),
-        num_examples=state["num_examples"] + n,
-    )
+def _examples(shape: Sequence[int | None]) -> np.ndarray:
+    return np.random.default_rng(1).random([_TRIED, *(size or _TRIED for size in shape)], np.float32)
 
 
-@tf.function(autograph=False)
-def _finalize_metrics(state):
-    n = state["num_examples"]  # 0 where every client was left out: not a number, rather than a loss of 0
-    return collections.OrderedDict(loss=state["loss"] / n, accuracy=state["correct"] / n, num_examples=n)
+def _hanging_layer(model: tf.keras.Model) -> str:
+    """Returns the layer of the model that computes with the placeholder from its construction, as "layer center_crop
+    (CenterCrop)".
+
+    TensorFlow runs every op with side effects in a function's graph, including those of the model's construction: the branches of
+    `CenterCrop`, the dropout masks of recurrent layers. Each layer is tried alone.
+    """
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.Model):
+            inner = _hanging_layer(layer)
+            if inner != _A_LAYER:
+                return inner
+            continue
+        try:
+            shape = tuple(layer.input_shape)[1:]
+            alone = copier(tf.keras.Sequential([tf.keras.layers.InputLayer(shape), type(layer).from_config(layer.get_config())]))
+            _try_out(Network(alone, *built(alone)), tf.TensorSpec([None, *shape], tf.float32), lambda *_: None)
+        except _Hanging:
+            return f"layer {layer.name} ({type(layer).__name__})"
+        except Exception:
+            continue
+    return _A_LAYER
+
+
+def check_task(task: Prediction) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each sum of `task`. Raises `ConfigError` if its methods are inconsistent."""
+    name = type(task).__name__
+    with tf.Graph().as_default():
+        outputs = tf.compat.v1.placeholder(tf.float32, [_TRIED, *task.output_shape])
+        stored = tf.compat.v1.placeholder(tf.as_dtype(task.target_dtype), [_TRIED, *task.target_shape])
+        targets = task.targets(stored)
+        each = {"loss": task.losses(outputs, targets), **task.counts(outputs, targets)}
+        for which, tensor in each.items():
+            if not isinstance(tensor, tf.Tensor) or tensor.dtype != tf.float32 or tensor.shape[:1] != [_TRIED]:
+                raise ConfigError(f"{name} gives {tensor!r} as {which}: return float32 [n, …], a value for each example.")
+        if each["loss"].shape != [_TRIED]:
+            raise ConfigError(f"{name}.losses returned {list(each['loss'].shape)} for {_TRIED} examples: return float32 [n].")
+        sums = task.sums(task.loss(outputs, targets), tf.constant(float(_TRIED)), outputs, targets)
+        shapes = {which: tuple(tensor.shape) for which, tensor in sums.items()}
+        if set(shapes) != {*each, "num_examples"}:
+            raise ConfigError(f"{name}.sums returned {', '.join(shapes)}: return {', '.join([*each, 'num_examples'])}.")
+        found = task.metrics(sums)
+        for metric in ("loss", *task.measured, *([task.headline] if task.headline else [])):
+            if metric not in found:
+                raise ConfigError(f"{name}.metrics returned {', '.join(found) or 'nothing'}: {metric} is missing.")
+    return shapes
+
+
+def _metrics(task: Prediction, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Callable, Callable, Callable]:
+    """Returns a task's metrics in TFF's form: functions that start the sums at zero, add a batch, and compute the metrics."""
+
+    @tf.function(autograph=False)
+    def zero():
+        return collections.OrderedDict((name, tf.zeros(shape)) for name, shape in shapes.items())
+
+    @tf.function(autograph=False)
+    def update(state, labels, batch_output, sample_weight=None):
+        del sample_weight
+        n = tf.cast(batch_output.num_examples, tf.float32)
+        added = task.sums(batch_output.loss, n, batch_output.predictions, labels)
+        return collections.OrderedDict((name, state[name] + added[name]) for name in shapes)
+
+    @tf.function(autograph=False)
+    def finalize(state):
+        return collections.OrderedDict(**task.metrics(state), num_examples=state["num_examples"])
+
+    return zero, update, finalize

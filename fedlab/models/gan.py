@@ -17,25 +17,25 @@ Normalization = Literal["batch", "layer", "none"]
 
 
 class Adversaries(Spec):
-    """What process=gan trains. All weights of both networks must be trainable: nothing else is federated."""
+    """The networks that process=gan trains. All weights of both must be trainable: other weights are not federated."""
 
     noise_dimension: PositiveInt = 128
 
     @abc.abstractmethod
     def generator(self, input_shape: tuple[int, ...]) -> tf.keras.Model:
-        """Noise float32 [batch, noise_dimension], standard normal → images [batch, *input_shape] in [-1, 1]."""
+        """Returns the network: normal noise float32 [batch, noise_dimension] → images [batch, *input_shape] in [-1, 1]."""
 
     @abc.abstractmethod
     def discriminator(self, input_shape: tuple[int, ...]) -> tf.keras.Model:
-        """Images [batch, *input_shape] in [-1, 1] → scores [batch, 1], high for what looks real."""
+        """Returns the network: images [batch, *input_shape] in [-1, 1] → scores [batch, 1], high for images that look real."""
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tuple[tf.keras.Model, tf.keras.Model]:
-        """(generator, discriminator); classes do not matter to them."""
+        """Returns (generator, discriminator); `num_classes` is ignored."""
         return self.generator(input_shape), self.discriminator(input_shape)
 
 
 class Gan(Adversaries):
-    """Convolutional networks. As they stand, those of Augenstein et al. 2020 for EMNIST, which are TF-GAN's for MNIST.
+    """Convolutional networks. The defaults are those of Augenstein et al. 2020 for EMNIST, which are TF-GAN's for MNIST.
 
     Generator: dense layers, `generator_filters[0]` feature maps, a transposed convolution of stride 2 for each further number,
     one plain convolution and tanh. Discriminator: a convolution of stride 2 per number in `discriminator_filters`, dense
@@ -95,7 +95,7 @@ class Gan(Adversaries):
         return [BatchStatistics() if kind == "batch" else tf.keras.layers.LayerNormalization()]
 
     def _checked(self, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Height, width and channels. Raises `ConfigError` for what these networks cannot make."""
+        """Returns height, width and channels. Raises `ConfigError` for shapes that these networks cannot generate."""
         if len(input_shape) != 3:
             raise ConfigError(
                 f"model gan needs images [height, width, channels], the data has {list(input_shape)}: "

@@ -1,7 +1,8 @@
-"""Any Keras model as a function of its weights: it is built once more, with tensors in the places of its variables.
+"""Lifts any Keras model to a function of its weights: builds it again with tensors instead of variables.
 
-Which tensor belongs where is told by the identity of variables. Keras lists weights as layers are called, and creates them as
-they are built; the two orders differ, and neither values nor shapes tell two layer normalizations apart.
+Tensors are assigned to weights by the identity of variables. Keras lists weights in the order in which layers are called and
+creates them in the order in which they are built; these orders differ, and neither values nor shapes distinguish two layer
+normalizations.
 """
 
 from __future__ import annotations
@@ -16,28 +17,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedlab.errors import ConfigError, FedlabError, one_line
+from fedlab.errors import ConfigError, FedlabError, first_sentence
 
 KerasBuilder = Callable[[], tf.keras.Model]
-Inspect = Callable[[tf.keras.Model, Any], None]  # of a model and its output, both of a graph
+Inspect = Callable[[tf.keras.Model, Any], None]  # called with a model and its output, both in a graph
 
 _NAMED = re.compile(r"\s*(\w+\.)*\w*(Error|Exception|NotRebuilt|Interrupt): ")  # a line that ends a call stack
 
+_FROM_OUTSIDE = "it reads a tf.Variable, or a table, that was made outside of its function: make weights by a layer's add_weight"
+
 
 class NotRebuilt(Exception):
-    """Another build of the model does not create the weights of the first."""
+    """A second build of the model does not create the same weights as the first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A builder, the Keras model that it gave, and `order`: of each weight, as they are created, the place in `listed(model)`."""
+    """A builder, the Keras model that it built, and `order`: each weight's position in `listed(model)`, in order of creation."""
 
     build: KerasBuilder
     model: tf.keras.Model
     order: tuple[int, ...]
 
     def __call__(self, weights: Sequence[Any], x: Any, training: Any, inspect: Inspect | None = None) -> Any:
-        """The model's output, in a graph; `weights` as `listed` gives them. Raises `NotRebuilt`."""
+        """Returns the model's output, in a graph. `weights`: in the order of `listed`. Raises `NotRebuilt`."""
         left = [weights[place] for place in self.order]
 
         def stand_in(_: Callable, **options: Any) -> Any:
@@ -64,7 +67,7 @@ class Network:
             return output
 
     def predictor(self, inspect: Inspect | None = None) -> Any:
-        """`(weights, x, training)` → output, as TFF's functional models have it; weights are (trainable, not trainable)."""
+        """Returns `(weights, x, training)` → output, as in TFF's functional models; weights are (trainable, non-trainable)."""
 
         @tf.function
         def predict_on_batch(model_weights: Any, x: Any, training: bool = True) -> Any:
@@ -79,9 +82,9 @@ def _refuse_weight(_: Callable, **options: Any) -> Any:
 
 @contextlib.contextmanager
 def _classes_as_they_are(model: tf.keras.Model) -> Iterator[None]:
-    """Undoes what building a model in a graph does to all others: Keras exchanges the base classes of their classes.
+    """Undoes a side effect of building a model in a graph: Keras changes the base classes of the classes of all models.
 
-    Then models that were built before, or are read from a file later, are "in an invalid state".
+    Otherwise models that were built before, or are loaded later, are "in an invalid state".
     """
     bases = {c: c.__bases__ for part in parts(model) for c in type(part).__mro__ if issubclass(c, tf.Module)}
     try:
@@ -93,27 +96,41 @@ def _classes_as_they_are(model: tf.keras.Model) -> Iterator[None]:
 
 
 def parts(layer: tf.keras.layers.Layer) -> list[tf.Module]:
-    """The layer, or model, and all layers and modules in it.
+    """Returns the layer, or model, and all layers and modules in it.
 
-    By Keras' own walk: that of `tf.Module` sorts the keys of every mapping that it meets, and fails at recurrent layers with
-    dropout, which keep masks by graph.
+    Uses Keras' own traversal: that of `tf.Module` sorts the keys of every mapping and fails for recurrent layers with dropout,
+    which store masks by graph.
     """
     found = list(layer._flatten_modules())
     return [*found, *(m for part in found if not isinstance(part, tf.keras.layers.Layer) for m in part.submodules)]
 
 
 def listed(model: tf.keras.Model) -> list:
-    """The model's weights in Keras's order, trainable first."""
+    """Returns the model's weights in Keras' order, trainable first."""
     return [*model.trainable_variables, *model.non_trainable_variables]
 
 
+@contextlib.contextmanager
+def holding(model: tf.keras.Model, values: Sequence[np.ndarray]) -> Iterator[None]:
+    """Sets the model's weights, in the order of `listed`, within the context, and restores its own afterwards."""
+    variables = listed(model)
+    own = [variable.numpy() for variable in variables]
+    try:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        yield
+    finally:
+        for variable, value in zip(variables, own):
+            variable.assign(value)
+
+
 def seeded(build: KerasBuilder, seed: int) -> KerasBuilder:
-    """`build` with initial weights that depend on `seed` alone (an integer in [0, 2^32))."""
+    """Returns `build` with initial weights that depend only on `seed` (an integer in [0, 2^32))."""
 
     def build_seeded() -> tf.keras.Model:
         states = random.getstate(), np.random.get_state()
         try:
-            tf.keras.utils.set_random_seed(seed)  # Keras' initializers offer no other handle
+            tf.keras.utils.set_random_seed(seed)  # Keras' initializers have no other option
             return build()
         finally:
             random.setstate(states[0])
@@ -123,19 +140,12 @@ def seeded(build: KerasBuilder, seed: int) -> KerasBuilder:
 
 
 def built(build: KerasBuilder) -> tuple[tf.keras.Model, tuple[int, ...]]:
-    """A model that is built now, and the places in `listed(model)` of its weights, in order of creation.
+    """Builds a model, and returns it with the positions in `listed(model)` of its weights, in order of creation.
 
-    They are fewer than its weights where some were made before, as those of a model that was loaded once. Raises `ConfigError`
-    for what is no model, or has no weights yet.
+    There are fewer positions than weights if some weights existed before, as in a model that was loaded once. Raises
+    `ConfigError` for an object that is no model, or has no weights yet.
     """
-    created: list[Any] = []
-
-    def record(create: Callable, **options: Any) -> tf.Variable:
-        created.append(create(**options))
-        return created[-1]
-
-    with tf.variable_creator_scope(record):
-        model = build()
+    model, created = _recorded(build)
     if not isinstance(model, tf.keras.Model):
         given = "None: does it end in `return`?" if model is None else f"a {type(model).__name__}."
         raise ConfigError(f"the model's function should return a tf.keras.Model, and returns {given}")
@@ -150,7 +160,7 @@ def built(build: KerasBuilder) -> tuple[tf.keras.Model, tuple[int, ...]]:
 
 
 def copier(model: tf.keras.Model) -> KerasBuilder:
-    """Builds copies of a Sequential or functional model, whose layers nothing links to those of `model`."""
+    """Returns a builder of copies of a Sequential or functional model, which share no layers with `model`."""
     kind, config = type(model), model.get_config()
     own_classes = {type(layer).__name__: type(layer) for layer in parts(model) if isinstance(layer, tf.keras.layers.Layer)}
 
@@ -162,12 +172,12 @@ def copier(model: tf.keras.Model) -> KerasBuilder:
 
 
 def network(build: KerasBuilder, model: tf.keras.Model, order: tuple[int, ...], try_out: Callable[[Network], None]) -> Network:
-    """`model` as a function of its weights; `model` and `order` as `built(build)` gives them. `try_out` calls it in a graph.
+    """Returns `model` as a function of its weights. `model`, `order`: from `built(build)`. `try_out` calls it in a graph.
 
-    A builder that reads weights from a file, or returns the same model each time, cannot be run in a graph: then it is a copy of
-    its model that is built there. Raises `ConfigError` where neither will do.
+    A builder that reads weights from a file, or returns the same model each time, cannot run in a graph: then a copy of its model
+    is built there. Raises `ConfigError` if neither works.
     """
-    problems = []
+    problems, failed = [], []
     for attempt in (lambda: Network(build, model, order), lambda: _copied(model)):
         try:
             found = attempt()
@@ -179,12 +189,20 @@ def network(build: KerasBuilder, model: tf.keras.Model, order: tuple[int, ...], 
             raise
         except Exception as error:  # a user's own code, or Keras, in a graph
             problems.append(_reason(error))
-    of_copy = "" if problems[0] == problems[1] else f" (a copy of the model that it returns cannot either: {problems[1]})"
+            failed.append(error)
+    unlisted = _unlisted(build) if isinstance(failed[0], NotRebuilt) else []
+    if unlisted:
+        raise ConfigError(
+            f"the model's function makes the weight {unlisted[0]}, which Keras does not list among the model's weights, and "
+            "would neither train nor save: make it by a layer's add_weight, and keep layers as attributes of a layer or a model."
+        )
+    tells_all = problems[0] in (problems[1], _FROM_OUTSIDE)
+    of_copy = "" if tells_all else f" (a copy of the model that it returns cannot either: {problems[1]})"
     raise ConfigError(f"this Keras model cannot be used in a federated process: {problems[0]}{of_copy}.")
 
 
 def _copied(model: tf.keras.Model) -> Network:
-    """A copy in place of `model`; its own initial values count for nothing."""
+    """Returns a network that is built as a copy of `model`; the copy's initial values are not used."""
     if not isinstance(model, tf.keras.Sequential) and not hasattr(model, "_nested_inputs"):
         raise NotRebuilt("only Sequential and functional models can be copied")
     copy = copier(model)
@@ -194,12 +212,36 @@ def _copied(model: tf.keras.Model) -> Network:
     return Network(copy, model, order)
 
 
+def _recorded(build: KerasBuilder) -> tuple[Any, list[tf.Variable]]:
+    """Returns what the builder returns, and the variables that it creates, in order."""
+    created: list[tf.Variable] = []
+
+    def record(create: Callable, **options: Any) -> tf.Variable:
+        created.append(create(**options))
+        return created[-1]
+
+    with tf.variable_creator_scope(record):
+        return build(), created
+
+
+def _unlisted(build: KerasBuilder) -> list[str]:
+    """Returns the names of weights that the builder creates and its model does not list, to explain why it cannot be rebuilt."""
+    model, created = _recorded(build)
+    own = {id(variable) for variable in listed(model)}
+    weights = (variable for variable in created if variable.dtype.is_floating)  # a model counts its steps in integers
+    return [variable.name.partition(":")[0] for variable in weights if id(variable) not in own]
+
+
 def _reason(error: Exception) -> str:
-    """What went wrong, without the call stack that TensorFlow writes into the messages of errors in a graph."""
+    """Returns the problem in one line, without the call stack that TensorFlow writes into the messages of errors in a graph."""
     told = str(error)
     if "has no attribute 'assign" in told:
         return "its function, or a layer that is called, assigns to a weight"
+    if "capture an EagerTensor" in told:
+        return _FROM_OUTSIDE
+    if "not an element of this graph" in told:
+        return "a layer that is called uses a tensor from when the model was built: compute it in call, or keep a NumPy array"
     named = [line.strip() for line in told.splitlines() if _NAMED.match(line)] if told.startswith("in user code:") else []
     if not named and not isinstance(error, NotRebuilt):
         named = [f"{type(error).__name__}: {told}"]
-    return one_line(Exception(named[-1] if named else told)).rstrip(".")
+    return first_sentence(named[-1] if named else told)

@@ -1,8 +1,8 @@
-"""The one place that loads Keras files: those that hold data alone are read, those that can hold code need the user's trust.
+"""Loads Keras files. This is the only module that does: a file of data only is loaded, a file that can contain code needs trust.
 
-Keras' own safe mode is no protection: it does not look at HDF5 files and at layers nested in the old format, it imports any
-module that a file names, and it unpickles weights in npz. So a file's description is compared with lists of what is known to
-compute and nothing else, before Keras sees it.
+Keras' own safe mode is no protection: it does not check HDF5 files and layers nested in the old format, it imports any module
+that a file names, and it unpickles weights in npz. So, before Keras loads a file, its description is compared with lists of
+layers and functions that are known to compute only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +23,6 @@ from fedlab.errors import FedlabError, one_line
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {_CONFIG, _WEIGHTS, "metadata.json"}
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 _MODELS = "Functional Model Sequential"
 _LAYERS = """
@@ -57,50 +55,62 @@ _SHAPING = """
     reshape reverse shape slice split sqrt square squeeze stack tensordot tile transpose unstack where zeros_like
 """
 _KNOWN_OPS = frozenset(_SHAPING.split())
-_KNOWN_OP_MODULES = ("__operators__.", "math.", "nn.", "linalg.")  # arithmetic alone
+_KNOWN_OP_MODULES = ("__operators__.", "math.", "nn.", "linalg.")  # only arithmetic
 _OWN = ("fedlab.models.adversarial", "BatchStatistics", "fedlab>BatchStatistics")
 
 
-def load_keras(path: pathlib.Path) -> tf.keras.Model:
-    """The model in a Keras file, not compiled.
+def load_keras(path: pathlib.Path, remedy: str = "") -> tf.keras.Model:
+    """Loads the model in a Keras file, not compiled.
 
-    Raises `NotTrusted` where the file can hold code and the user has not agreed to run it, and whatever Keras raises for a file
-    that it cannot read.
+    Raises `NotTrusted` if the file can contain code and the user has not agreed to run it, and `FedlabError`, which ends with
+    `remedy`, for a file that Keras cannot read.
     """
     found = [] if trust.everything_is_trusted() else findings(path)
     trust.require(str(path), [f"{path}: {finding}" for finding in found])
-    return tf.keras.models.load_model(path, compile=False, safe_mode=not (found or trust.everything_is_trusted()))
+    try:
+        model = tf.keras.models.load_model(path, compile=False, safe_mode=not (found or trust.everything_is_trusted()))
+        if not isinstance(model, tf.keras.Model):
+            raise TypeError(f"the file holds a {type(model).__name__}")
+    except Exception as error:  # Keras raises many types of errors
+        what = f"{path} is no Keras model that can be read: {type(error).__name__}: {one_line(error)}"
+        raise FedlabError(f"{what}. {remedy}" if remedy else what) from error
+    return model
+
+
+def load_own(path: pathlib.Path) -> tf.keras.Model:
+    """Loads the model in a Keras file that this process itself has just written, not compiled. Raises Keras' errors."""
+    return tf.keras.models.load_model(path, compile=False, safe_mode=False)
 
 
 def agree(path: pathlib.Path) -> None:
-    """Notes that `path` holds what this process itself has written."""
+    """Records that this process itself has written `path`."""
     trust.agree([f"{path}: {finding}" for finding in findings(path)])
 
 
 def findings(path: pathlib.Path) -> list[str]:
-    """What in a model file can run code, [] for a file that holds data alone. Raises `FedlabError` where it cannot be read."""
+    """Returns the parts of a model file that can run code, [] for a file of data only. Raises `FedlabError` if unreadable."""
     if path.is_dir():
         return ["a SavedModel"]
     if not zipfile.is_zipfile(path) or path.suffix != ".keras":
         if not path.is_file():
-            raise FedlabError(f"there is no model {path}.")
-        return ["it is no .keras archive, and Keras runs what other formats hold"]
+            raise FedlabError(f"there is no model {path}: a run writes it when it has finished.")
+        return ["it is no .keras archive, and Keras runs code in other formats"]
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             strange = sorted(set(names) - _MEMBERS) or sorted({name for name in names if names.count(name) > 1})
             if strange:
-                return [f"the archive holds {', '.join(map(repr, strange))}"]
+                return [f"the archive contains {', '.join(map(repr, strange))}"]
             config = json.loads(archive.read(_CONFIG))
             if isinstance(config, dict):
-                config.pop("compile_config", None)  # Keras leaves it out where a model is not compiled
+                config.pop("compile_config", None)  # Keras ignores it if a model is not compiled
             return [*dict.fromkeys(_in_config(config)), *_in_weights(archive.read(_WEIGHTS))]
-    except _UNREADABLE as error:
+    except Exception as error:  # of zip, of each compression, of JSON, of HDF5
         raise FedlabError(f"{path} is damaged: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _in_config(node: Any) -> Iterator[str]:
-    """What a model's description asks for that is not known to compute and nothing else, wherever it stands."""
+    """Yields the objects in a model's description, at any depth, that are not known to compute only."""
     if isinstance(node, list):
         for item in node:
             yield from _in_config(item)
@@ -137,7 +147,7 @@ def _of_object(node: dict[str, Any]) -> str | None:
 
 
 def _in_weights(content: bytes) -> list[str]:
-    """What in the file of weights reads other files."""
+    """Returns the parts of the file of weights that read other files."""
     found: list[str] = []
 
     def look(group: h5py.Group) -> None:

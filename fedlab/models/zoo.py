@@ -1,4 +1,4 @@
-"""The models that come with fedlab. TensorFlow is imported when one is built, not when its options are checked."""
+"""The models that fedlab provides. TensorFlow is imported when a model is built, not when its options are checked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Mlp(Spec):
 class Cnn(Spec):
     """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
-    `num_poolings`: only so many convolutions are followed by pooling, the first ones; None is all.
+    `num_poolings`: only the first `num_poolings` convolutions are followed by pooling; None is all.
 
     With filters (32, 64), kernel 3, `valid` and dense 128: 225,034 weights on 28×28×1. With kernel 5, `same` and dense
     512: 1,663,370 weights, the network of McMahan et al. 2017, section 3.
@@ -66,7 +66,7 @@ class Cnn(Spec):
 
     @property
     def _pools(self) -> list[bool]:
-        """Whether pooling follows, for each convolution."""
+        """For each convolution, True if pooling follows."""
         return [self.num_poolings is None or i < self.num_poolings for i in range(len(self.filters))]
 
     def _check_size(self, side: int) -> None:

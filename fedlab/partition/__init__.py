@@ -1,10 +1,10 @@
-"""How training examples are divided among clients. A partitioner is called as `partitioner(examples, seed) -> Partition`."""
+"""Partitioners divide training examples among clients. Called as `partitioner(examples, seed) -> Partition`."""
 
-from fedlab.partition.base import Partitioner
+from fedlab.partition.base import Partitioner, checked
 from fedlab.partition.by_label import Dirichlet, Shards
 from fedlab.partition.by_size import Iid, Quantity, Single
 from fedlab.partition.by_user import ByUser
-from fedlab.partition.held_out import hold_out
+from fedlab.partition.held_out import hold_out, holds_nothing_out, num_held_out
 from fedlab.partition.heterogeneity import Heterogeneity, heterogeneity, label_counts
 
 __all__ = [
@@ -16,7 +16,10 @@ __all__ = [
     "Quantity",
     "Shards",
     "Single",
+    "checked",
     "heterogeneity",
     "hold_out",
+    "holds_nothing_out",
+    "num_held_out",
     "label_counts",
 ]

@@ -1,9 +1,9 @@
-"""`Partitioner`: what all ways of dividing examples have in common."""
+"""`Partitioner`: the common base of all ways to divide examples among clients."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,68 +16,81 @@ from fedlab.types import ExampleSet, Partition
 
 
 class Partitioner(Spec):
-    """Divides examples among clients. Every client gets at least one, no example goes to two, and all are given out unless
-    a partitioner says otherwise.
+    """Divides examples among clients. Every client gets at least one example, and no example goes to two clients. All examples
+    are assigned, unless a partitioner's description says otherwise.
     """
 
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "known_num_clients": (
+            "builtins.int",
+            "types.NoneType",
+        )
+    }
+
     needs_user_ids: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
     def known_num_clients(self) -> int | None:
-        """How many clients there will be; None where only the data can tell."""
+        """The number of clients; None if it depends on the data."""
+
+    def largest_client(self, num_examples: int) -> int:
+        """Returns the largest number of `num_examples` examples that one client may get; every other client has at least one."""
+        return num_examples - (self.known_num_clients or 1) + 1
 
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:
-        """The division of `examples`, a function of them and `seed` alone. Raises `DataError` when it cannot be made."""
+        """Returns a division of `examples` that depends only on them and `seed`. Raises `DataError` if it is impossible."""
         if self.known_num_clients is not None and self.known_num_clients > len(examples):
             raise DataError(
                 f"{len(examples)} examples cannot be divided among {self.known_num_clients} clients."
                 " Lower partition.num_clients, or take more examples."
             )
-        return _checked(self._divide(examples, generator(seed, "partition")), len(examples), type(self).__name__)
+        divided = self._divide(examples, generator(seed, "partition"))
+        return checked(divided, len(examples), f"partition: {type(self).__name__}")
 
     @abc.abstractmethod
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition: ...
 
 
-def _checked(partition: Partition, num_examples: int, name: str) -> Partition:
-    """`partition` itself. Raises `DataError` where it is no division of so many examples; `name`: of who made it."""
+def checked(partition: Partition, num_examples: int, name: str) -> Partition:
+    """Returns `partition`. Raises `DataError` if it does not divide `num_examples` examples. `name`: the function it is from."""
     if not isinstance(partition, Partition):
-        raise DataError(f"partition: {name} returned {type(partition).__name__} and must return a Partition.")
+        raise DataError(f"{name} returned {type(partition).__name__}; it must return a Partition.")
     if not len(partition):
-        raise DataError(f"partition: {name} returned no client.")
+        raise DataError(f"{name} returned no client.")
     if len(set(partition.client_ids)) < len(partition):
         twice = next(c for i, c in enumerate(partition.client_ids) if c in partition.client_ids[:i])
-        raise DataError(f"partition: {name} returned two clients of the name '{twice}'.")
+        raise DataError(f"{name} returned two clients of the name '{twice}'.")
     owner = np.full(num_examples, -1, np.int64)
     for client, (client_id, indices) in enumerate(zip(partition.client_ids, partition.indices)):
         array = np.asarray(indices)
         if array.ndim != 1 or array.dtype.kind not in "iu":
             given = f"{array.dtype} {list(array.shape)}"
-            raise DataError(f"partition: {name} gives client {client_id} indices of {given}; they must be integers in a row.")
+            raise DataError(
+                f"{name} gives client {client_id} indices of {given}; they must be a one-dimensional array of integers."
+            )
         if not len(array):
-            raise DataError(f"partition: {name} gives client {client_id} no example.")
+            raise DataError(f"{name} gives client {client_id} no example.")
         outside = array[(array < 0) | (array >= num_examples)]
         if len(outside):
             raise DataError(
-                f"partition: {name} gives client {client_id} the index {outside[0]}; the {num_examples:,} examples have the "
+                f"{name} gives client {client_id} the index {outside[0]}; the {num_examples:,} examples have the "
                 f"indices 0 to {num_examples - 1:,}."
             )
         ordered = np.sort(array)
         twice_here = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(twice_here):
-            raise DataError(f"partition: {name} gives client {client_id} the index {twice_here[0]} twice.")
+            raise DataError(f"{name} gives client {client_id} the index {twice_here[0]} twice.")
         taken = array[owner[array] >= 0]
         if len(taken):
             first = partition.client_ids[owner[taken[0]]]
-            raise DataError(f"partition: {name} gives the index {taken[0]} to client {first} and to client {client_id}.")
+            raise DataError(f"{name} gives the index {taken[0]} to client {first} and to client {client_id}.")
         owner[array] = client
     return partition
 
 
 class FixedNumber(Partitioner):
-    """Partitioners that are told how many clients there are. `num_clients`: positive."""
+    """Partitioners with a fixed number of clients. `num_clients`: positive."""
 
     num_clients: int = Field(gt=0)
 
@@ -87,5 +100,5 @@ class FixedNumber(Partitioner):
 
 
 def numbered(indices: Sequence[np.ndarray]) -> Partition:
-    """A partition whose clients are called "0", "1", …; each client's examples in the order of the training set."""
+    """Returns a partition with clients "0", "1", …; each client's examples are in the order of the training set."""
     return Partition(tuple(map(str, range(len(indices)))), tuple(np.sort(i).astype(np.int64) for i in indices))

@@ -15,13 +15,16 @@ from fedlab.types import ExampleSet, Partition
 class Shards(FixedNumber):
     """McMahan et al. 2017, section 3: sort by label, cut into equal shards, deal `shards_per_client` to each client.
 
-    `shards_per_client`: positive. Where examples do not divide evenly, shards differ by one example. A client sees at most as
-    many classes as its shards touch: `shards_per_client` where every shard lies within a class.
+    `shards_per_client`: positive. If examples do not divide evenly, shards differ by one example. A client has at most as many
+    classes as its shards contain: `shards_per_client` if every shard lies within a class.
     """
 
     shards_per_client: int = Field(2, gt=0)
 
-    needs_labels: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
+
+    def largest_client(self, num_examples: int) -> int:
+        return self.shards_per_client * -(-num_examples // (self.num_clients * self.shards_per_client))
 
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
         num_shards = self.num_clients * self.shards_per_client
@@ -30,7 +33,7 @@ class Shards(FixedNumber):
                 f"{len(examples)} examples cannot be cut into {num_shards} shards, {self.shards_per_client} for each client."
                 " Lower partition.num_clients or partition.shards_per_client."
             )
-        shuffled = rng.permutation(len(examples))  # within a class, no order of the source survives
+        shuffled = rng.permutation(len(examples))  # removes the source's order within a class
         by_label = shuffled[np.argsort(examples.y[shuffled], kind="stable")]
         shards = np.array_split(by_label, num_shards)
         dealt = rng.permutation(num_shards).reshape(self.num_clients, self.shards_per_client)
@@ -41,16 +44,16 @@ class Dirichlet(FixedNumber):
     """Divides each class among the clients in proportions drawn from a symmetric Dirichlet distribution.
 
     The per-class form of Yurochkin et al. 2019 (section 4), which later benchmarks use for the idea of Hsu et al. 2019.
-    `alpha`: at least 1e-6; small gives each class to few clients, large approaches an equal division. `min_examples`: positive;
-    the draw is repeated until every client has so many, at most `max_tries` times, then `DataError`.
+    `alpha`: at least 1e-6; small values give each class to few clients, large values approach an equal division. `min_examples`:
+    positive; the draw is repeated until every client has at least this many. After `max_tries` draws, raises `DataError`.
     """
 
-    # 1e-6 is one client per class already; much below, numpy's sampler does not return.
+    # At 1e-6 each class already goes to one client; for much smaller values NumPy's sampler does not return
     alpha: float = Field(ge=1e-6, allow_inf_nan=False)
     min_examples: int = Field(1, gt=0)
     max_tries: int = Field(1000, gt=0)
 
-    needs_labels: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = True
 
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
         if self.num_clients * self.min_examples > len(examples):
@@ -66,7 +69,7 @@ class Dirichlet(FixedNumber):
         return numbered([np.concatenate(client) for client in zip(*shares)])
 
     def _draw_ends(self, class_sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """int64 [classes, clients]: where each client's share of each class ends."""
+        """Returns int64 [classes, clients]: the end of each client's share of each class."""
         concentration = np.full(self.num_clients, self.alpha)
         best = 0
         for _ in range(self.max_tries):

@@ -1,4 +1,4 @@
-"""The natural partition: who produced an example holds it."""
+"""The natural partition: each user's examples belong to the client of that user."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fedlab.types import ExampleSet, Partition
 
 
 class ByUser(Partitioner):
-    """One client per user id, in the order of the ids; examples of users left out belong to nobody.
+    """One client per user id, in the order of the ids; examples of users that are left out belong to no client.
 
-    `min_examples`: positive, leaves out users with fewer. `max_users`: positive, keeps a random choice of at most so many.
-    Raises `DataError` where the data has no user ids or nobody is left.
+    `min_examples`: positive; leaves out users with fewer examples. `max_users`: positive; keeps at most this many users, chosen
+    at random. Raises `DataError` if the data has no user ids or no user is left.
     """
 
     min_examples: int = Field(1, gt=0)
@@ -38,7 +38,7 @@ class ByUser(Partitioner):
         kept = np.flatnonzero(sizes >= self.min_examples)
         if not len(kept):
             raise DataError(
-                f"no user has {self.min_examples} examples, the most are {sizes.max(initial=0)}. Lower partition.min_examples."
+                f"no user has {self.min_examples} examples; the largest has {sizes.max(initial=0)}. Lower partition.min_examples."
             )
         if self.max_users is not None and self.max_users < len(kept):
             kept = np.sort(rng.choice(kept, self.max_users, replace=False))

@@ -1,4 +1,4 @@
-"""Examples that clients keep from training, to judge models by."""
+"""Held-out examples: clients evaluate models on them and do not train on them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,32 @@ from fedlab.types import Partition
 
 
 def hold_out(partition: Partition, share: float, seed: int) -> Partition:
-    """Every client keeps round(`share` · n) of its n examples from training, drawn at random, and trains on at least one.
+    """Holds out round(`share` · n) of each client's n examples, drawn at random; each client trains on at least one.
 
-    `share` in [0, 1); with 0 the partition as it is. A client's choice depends on `seed` and its place in the partition alone.
-    Raises `ConfigError` where no client keeps any.
+    `share` in [0, 1); 0 returns the partition unchanged. A client's draw depends only on `seed` and its position in the
+    partition. Raises `ConfigError` if no client holds out an example.
     """
     if not share:
         return partition
     train, held_out = [], []
     for client, indices in enumerate(partition.indices):
         shuffled = generator(seed, "held out", client).permutation(np.sort(indices))
-        count = min(round(share * len(indices)), len(indices) - 1)
+        count = num_held_out(share, len(indices))
         held_out.append(np.sort(shuffled[:count]))
         train.append(np.sort(shuffled[count:]))
     if not any(map(len, held_out)):
-        raise ConfigError(
-            f"evaluation.holdout={share:g} holds nothing out: it is less than half an example of every client's, and none "
-            f"has more than {partition.sizes.max():,}; and each trains on at least one: raise it, or use evaluation.holdout=0."
-        )
+        raise ConfigError(holds_nothing_out(share, int(partition.sizes.max())))
     return dataclasses.replace(partition, indices=tuple(train), held_out=tuple(held_out))
+
+
+def num_held_out(share: float, num_examples: int) -> int:
+    """Returns the number of examples that a client holds out; it trains on at least one."""
+    return max(min(round(share * num_examples), num_examples - 1), 0)
+
+
+def holds_nothing_out(share: float, largest: int) -> str:
+    """Returns the error that no client holds out an example. `largest`: the number of examples of the largest client."""
+    return (
+        f"evaluation.holdout={share:g} holds nothing out: the share rounds to 0 examples of every client, or clients have only "
+        f"one example, on which they train (the largest has {largest:,}): raise it, or use evaluation.holdout=0."
+    )

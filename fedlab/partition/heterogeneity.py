@@ -1,4 +1,4 @@
-"""How far a partition is from an equal one: sizes, classes per client, and two distances from the global label distribution."""
+"""Heterogeneity of a partition: sizes, classes per client, and two distances from the global label distribution."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fedlab.types import Partition
 
 @dataclasses.dataclass(frozen=True)
 class Heterogeneity:
-    """Figures over the clients of a partition, each client counting once. Triples are (min, median, max)."""
+    """Statistics over the clients of a partition; each client counts once. Triples are (min, median, max)."""
 
     num_clients: int
     examples: tuple[int, float, int]
-    classes: tuple[int, float, int]  # how many different labels a client holds
-    mean_label_entropy: float  # bits: 0 when every client holds one class, at most log2(num_classes)
-    mean_total_variation: float  # in [0, 1), to the labels of all clients together: 0 when every client has their distribution
+    classes: tuple[int, float, int]  # number of different labels per client
+    mean_label_entropy: float  # bits: 0 if every client has one class, at most log2(num_classes)
+    mean_total_variation: float  # in [0, 1), distance to the labels of all clients: 0 if all have the same distribution
 
 
 def label_counts(labels: np.ndarray, partition: Partition, num_classes: int) -> np.ndarray:
-    """int64 [clients, num_classes]: how many examples of each class each client holds. `labels` [N] in [0, num_classes)."""
+    """Returns int64 [clients, num_classes]: the examples per client and class. `labels` [N] in [0, num_classes)."""
     return np.stack([np.bincount(labels[indices], minlength=num_classes) for indices in partition.indices])
 
 
 def heterogeneity(labels: np.ndarray, partition: Partition, num_classes: int) -> Heterogeneity:
-    """The figures of `partition` over the training labels [N]."""
+    """Returns the statistics of `partition` over the training labels [N]."""
     counts = label_counts(labels, partition, num_classes)
     p = counts / counts.sum(axis=1, keepdims=True)
     global_p = counts.sum(axis=0) / counts.sum()
@@ -35,7 +35,7 @@ def heterogeneity(labels: np.ndarray, partition: Partition, num_classes: int) ->
         num_clients=len(partition),
         examples=_spread(counts.sum(axis=1)),
         classes=_spread((counts > 0).sum(axis=1)),
-        mean_label_entropy=float(entropy.mean()) + 0.0,  # + 0.0: no "-0.00" where every client holds one class
+        mean_label_entropy=float(entropy.mean()) + 0.0,  # + 0.0: no "-0.00" if every client has one class
         mean_total_variation=float(np.abs(p - global_p).sum(axis=1).mean() / 2),
     )
 

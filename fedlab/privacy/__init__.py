@@ -1,12 +1,14 @@
-"""Differential privacy: the mechanism that adds noise and the account of what it earns, both from one spec.
+"""Differential privacy: one spec gives both the mechanism that adds noise and the account of its ε.
 
-Configurations name these specs; they import neither TensorFlow nor dp_accounting until they are asked for something.
-`spec.plan(sampling, rounds)` settles the noise; the plan has the aggregator and the ledger.
+Configurations name these specs; they import TensorFlow and dp_accounting only when used. `spec.plan(sampling, rounds)`
+determines the noise; the plan has the aggregator and the ledger.
 """
 
 from __future__ import annotations
 
 import abc
+import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from fedlab.privacy.plan import Plan
 
 __all__ = [
+    "EXACT",
+    "Errors",
     "Everyone",
     "FixedSize",
     "GaussianAdaptive",
@@ -37,109 +41,155 @@ __all__ = [
     "Tree",
 ]
 
-# From 1.8e19 on, the sum of the squares overflows float32, the norm is infinite, and clipping, which divides by it, gives NaN.
-# Far below the least, float32 has only zero, and clipping to a norm of zero gives NaN too
-LEAST_NORM, LARGEST_NORM = 1e-18, 1e18
-Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM)]  # that updates or gradients are clipped to
+# From 1.8e19 on, the sum of squares overflows float32, the norm is infinite, and clipping, which divides by it, gives NaN.
+# Squares of numbers below 1e-19 underflow: 100 million such coordinates have a norm of up to 1e-15, but count as zero, which
+# is negligible beside the least norm
+LEAST_NORM, LARGEST_NORM = 1e-12, 1e18
+Norm = Annotated[float, Field(ge=LEAST_NORM, le=LARGEST_NORM)]  # clip norm of updates or gradients
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def _not_os(value: Any) -> Any:
     if value == "os":
-        raise ValueError("noise_source=os is now noise_source=key, the default: keep noise.key to resume, or `fedlab forget` it")
+        raise ValueError(
+            "noise_source=os is now noise_source=key, the default: keep noise.key to resume, or remove it with `fedlab forget`"
+        )
     return value
 
 
-# key: a fresh key of the operating system, one per run, in noise.key. seed: the run's seed, which the manifest tells everybody
+# key: a new random key per run from the operating system, in noise.key. seed: the run's seed, which the manifest makes public
 NoiseSource = Annotated[Literal["key", "seed"], BeforeValidator(_not_os)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """The errors of a run's sums before noise is added."""
+
+    norm: float  # norm of the errors of all values of one sum
+    chance: float  # probability per round that the norm is larger
+    source: str  # in words
+
+    @property
+    def apart(self) -> float:
+        """The amount by which the sums of neighbours can differ beyond the clip norm."""
+        return 2 * self.norm
+
+    def check(self, clip_norm: float) -> None:
+        """Raises `ConfigError` if the errors are not well below the least clip norm."""
+        if self.apart > clip_norm / 2:
+            raise ConfigError(
+                f"{self.source}, which makes the sums of neighbours differ by up to {self.apart:.3g} more; at most half the "
+                f"least clip norm, {clip_norm:g}, is allowed: lower secure.precision, use privacy=gaussian_fixed with a larger "
+                "clip norm, or secure=masked."
+            )
+
+
+EXACT = Errors(0.0, 0.0, "")
+
+
 class Privacy(Spec):
-    """Options of a mechanism, or of none."""
+    """The options of a mechanism, or of no mechanism."""
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "plan": ("fedlab.privacy.plan.Plan",),
+        "account": ("fedlab.privacy.accounts.Account",),
+        "aggregator": ("tensorflow_federated.aggregators.UnweightedAggregationFactory",),
+    }
 
     adds_noise: ClassVar[bool] = True
-    takes_weights: ClassVar[bool] = False  # every client counts alike: one with more examples would have more influence
-    rests_on_cohorts: ClassVar[bool] = True  # whether ε may assume that nobody knows who takes part
-    # Parts of the process's state that hold noise, or that from which it is drawn. They must follow from the number of rounds
-    # alone: no checkpoint holds them, and a run that goes on draws them again
+    takes_weights: ClassVar[bool] = False  # clients have equal weights: a weighted client would have more influence
+    rests_on_cohorts: ClassVar[bool] = True  # True: ε assumes that the cohort is secret
+    # Parts of the process's state that contain noise, or the source of noise. They must follow from the number of rounds
+    # alone: checkpoints do not contain them, and a resumed run draws them again
     noise_state: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
-    def plan(self, sampling: Sampling, rounds: int) -> Plan:
-        """The noise, δ and the ledger of a run of `rounds` rounds with such cohorts. Raises `ConfigError`."""
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
+        """Returns the noise, δ and ledger of a run of `rounds` rounds with these cohorts. Raises `ConfigError`."""
 
 
 class NoPrivacy(Privacy):
-    """No noise, no guarantee: the run's own aggregator is used as it is."""
+    """No noise and no guarantee: keeps the run's own aggregator."""
 
     adds_noise: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = True
 
-    def plan(self, sampling: Sampling, rounds: int) -> Plan:
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
         from fedlab.privacy import plan
 
         return plan.unprotected(self, sampling, rounds)
 
 
 class Mechanism(Privacy):
-    """What all mechanisms have in common. Exactly one of `noise_multiplier` and `target_epsilon` is given.
+    """The common base of all mechanisms. Give exactly one of `noise_multiplier` and `target_epsilon`.
 
-    Simulated privacy: with `simulated_cohort` M, the run's cohort of m stands for M users out of `population`. The ledger is
-    that of the large federation; the run's own sums get m / M of its noise, so that an average is as noisy as the large one's
-    would be (McMahan et al. 2018; Augenstein et al. 2020). The run's own clients are not so protected,
-    and the plan says what their ε is.
+    Simulated privacy: with `simulated_cohort` M, the run's cohort of m clients represents M users of `population`. The ledger is
+    that of the large federation; the run's own sums get m / M of its noise, so that an average is as noisy as in the large
+    federation (McMahan et al. 2018; Augenstein et al. 2020). The run's own clients have less protection; the plan reports
+    their ε.
     """
 
     noise_multiplier: NonNegativeFloat | None = None  # z: standard deviation of the noise on the sum / clip norm
-    target_epsilon: PositiveFloat | None = None  # find the z that spends this by the last round
+    target_epsilon: PositiveFloat | None = None  # determines the z that spends this ε by the last round
     delta: Share | None = None  # None: 1 / population^1.1
-    stop_at_epsilon: PositiveFloat | None = None  # end the run before it would cost more
-    noise_source: NoiseSource = "key"  # of the noise, and of the cohorts
+    stop_at_epsilon: PositiveFloat | None = None  # end the run before ε would exceed this
+    noise_source: NoiseSource = "key"  # source of the noise and of the cohorts
     population: PositiveInt | None = None  # None: the run's clients
-    simulated_cohort: PositiveInt | None = None  # M; None: the run's cohort is the real one
+    simulated_cohort: PositiveInt | None = None  # M; None: no simulation
 
     @model_validator(mode="after")
     def _one_noise(self) -> Mechanism:
         if (self.noise_multiplier is None) == (self.target_epsilon is None):
             both = "both are" if self.noise_multiplier is not None else "neither is"
-            raise ValueError(f"{both} given, of noise_multiplier and target_epsilon: give one, and set the other to null")
+            raise ValueError(f"of noise_multiplier and target_epsilon, {both} given: give one, and set the other to null")
         if self.simulated_cohort is not None and self.population is None:
-            raise ValueError("simulated_cohort needs the population that it is drawn from: set population too")
+            raise ValueError("simulated_cohort needs the population that it is sampled from: set population also")
         if self.simulated_cohort is not None and self.population is not None and self.simulated_cohort > self.population:
-            raise ValueError(f"simulated_cohort={self.simulated_cohort:,} exceeds population={self.population:,}")
+            raise ValueError(
+                f"simulated_cohort={self.simulated_cohort:,} exceeds population={self.population:,}: it must be at most that"
+            )
         return self
 
-    def plan(self, sampling: Sampling, rounds: int) -> Plan:
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
         from fedlab.privacy import plan
 
-        return plan.make_plan(self, sampling, rounds)
+        return plan.make_plan(self, sampling, rounds, errors)
+
+    @property
+    def least_clip_norm(self) -> float:
+        """The smallest norm to which updates are ever clipped. Without an override, sums with errors get no finite ε."""
+        return LEAST_NORM
 
     def event(self, noise_multiplier: float, sampling: Sampling, rounds: int = 1) -> Any:
-        """The `dp_accounting` event of `rounds` rounds."""
+        """Returns the `dp_accounting` event of `rounds` rounds."""
         return self.account(noise_multiplier, sampling).event(rounds)
 
     def most_noise(self, sampling: Sampling) -> float:
-        """The noise multiplier that cannot be reached, ∞ where there is none."""
+        """Returns the bound below which the noise multiplier must be; ∞ without a bound."""
         return float("inf")
 
     @abc.abstractmethod
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
-        """What rounds with this noise release."""
+        """Returns the account of rounds with this noise."""
 
     @abc.abstractmethod
     def aggregator(
         self, noise_multiplier: float, sampling: Sampling, noise_key: np.ndarray
     ) -> tff.aggregators.UnweightedAggregationFactory:
-        """Clips, sums, adds noise, divides by the expected cohort, a constant. `noise_key`: of what is not drawn from the
-        engine's keys, int64 [2]."""
+        """Returns an aggregator that clips, sums, adds noise, and divides by the expected cohort, a constant. `noise_key`, int64
+        [2]: the key of noise that is not drawn from the engine's keys."""
 
 
 class GaussianFixed(Mechanism):
-    """DP-FedAvg (McMahan et al. 2018): updates clipped to `clip_norm`, Gaussian noise on their sum."""
+    """DP-FedAvg (McMahan et al. 2018): clips updates to `clip_norm` and adds Gaussian noise to their sum."""
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
 
     clip_norm: Norm = 0.1
+
+    @property
+    def least_clip_norm(self) -> float:
+        return self.clip_norm
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts
@@ -155,10 +205,11 @@ class GaussianFixed(Mechanism):
 
 
 class GaussianAdaptive(Mechanism):
-    """The clip norm follows a quantile of the updates' norms (Andrew et al. 2021, algorithm 1), within 1e-18 and 1e18.
+    """Adaptive clipping: the clip norm follows a quantile of the updates' norms (Andrew et al. 2021, algorithm 1), from 1e-12 to
+    1e18.
 
-    Each round releases two noisy sums: of the updates, and of the count of those within the bound. `noise_multiplier` z is
-    that of both together; with b the noise on the count, whose sensitivity is ½, the updates get (z⁻² − (2b)⁻²)^(−½).
+    Each round releases two noisy sums: the updates, and the count of updates within the bound. `noise_multiplier` z covers both
+    together; with noise b on the count, whose sensitivity is ½, the updates get (z⁻² − (2b)⁻²)^(−½).
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
@@ -166,15 +217,15 @@ class GaussianAdaptive(Mechanism):
     initial_clip_norm: Norm = 0.1
     target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
     clip_learning_rate: NonNegativeFloat = 0.2
-    clipped_count_stddev: PositiveFloat | None = None  # b; None: a twentieth of the expected cohort
+    clipped_count_stddev: PositiveFloat | None = None  # b; None: 1/20 of the expected cohort
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts
 
         if noise_multiplier >= self.most_noise(sampling):
             raise ConfigError(
-                f"privacy: a noise multiplier of {noise_multiplier:.4g} must be below 2 · clipped_count_stddev = "
-                f"{self.most_noise(sampling):.4g} (by default a tenth of the cohort of {sampling.expected_cohort:g}): lower the "
+                f"privacy: the noise multiplier {noise_multiplier:.4g} must be below 2 · clipped_count_stddev = "
+                f"{self.most_noise(sampling):.4g} (by default 1/10 of the cohort of {sampling.expected_cohort:g}): lower the "
                 "noise, raise privacy.clipped_count_stddev, or sample more clients."
             )
         return accounts.gaussian(noise_multiplier, sampling)
@@ -197,15 +248,16 @@ class GaussianAdaptive(Mechanism):
         return 2 * self._count_stddev(sampling)
 
     def _count_stddev(self, sampling: Sampling) -> float:
-        """b for these cohorts; given for the cohort that the ledger is about, it shrinks with the noise in a simulation."""
+        """Returns b for these cohorts. The option is for the ledger's cohort; in a simulation b shrinks with the noise."""
         if self.clipped_count_stddev is None:
             return 0.05 * sampling.expected_cohort
         return self.clipped_count_stddev * (sampling.expected_cohort / self.simulated_cohort if self.simulated_cohort else 1.0)
 
 
 class Tree(Mechanism):
-    """DP-FTRL (Kairouz et al. 2021): fixed clipping, and noise that a binary tree over the rounds correlates, so that sums over
-    many rounds are less noisy. Needs no random cohorts. Use a server optimizer that sums updates up: SGD, with momentum or not.
+    """DP-FTRL (Kairouz et al. 2021): fixed clipping, and noise that is correlated over the rounds by a binary tree, so that sums
+    over many rounds are less noisy. Requires no random cohorts. Use SGD, with or without momentum, as the server optimizer: it
+    sums the updates.
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
@@ -214,6 +266,10 @@ class Tree(Mechanism):
 
     clip_norm: Norm = 0.1
     restart_every: PositiveInt | None = None  # rounds until a new tree; None: one tree
+
+    @property
+    def least_clip_norm(self) -> float:
+        return self.clip_norm
 
     def account(self, noise_multiplier: float, sampling: Sampling) -> Account:
         from fedlab.privacy import accounts

@@ -1,4 +1,4 @@
-"""How much noise a target ε takes: the search is `dp_accounting`'s, the figure it searches on is the ledger's own."""
+"""Computes the noise for a target ε: `dp_accounting` searches, and the ledger computes the ε of each trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlab.privacy.accounting import Ledger, rounded_up
 from fedlab.privacy.accounts import Account
 
 LEAST, MOST = 0.1, 1000.0  # noise multipliers searched
-PRECISION = 1e-4  # of the result, relative
+PRECISION = 1e-4  # relative precision of the result
 
 
 def noise_for(
@@ -25,11 +25,10 @@ def noise_for(
     most: float = MOST,
     better: str = "",
 ) -> float:
-    """The least noise multiplier, to four digits, at which `rounds` rounds cost at most `target_epsilon`.
+    """Returns the least noise multiplier, to four digits, for which `rounds` rounds cost at most `target_epsilon`.
 
-    `account`: noise multiplier → what is accounted. `name`: of the target, in errors. `most`: the largest multiplier that the
-    mechanism can apply. `better`: what else would make a target feasible. Raises `ConfigError` for a target that no
-    multiplier meets.
+    `account`: noise multiplier → account. `name`: the target's name in errors. `most`: the largest multiplier that the mechanism
+    can apply. `better`: a further remedy for an error, in words. Raises `ConfigError` if no multiplier meets the target.
     """
     reason = account(min(LEAST, most)).reason
     if reason:
@@ -37,13 +36,13 @@ def noise_for(
     rough = {m: _epsilon(account(m), delta, rounds, pld=False) for m in (LEAST, most)}
     if rough[most] > target_epsilon and _epsilon(account(most), delta, rounds, pld=True) > target_epsilon:
         raise ConfigError(
-            f"{name}={target_epsilon:g} is out of reach: {rounds:,} rounds still cost {rounded_up(rough[most])} with a "
-            f"noise multiplier of {most:g}, and more is not to be had. A larger population, fewer rounds or a larger delta "
-            f"(now {delta:.3g}) would help{better}."
+            f"{name}={target_epsilon:g} is out of reach: {rounds:,} rounds still cost ε = {rounded_up(rough[most])} with the "
+            f"largest noise multiplier, {most:g}. A larger population, fewer rounds or a larger delta (now {delta:.3g}) would "
+            f"help{better}."
         )
     if rough[LEAST] <= target_epsilon:
         raise ConfigError(
-            f"{name}={target_epsilon:g} asks for next to no noise: a multiplier of {LEAST:g} costs "
+            f"{name}={target_epsilon:g} needs almost no noise: the smallest multiplier searched, {LEAST:g}, costs ε = "
             f"{rounded_up(rough[LEAST])} in {rounds:,} rounds. Choose a smaller target, or give noise_multiplier."
         )
     high = most
@@ -54,11 +53,11 @@ def noise_for(
         high = _search(target_epsilon, delta, rounds, account, low, high, pld=False)
     low = high
     while low > LEAST and _epsilon(account(low), delta, rounds, pld=True) <= target_epsilon:
-        high, low = low, max(0.8 * low, LEAST)  # PLDs usually get by with a few per cent less noise
+        high, low = low, max(0.8 * low, LEAST)  # PLDs usually need a few per cent less noise
     if low < high and _epsilon(account(low), delta, rounds, pld=True) > target_epsilon:
         high = _search(target_epsilon, delta, rounds, account, low, high, pld=True)
     digits = 5 - math.floor(math.log10(high))
-    high = math.ceil(high * 10**digits) / 10**digits  # six significant digits, so that it can be written down as it is
+    high = math.ceil(high * 10**digits) / 10**digits  # six significant digits, so that the printed value is exact
     while _epsilon(account(high), delta, rounds, pld=True) > target_epsilon:
         high *= 1 + PRECISION
     return min(high, most)
@@ -72,7 +71,7 @@ def _epsilon(account: Account, delta: float, rounds: int, pld: bool) -> float:
 def _search(
     target_epsilon: float, delta: float, rounds: int, account: Callable[[float], Account], low: float, high: float, pld: bool
 ) -> float:
-    """The multiplier in [low, high] that meets the target; `low` must not, `high` must."""
+    """Returns the multiplier in [low, high] that meets the target; `low` must not meet it, `high` must."""
     return dpa.calibrate_dp_mechanism(
         lambda: _LedgerAccountant(lambda event: _epsilon(account(event.noise_multiplier), delta, rounds, pld)),
         dpa.GaussianDpEvent,
@@ -84,7 +83,7 @@ def _search(
 
 
 class _LedgerAccountant(dpa.PrivacyAccountant):
-    """The ledger in the form that dp_accounting's search asks for. The event only carries the multiplier that is tried."""
+    """The ledger as the accountant that dp_accounting's search needs. The event only carries the multiplier of a trial."""
 
     def __init__(self, epsilon: Callable[[Any], float]):
         super().__init__(dpa.NeighboringRelation.ADD_OR_REMOVE_ONE)

@@ -1,8 +1,8 @@
-"""The mechanisms as TFF aggregation factories, out of tensorflow-privacy's queries. Nobody else imports either.
+"""The mechanisms as TFF aggregation factories, built from tensorflow-privacy's queries. Only this module imports the latter.
 
-All divide by a constant, whoever reports: the number of those who did is private under Poisson sampling. All bring updates to
-where their clipping is sound first (`bounded`): one whose norm overflows would turn the sum into NaN, and the server would drop
-the sum with its noise.
+All divide by a constant, however many clients report: under Poisson sampling that number is private. All scale updates first so
+that clipping is safe (`bounded`): an update whose norm overflows would turn the sum into NaN, and the server would drop the sum
+together with its noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Dp = tff.aggregators.DifferentiallyPrivateFactory
 
 
 def gaussian_fixed(noise_multiplier: float, divisor: float, clip_norm: float) -> tff.aggregators.UnweightedAggregationFactory:
-    """Noise of `noise_multiplier · clip_norm` on the sum."""
+    """Returns a factory that adds noise of `noise_multiplier · clip_norm` to the sum."""
     return _Bounded(
         _Dp.gaussian_fixed(noise_multiplier=float(noise_multiplier), clients_per_round=float(divisor), clip=float(clip_norm))
     )
@@ -35,8 +35,8 @@ def gaussian_adaptive(
     clip_learning_rate: float,
     clipped_count_stddev: float,
 ) -> tff.aggregators.UnweightedAggregationFactory:
-    """The same with an adaptive norm. The noise is divided between the sum and the count of the unclipped, as
-    `fedlab.privacy.GaussianAdaptive` says."""
+    """Returns the same with an adaptive clip norm. The noise is divided between the sum and the count of unclipped updates, as in
+    `fedlab.privacy.GaussianAdaptive`."""
     of_the_sum = (noise_multiplier**-2 - (2 * clipped_count_stddev) ** -2) ** -0.5 if noise_multiplier else 0.0
     query = _AdaptiveSum(
         initial_l2_norm_clip=float(initial_clip_norm),
@@ -52,13 +52,13 @@ def gaussian_adaptive(
 def tree(
     noise_multiplier: float, divisor: float, clip_norm: float, restart_every: int | None, noise_key: np.ndarray
 ) -> tff.aggregators.UnweightedAggregationFactory:
-    """Noise of `noise_multiplier · clip_norm` on each node. It is drawn from `noise_key`, int64 [2], and a counter in the
-    state, so it is the same whichever engine runs it."""
+    """Returns a factory that adds noise of `noise_multiplier · clip_norm` to each node of the tree. The noise depends on
+    `noise_key`, int64 [2], and a counter in the state, so it is the same on every engine."""
     return _Bounded(_TreeFactory(noise_multiplier * clip_norm, divisor, clip_norm, restart_every, noise_key))
 
 
 class _Bounded(tff.aggregators.UnweightedAggregationFactory):
-    """`mechanism`, given updates that its clipping can bound, whatever clients send."""
+    """Wraps `mechanism` so that it only gets updates that it can clip, whatever clients send."""
 
     def __init__(self, mechanism: tff.aggregators.UnweightedAggregationFactory):
         self._mechanism = mechanism
@@ -78,8 +78,16 @@ class _Bounded(tff.aggregators.UnweightedAggregationFactory):
 
 
 class _AdaptiveSum(tfp.QuantileAdaptiveClipSumQuery):
-    """tensorflow-privacy's query, whose clip norm stays where clipping is sound. It follows what clients send: driven far enough,
-    it would be infinite or zero, the sum NaN, and the server would drop the sum with its noise."""
+    """tensorflow-privacy's query with a clip norm that stays within the range where clipping is safe. The norm follows the
+    clients' updates: without the limits it could become infinite or zero, the sum NaN, and the server would drop the sum together
+    with its noise."""
+
+    def preprocess_record(self, params: Any, record: Any) -> Any:
+        """Excludes a zero update from the count, to which it would add ½. So a user's count differs by ½, as the account
+        assumes, and not by 1, from that of a user that sends zeros."""
+        sent = super().preprocess_record(params, record)
+        norm = tf.linalg.global_norm(tf.nest.flatten(sent.sum_state))
+        return sent._replace(quantile_estimator_state=tf.where(norm > 0, sent.quantile_estimator_state, 0.0))
 
     def get_noised_result(self, sample_state: Any, global_state: Any) -> Any:
         noised, state, event = super().get_noised_result(sample_state, global_state)
@@ -94,7 +102,7 @@ class _AdaptiveSum(tfp.QuantileAdaptiveClipSumQuery):
 
 
 class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):
-    """Puts the query together once the shapes are known. TFF's own factory restarts only with adaptive clipping."""
+    """Builds the query once the shapes are known. TFF's own factory supports restarts only with adaptive clipping."""
 
     def __init__(self, stddev: float, divisor: float, clip_norm: float, restart_every: int | None, noise_key: np.ndarray):
         self._stddev, self._divisor, self._clip_norm = float(stddev), float(divisor), float(clip_norm)
@@ -114,7 +122,7 @@ class _TreeFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 class _KeyedNoise(tfp.tree_aggregation.GaussianNoiseGenerator):
-    """tensorflow-privacy's generator, which counts up from its seed, from a key of 128 bits instead of one number twice."""
+    """tensorflow-privacy's generator, which counts up from its seed, with a key of 128 bits instead of one number twice."""
 
     def __init__(self, stddev: float, shapes: object, key: np.ndarray):
         super().__init__(stddev, shapes, seed=0)

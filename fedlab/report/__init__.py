@@ -1,1 +1,1 @@
-"""Pictures and pages made from what a run wrote. Reads records and files, and knows nothing else of the project."""
+"""Pictures and pages of runs. Reads only the records and files that a run wrote."""

@@ -1,4 +1,4 @@
-"""Runs side by side: where their configurations differ, and what came of it. Runs that differ in their seed alone are one."""
+"""Compares the configurations and metrics of runs. Runs that differ in their seed alone form one group."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fedlab.archive import Run, read_run, scan
+from fedlab.archive.claims import together
 from fedlab.archive.differences import flat
-from fedlab.archive.figures import final_figures
+from fedlab.archive.figures import check_targets, final_figures, rounds_to_of, targets_of
 from fedlab.archive.folder import relative
 from fedlab.archive.reading import Arm
+from fedlab.archive.task import Learned, learned
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
-from fedlab.report.composition import together
+from fedlab.report.series import distinct
+from fedlab.targets import named, target_in
 
-# What makes no difference between two runs. `num_rounds` makes one: a longer run is another experiment.
+# Options that the comparison ignores. `num_rounds` counts: a longer run is another experiment.
 _ASIDE = {"seed", "checkpoint", "logger"}
-_FIRST = ("test_accuracy", "test_loss", "client_accuracy_mean", "client_accuracy_p10", "client_accuracy_worst")
 _LAST = ("seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
 _NO_METRIC = {
     "num_rounds",
@@ -34,14 +36,14 @@ _NO_METRIC = {
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A metric over the runs of a group: mean and sample standard deviation, the latter None for fewer than two."""
+    """A metric over the runs of a group: mean and sample standard deviation (None for fewer than two runs)."""
 
     mean: float
     deviation: float | None
     count: int
 
     def text(self, name: str) -> str:
-        """ "97.49% ± 0.20%" """
+        """Formats the metric: "97.49% ± 0.20%"."""
         mean = words.metric_value(name, self.mean)
         if self.deviation is None:
             return mean
@@ -52,7 +54,7 @@ class Spread:
 class Group:
     """Runs that differ in their seed alone.
 
-    `settings`: what this group has of the keys in which groups differ. `marks`: those that tell it from the others, worded.
+    `settings`: values of the keys in which groups differ. `marks`: the settings that identify the group, in words.
     """
 
     marks: dict[str, str]
@@ -62,7 +64,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        """As it is written in a legend."""
+        """Returns the label of the group in a legend."""
         return ", ".join(f"{key} {value}" for key, value in self.marks.items()) or "all runs"
 
     @property
@@ -72,28 +74,47 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Groups of runs, the dotted configuration keys in which they differ, and the metrics they share in part or in whole."""
+    """Groups of runs, the dotted configuration keys in which they differ, and the metrics that at least one group has."""
 
     groups: tuple[Group, ...]
     keys: tuple[str, ...]
     metrics: tuple[str, ...]
     remarks: tuple[str, ...]
+    task: Learned  # of the first run
+
+    @property
+    def best(self) -> str:
+        """Names the group with the best headline metric; "" for runs of several tasks, or if all groups are equal."""
+        name, metric = f"test_{self.task.headline}", self.task.ranking
+        means = [group.metrics[name].mean for group in self.groups if name in group.metrics]
+        if len(means) < max(2, len(self.groups)) or any(learned(r.manifest) != self.task for g in self.groups for r in g.runs):
+            return ""
+        if min(means) == max(means):
+            return ""
+        value = max(means) if metric.more_is_better else min(means)
+        which = ", ".join(str(i) for i, mean in enumerate(means, 1) if mean == value)
+        superlative = "highest" if metric.more_is_better else "lowest"
+        shown = words.task_value(name, value, self.task)
+        return f"{superlative} {words.task_label(name, self.task)}: group {which} ({shown})"
 
     @property
     def num_runs(self) -> int:
         return sum(len(group.runs) for group in self.groups)
 
 
-def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabError]]:
-    """The runs that `paths` name, each a run or a folder of runs, and what is broken among them. Each arm of a run counts as one.
+def gather(given: Sequence[str | pathlib.Path | Run]) -> tuple[list[Run], list[FedlabError]]:
+    """Returns the runs in `given` (runs, run folders, or folders of runs) and the broken ones. Each arm counts as a run.
 
-    Raises `FedlabError` where a path is neither, `ConfigError` where there are fewer than two runs in all.
+    Raises `FedlabError` if a folder contains no run, `ConfigError` for a total of fewer than two runs.
     """
     runs: dict[pathlib.Path, Run] = {}
     broken: list[FedlabError] = []
-    for path in map(pathlib.Path, paths):
-        if not path.is_dir() or any((path / name).exists() for name in ("manifest.json", "inventory.json")):
-            found: Iterable[Run | FedlabError] = [read_run(path)]
+    for one in given:
+        path = one.path if isinstance(one, Run) else pathlib.Path(one)
+        if isinstance(one, Run):
+            found: Iterable[Run | FedlabError] = [one]
+        elif not path.is_dir() or any((path / name).exists() for name in ("manifest.json", "inventory.json")):
+            found = [read_run(path)]
         else:
             found = list(scan(path))
             if not found:
@@ -102,8 +123,8 @@ def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabE
             if isinstance(run, FedlabError):
                 broken.append(run)
             else:
-                for one in run.each_arm():
-                    runs.setdefault(one.path.resolve(), one)
+                for arm in run.each_arm():
+                    runs.setdefault(arm.path.resolve(), arm)
     if len(runs) < 2 and broken:
         raise broken[0]
     if len(runs) < 2:
@@ -111,8 +132,15 @@ def gather(paths: Sequence[str | pathlib.Path]) -> tuple[list[Run], list[FedlabE
     return list(runs.values()), broken
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """The groups come in the order of their first runs."""
+def compare(runs: Sequence[Run], targets: Sequence[float] = ()) -> Comparison:
+    """Returns the comparison of `runs`. Groups are in the order of their first runs.
+
+    `targets`: of the metric that ranks runs: rounds_to[TARGET] is compared for each of them, and for those that a run itself asks
+    for with evaluation.rounds_to. A group has no such figure if one of its runs has not reached the target. Raises `ConfigError`
+    for a target that no run can reach.
+    """
+    check_targets(runs, targets)
+    asked = dict.fromkeys([*targets, *(target for run in runs for target in targets_of(run))])
     configs = [_setting(run) for run in runs]
     keys = [key for key in dict.fromkeys(k for c in configs for k in c) if len({_hashable(c.get(key)) for c in configs}) > 1]
     members: dict[tuple[str, ...], list[int]] = {}
@@ -122,21 +150,25 @@ def compare(runs: Sequence[Run]) -> Comparison:
     groups = []
     for indices, mine in zip(members.values(), settings):
         group = tuple(runs[i] for i in indices)
-        groups.append(Group(_marks(mine, settings), mine, group, _spreads(group)))
+        groups.append(Group(_marks(mine, settings), mine, group, {**_spreads(group), **_reached(group, asked)}))
     metrics = dict.fromkeys(name for group in groups for name in group.metrics)
-    ordered = [n for n in _FIRST if n in metrics] + [n for n in metrics if n not in (*_FIRST, *_LAST)]
+    spent = {n: [group.metrics.get(n) for group in groups] for n in metrics if n.startswith("epsilon")}
+    metrics = {n: None for n in metrics if n not in spent or n in distinct(spent)}
+    tasks = [learned(run.manifest) for run in runs]
+    first = list(dict.fromkeys(name for task in tasks for name in task.first))
+    ordered = [n for n in first if n in metrics] + [n for n in metrics if n not in (*first, *_LAST)]
     ordered += [n for n in _LAST if n in metrics]
-    return Comparison(tuple(groups), tuple(keys), tuple(ordered), tuple(_remarks(runs, groups)))
+    return Comparison(tuple(groups), tuple(keys), tuple(ordered), (*_remarks(runs, groups), *_unreached(groups, asked)), tasks[0])
 
 
 def _setting(run: Run) -> dict[str, Any]:
-    """Which arm it is, where it is one, and the dotted keys of its configuration."""
+    """Returns the configuration of a run by dotted keys, with the name of the arm if it is one."""
     arm = {"arm": run.path.name} if isinstance(run, Arm) else {}
-    return {**arm, **{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE}}
+    return {**arm, **{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE and k != "stop._target_"}}
 
 
 def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """(key, its value in each group); "–" where a group has no such key."""
+    """Returns (key, its value in each group); the value is "–" in a group without the key."""
     rows = []
     for key in comparison.keys:
         pairs = [
@@ -147,7 +179,7 @@ def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def _marks(mine: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What tells a group from the others. Options that come with a class go without saying."""
+    """Returns the options that identify a group. Options that only its class has are left out."""
     pairs = []
     for key, value in mine.items():
         target = f"{key.partition('.')[0]}._target_"
@@ -161,12 +193,35 @@ def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
     found: dict[str, list[float]] = {}
     for run in runs:
         for name, value in final_figures(run).items():
-            if name not in _NO_METRIC:
+            if name not in _NO_METRIC and target_in(name) is None:
                 found.setdefault(name, []).append(value)
+    return {name: _spread(values) for name, values in found.items()}
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def _reached(runs: Sequence[Run], targets: Iterable[float]) -> dict[str, Spread]:
+    """Returns rounds_to[TARGET] of the targets that all `runs` have reached; a mean over the others would be too small."""
+    each = [rounds_to_of(run, targets) for run in runs]
+    columns = {name: [figures[name] for figures in each] for name in each[0]}
     return {
-        name: Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-        for name, values in found.items()
+        name: _spread(known)
+        for name, values in columns.items()
+        if len(known := [v for v in values if v is not None]) == len(runs)
     }
+
+
+def _unreached(groups: Sequence[Group], targets: Iterable[float]) -> Iterable[str]:
+    """Yields a sentence per target that some runs have not reached."""
+    for target in targets:
+        counts = []
+        for number, group in enumerate(groups, 1):
+            missing = sum(value is None for run in group.runs for value in rounds_to_of(run, [target]).values())
+            counts += [f"{missing:,} of {words.counted(len(group.runs), 'run')} of group {number}"] if missing else []
+        if counts:
+            yield f"{words.metric_label(named(target))}: not reached by {', '.join(counts)}."
 
 
 def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
@@ -175,6 +230,8 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
             done, wanted = run.rounds_completed, run.manifest["num_rounds"]
             ended = {"interrupted": "was interrupted", "running": "is running,"}.get(run.status, run.status)
             yield f"{relative(run.path)} {ended} after {done:,} of {wanted:,} rounds: its figures are the newest it has."
+    if early := len({run.root for run in runs if "stopped" in run.summary}):
+        yield f"{words.counted(early, 'run')} ended early (stop.when, stop.patience): final metrics are those of the last round."
     prints: dict[str, set[str | None]] = {}
     for run in runs:
         asked = _hashable([run.config.get("data"), run.config.get("seed")])

@@ -1,4 +1,4 @@
-"""The page of a comparison: differences first, then curves overlaid, then a table of final figures."""
+"""The page of a comparison: differences first, then overlaid curves, then a table of final metrics."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from collections.abc import Sequence
 
 from fedlab.archive.folder import relative
 from fedlab.archive.metrics import Record
+from fedlab.archive.task import Learned
 from fedlab.report import words
 from fedlab.report.comparison import Comparison, Group, difference_rows
 from fedlab.report.page import Page
 from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, render, section
 from fedlab.report.series import Point, series
+from fedlab.types import Metric
 
-_CURVES = (
-    ("test_accuracy", "Accuracy on the test set", "", "percent"),
-    ("test_loss", "Loss on the test set", "cross-entropy, nats", "number"),
-    ("train_accuracy", "Accuracy of clients, while training", "", "percent"),
-    ("train_loss", "Loss of clients, while training", "cross-entropy, nats", "number"),
-    ("epsilon", "Privacy spent", "ε", "number"),
-)
+
+def _curves_of(task: Learned) -> list[tuple[str, str, str, str]]:
+    """Returns (metric, title, unit, kind of value) of each picture."""
+    found = []
+    for kind, where in (("test", "on the test set"), ("train", "of clients, while training")):
+        for name in dict.fromkeys((task.headline or "loss", "loss")):
+            metric = task.metrics.get(name, Metric(name))
+            title = f"{metric.label[:1].upper()}{metric.label[1:]} {where}"
+            found.append((f"{kind}_{name}", title, metric.unit, "percent" if metric.percent else "number"))
+    return [*found, ("epsilon", "Privacy spent", "ε", "number")]
 
 
 def write_comparison(comparison: Comparison, path: pathlib.Path) -> pathlib.Path:
-    """Writes the page to `path`. Raises `FedlabError` where it cannot be written."""
+    """Writes the page to `path`. Raises `FedlabError` if it cannot be written."""
     names = [run.manifest.get("name") or run.path.name for group in comparison.groups for run in group.runs]
     title = " · ".join(dict.fromkeys(map(str, names)))
     lead = render("comparison/lead.html", comparison=comparison)
@@ -47,7 +52,7 @@ def _name(index: int, group: Group) -> str:
 
 def _curves(comparison: Comparison) -> Section | None:
     records = [[run.records() for run in group.runs] for group in comparison.groups]
-    plots = [_overlaid(comparison.groups, records, *spec) for spec in _CURVES]
+    plots = [_overlaid(comparison.groups, records, *spec) for spec in _curves_of(comparison.task)]
     drawn = [plot for plot in plots if plot]
     if not drawn:
         return None
@@ -66,7 +71,7 @@ def _overlaid(
 
 
 def averaged(several: Sequence[Sequence[Point]]) -> tuple[list[Point], list[tuple[float, float, float]]]:
-    """The mean of curves where all of them have a value, and a standard deviation below and above where there are several."""
+    """Returns the mean of curves at rounds where all have a value, and a band of ± one standard deviation for several curves."""
     if len(several) == 1:
         return list(several[0]), []
     values = [dict(points) for points in several]
@@ -86,12 +91,12 @@ def averaged(several: Sequence[Sequence[Point]]) -> tuple[list[Point], list[tupl
 def _figures(comparison: Comparison) -> Section:
     rows = [
         (
-            words.metric_label(name),
+            words.task_label(name, comparison.task),
             [spread.text(name) if (spread := g.metrics.get(name)) else words.NONE for g in comparison.groups],
         )
         for name in comparison.metrics
     ]
-    return section("figures", "Final figures", "comparison/figures.html", comparison=comparison, rows=rows, color=color)
+    return section("figures", "Final metrics", "comparison/figures.html", comparison=comparison, rows=rows, color=color)
 
 
 def _runs(comparison: Comparison) -> Section:

@@ -1,4 +1,7 @@
-"""report.html of a run: one file that needs no network. A further section is a module with a `build`, and a row in `SECTIONS`."""
+"""report.html of a run: one file that needs no network.
+
+To add a section, write a module with a `build`, and add a row to `SECTIONS` or to the `STUDY` of a study (`fedlab/studies`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 import fedlab
+from fedlab import studies
 from fedlab.archive import Run, manifest, read_run, replacing
 from fedlab.archive.folder import relative
 from fedlab.archive.metrics import Record
@@ -18,11 +22,9 @@ from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
 from fedlab.report.sections import (
-    attacks,
     clients,
     configuration,
     cost,
-    difftest,
     environment,
     images,
     learning,
@@ -32,30 +34,41 @@ from fedlab.report.sections import (
     result,
     split,
 )
+from fedlab.studies.registry import resolved
 
-# In the order of the page; each `build(run)` gives its section, or None where the run has nothing of the kind
-SECTIONS: Sequence[Builder] = (
-    result.build,
-    learning.build,
-    privacy.build,
-    split.build,
-    local_models.build,
-    clients.build,
-    difftest.build,
-    attacks.build,
-    images.build,
-    partition.build,
-    cost.build,
-    configuration.build,
-    environment.build,
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A section of every page. `of_each_arm`: a run with arms has one per arm."""
+
+    build: Builder
+    of_each_arm: bool = False
+
+
+def _of_study(reference: str) -> Builder:
+    """Returns the builder of a study's section; it imports the study's module when a page is written."""
+    return lambda run: resolved(reference)(run)
+
+
+SECTIONS: Sequence[Part] = (  # in the order of the page
+    Part(result.build),
+    Part(learning.build),
+    Part(privacy.build, of_each_arm=True),
+    Part(split.build),
+    Part(local_models.build, of_each_arm=True),
+    Part(clients.build, of_each_arm=True),
+    *(Part(_of_study(section.build), section.of_each_arm) for section in studies.sections()),
+    Part(images.build, of_each_arm=True),
+    Part(partition.build),
+    Part(cost.build),
+    Part(configuration.build),
+    Part(environment.build),
 )
-# Of these, a run with arms has one for each arm
-OF_EACH_ARM: Sequence[Builder] = (privacy.build, local_models.build, clients.build, attacks.build, images.build)
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What `templates/page.html` needs."""
+    """The values for `templates/page.html`."""
 
     kind: str
     title: str
@@ -65,7 +78,7 @@ class Page:
     written: str = dataclasses.field(default_factory=lambda: words.when(manifest.now()))
 
     def write(self, path: pathlib.Path) -> pathlib.Path:
-        """Replaces `path`. Raises `FedlabError` where it cannot be written."""
+        """Replaces `path`; returns it. Raises `FedlabError` if it cannot be written."""
         html = render("page.html", page=self)
         try:
             with replacing(path) as partial:
@@ -75,7 +88,7 @@ class Page:
         return path
 
 
-_READ = (".json", ".jsonl", ".csv", ".png", ".gif")  # what sections read
+_READ = (".json", ".jsonl", ".csv", ".png", ".gif")  # the files that sections read
 
 
 class ReadOnce(Run):
@@ -88,9 +101,9 @@ class ReadOnce(Run):
 
 
 def write_report(run_path: str | pathlib.Path, output: pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the page of the run in `run_path`, to report.html there or to `output`, and returns where.
+    """Writes the page of the run in `run_path`, to report.html there or to `output`; returns the path.
 
-    Raises `FedlabError` where there is no run or the file cannot be written.
+    Raises `FedlabError` if there is no run or the file cannot be written.
     """
     found = read_run(run_path)
     found.check(suffixes=_READ)
@@ -99,25 +112,25 @@ def write_report(run_path: str | pathlib.Path, output: pathlib.Path | None = Non
     return page.write(output or run.folder.report)
 
 
-def built(run: Run, builders: Iterable[Builder]) -> tuple[Section, ...]:
-    """The sections that have something to say."""
-    return tuple(found for build in builders for found in _each(run, build))
+def built(run: Run, parts: Iterable[Part]) -> tuple[Section, ...]:
+    """Returns the sections of the page, without empty ones."""
+    return tuple(found for part in parts for found in _each(run, part))
 
 
-def _each(run: Run, build: Builder) -> Iterator[Section]:
-    if not run.arms or build not in OF_EACH_ARM:
-        found = build(run)
+def _each(run: Run, part: Part) -> Iterator[Section]:
+    if not run.arms or not part.of_each_arm:
+        found = part.build(run)
         if found:
             yield found
         return
     for name in run.arms:
-        found = build(run.arm(name))
+        found = part.build(run.arm(name))
         if found:
             yield dataclasses.replace(found, anchor=f"{found.anchor}-{name}", title=f"{found.title}: {name}")
 
 
 def lead(run: Run) -> Markup:
-    """What stands above the sections: how it ended, what it was, how to run it again."""
+    """Renders the part above the sections: the status of the run, its facts, and the commands to repeat it."""
     return render("lead.html", run=run, status=run.status, commands=_commands(run), facts=_facts(run))
 
 
@@ -130,7 +143,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    """(what for, command) for the shell."""
+    """Returns (purpose, command) pairs for the shell."""
     path = shell_path(run.path)
     rows = [("Run it again", run.manifest["command"])] if run.manifest.get("command") else []
     if run.status in ("interrupted", "failed"):
@@ -141,5 +154,5 @@ def _commands(run: Run) -> list[tuple[str, str]]:
 
 
 def shell_path(path: pathlib.Path) -> str:
-    """`path` as it would be typed from here."""
+    """Returns `path`, quoted for the shell, relative to the current folder."""
     return shlex.quote(relative(path))

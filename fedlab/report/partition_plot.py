@@ -1,4 +1,4 @@
-"""The picture of a partition: who holds how much of which class."""
+"""The picture of a partition: the examples per client and class."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-MAX_CLIENTS = 100  # more columns than that and none can be told from the next
+MAX_CLIENTS = 100  # the most columns that a reader can distinguish
 
 
 def plot_partition(counts: np.ndarray, path: str | os.PathLike, title: str = "", client_ids: Sequence[str] = ()) -> None:
     """Writes a PNG: a bar per client for its size, above a heat map of classes × clients.
 
-    `counts`: int [clients, classes]. Of more than 100 clients, 100 evenly spaced ones are drawn, and the axis says so: averaging
-    neighbours would show clients more alike than they are. `client_ids`: their names, where those say more than their positions.
+    `counts`: int [clients, classes]. Of more than 100 clients, it draws 100 evenly spaced ones, and the axis says so: averages
+    of neighbours would look too similar. `client_ids`: names of clients, shown in place of their positions.
     """
     num_clients, num_classes = counts.shape
     shown = np.unique(np.linspace(0, num_clients - 1, min(num_clients, MAX_CLIENTS)).round().astype(int))

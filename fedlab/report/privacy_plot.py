@@ -1,4 +1,4 @@
-"""The picture of what privacy costs: ε over the rounds."""
+"""The picture of the privacy loss: ε over the rounds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def plot_privacy(
     path: str | os.PathLike,
     title: str = "",
 ) -> None:
-    """Writes a PNG: the bounds on ε after each of `rounds`. `by_pld`: None where there is no such bound. An infinite ε, which
-    no axis shows, is said in words."""
+    """Writes a PNG: the bounds on ε after each of `rounds`. `by_pld`: None without such a bound. A text replaces the curve of
+    an infinite ε."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for label, color, values in (("RDP", RDP, by_rdp), ("PLD", PLD, by_pld)):
@@ -35,7 +35,7 @@ def plot_privacy(
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)  # below the axes, so that no curve crosses it
     else:
         axes.text(0.5, 0.5, "ε = ∞: no guarantee", transform=axes.transAxes, ha="center", va="center")
     figure.savefig(path, format="png", dpi=150)

@@ -1,4 +1,4 @@
-"""Axes: a range of values, where each lies on the axis, and the round values to mark."""
+"""Scales of axes: a range of values, their positions on the axis, and round values for ticks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high`, evenly spaced or, where `log`, evenly in their logarithms; `ticks` are those to mark."""
+    """The values from `low` to `high`, spaced linearly or, with `log`, logarithmically; `ticks`: the values to mark."""
 
     low: float
     high: float
@@ -17,17 +17,17 @@ class Scale:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where `value` lies: 0 at `low`, 1 at `high`."""
+        """Returns the position of `value`: 0 at `low`, 1 at `high`."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 
 def linear(low: float, high: float, count: int = 5, nice: bool = True, whole: bool = False) -> Scale:
-    """From about `low` to about `high`, or exactly so where not `nice`, with about `count` ticks; `whole`: of whole numbers."""
-    if not math.isfinite(high - low):  # farther apart than a float can say
+    """Returns a scale of about `low` to `high` (exactly, unless `nice`) with about `count` ticks; `whole`: at whole numbers."""
+    if not math.isfinite(high - low):  # the difference overflows a float
         low, high = max(low, -1e300), min(high, 1e300)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):  # all the same
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # all values are equal
         pad = 1.0 if whole else abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
     step = max(_round_step((high - low) / count), 1.0 if whole else 0.0)
@@ -39,7 +39,7 @@ def linear(low: float, high: float, count: int = 5, nice: bool = True, whole: bo
 
 
 def rounds(first: int, last: int) -> Scale:
-    """Over round numbers: whole ticks only, the first and the last round at the ends."""
+    """Returns the scale of rounds from `first` to `last`, with ticks at whole numbers."""
     if first == last:
         return Scale(first - 0.5, last + 0.5, (float(first),))
     step = max(1, round(_round_step((last - first) / 5)))
@@ -48,7 +48,7 @@ def rounds(first: int, last: int) -> Scale:
 
 
 def logarithmic(values: Sequence[float]) -> Scale:
-    """Over positive values, with powers of ten to mark, or 1-2-5 steps between few of them."""
+    """Returns a logarithmic scale of positive values, with ticks at powers of ten, or in 1-2-5 steps if these are few."""
     low, high = min(values), max(values)
     if low == high:
         low, high = low / 2, high * 2
@@ -61,7 +61,7 @@ def logarithmic(values: Sequence[float]) -> Scale:
 
 
 def suited(values: Iterable[float], whole: bool = False) -> Scale:
-    """Logarithmic for positive values of different magnitude, else linear; `whole`: with ticks at whole numbers only."""
+    """Returns a logarithmic scale for positive values of different magnitude, else a linear one; `whole`: whole ticks."""
     known = [v for v in values if math.isfinite(v)] or [0.0]
     if min(known) > 0 and max(known) / min(known) >= 30:
         return logarithmic(known)
@@ -69,6 +69,6 @@ def suited(values: Iterable[float], whole: bool = False) -> Scale:
 
 
 def _round_step(step: float) -> float:
-    """The next of 1, 2, 5 × 10ⁿ."""
+    """Rounds a step up to 1, 2 or 5 × 10ⁿ."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(m * power for m in (1, 2, 5, 10) if step <= m * power * (1 + 1e-9))

@@ -1,4 +1,4 @@
-"""Metrics over rounds, taken from records and thinned to what a screen can show."""
+"""Metrics over rounds, read from records and thinned to the resolution of a screen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Point = tuple[float, float | None]  # round, value; None where the value is not a number
+Point = tuple[float, float | None]  # round, value; None if the value is not a finite number
 MAX_POINTS = 600
 
-# Told elsewhere in a report, or no quantity at all
+# Shown elsewhere in a report, or not a quantity
 _NOT_CURVES = {
     "round",
     "seconds",
@@ -25,7 +25,7 @@ _NOT_CURVES = {
 
 
 def series(records: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
-    """The values of a metric where a record has it."""
+    """Returns the values of a metric from the records that have it."""
     return [(r["round"], finite(r[name])) for r in records if name in r and not isinstance(r[name], (str, list, dict))]
 
 
@@ -34,20 +34,25 @@ def finite(value: Any) -> float | None:
 
 
 def names(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The metrics that make a curve, in the order in which they come up: numbers that are not told elsewhere."""
+    """Returns the metrics that make a curve, in order of appearance: numbers that are not shown elsewhere."""
     found: dict[str, None] = {}
     for record in records:
         found.update((name, None) for name, value in record.items() if finite(value) is not None)
     return [name for name in found if name not in _NOT_CURVES]
 
 
+def distinct(spent: Mapping[str, Any]) -> list[str]:
+    """Returns the names without those whose value equals `epsilon`, which is the smallest bound of several accountants."""
+    return [name for name, value in spent.items() if name == "epsilon" or value != spent.get("epsilon")]
+
+
 def last(records: Sequence[Mapping[str, Any]], name: str) -> tuple[int, float] | None:
-    """(round, value) of the newest record that has a value."""
+    """Returns (round, value) of the newest record that has a value."""
     return next(((r["round"], v) for r in reversed(records) if (v := finite(r.get(name))) is not None), None)
 
 
 def pieces(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
-    """The stretches between values that are not numbers."""
+    """Splits a curve at values that are not numbers."""
     found: list[list[tuple[float, float]]] = [[]]
     for x, y in points:
         if y is not None:
@@ -58,7 +63,7 @@ def pieces(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """At most about `most` points. Each stretch keeps its lowest and its highest, so no spike is lost, and both ends stay."""
+    """Returns about `most` points at most. Each section keeps its minimum and maximum, so no spike is lost; both ends stay."""
     if len(points) <= most:
         return list(points)
     stretch = len(points) / max(1, most // 2)

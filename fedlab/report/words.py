@@ -1,4 +1,4 @@
-"""Figures as people read them: with their unit, and with as many digits as they deserve."""
+"""Numbers as text: with their unit and a suitable number of digits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import datetime
 import math
 from typing import Any
 
-NONE = "–"
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from fedlab.archive.task import Learned
+from fedlab.digits import NONE, epsilon, number
+from fedlab.studies import STUDIES
+from fedlab.targets import target_in
+
+NOT_REACHED = "not reached"  # of a target, as in rounds_to[0.97]
 _LABELS = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
@@ -21,6 +25,8 @@ _LABELS = {
     "client_accuracy_worst": "worst client",
     "train_real_score": "score of real images, while training",
     "train_generated_score": "score of generated images, while training",
+    "train_gradient_penalty": "gradient penalty",
+    "server_generator_loss": "generator's loss",
     "real_score": "score of real images",
     "generated_score": "score of generated images",
     "polarity": "light backgrounds",
@@ -29,43 +35,74 @@ _LABELS = {
     "frechet_logits": "Fréchet distance, logits",
     "frechet_features": "Fréchet distance, features",
     "epsilon": "ε",
+    "epsilon_rdp": "ε by RDP",
+    "epsilon_pld": "ε by PLD",
     "delta": "δ",
     "bytes_up": "sent up",
     "bytes_down": "sent down",
-    "bytes_up_total": "sent up in all",
-    "bytes_down_total": "sent down in all",
+    "bytes_up_total": "total sent up",
+    "bytes_down_total": "total sent down",
     "seconds_per_round": "time of a round",
-    "seconds_total": "time in all",
-    "difftest_delta_class": "predictions that differ",
-    "difftest_delta_score": "examples whose scores differ",
-    "difftest_largest_score_difference": "largest difference of a score",
-    "difftest_accuracy_difference": "difference in accuracy",
-    "difftest_clients_different": "clients that differ",
-    "difftest_clients_worse": "clients served worse",
+    "seconds_total": "total time",
+    "secure_seconds": "time of the secure sum",
     "num_clients": "clients reporting",
     "num_dropped": "clients dropped out",
+    **{name: label for study in STUDIES for name, label in study.metrics.labels.items()},
 }
+_TWO_DECIMALS = tuple(begin for study in STUDIES for begin in study.metrics.two_decimals)
 
 
 def metric_label(name: str) -> str:
-    """A metric's name in words."""
+    """Returns a metric's name in words."""
+    target = target_in(name)
+    if target is not None:
+        return f"rounds to {target:g}"
     return _LABELS.get(name, name.replace("_", " ").strip().replace("epsilon", "ε"))
 
 
+def task_label(name: str, learned: Learned) -> str:
+    """Returns a metric's name in words; the run's task names its own metrics."""
+    target = target_in(name)
+    if target is not None:
+        return f"rounds to {target_text(target, learned)}"
+    return metric_label(name) if name in _LABELS else learned.label(name) or metric_label(name)
+
+
+def task_value(name: str, value: Any, learned: Learned, digits: int = 4) -> str:
+    """Formats a metric's value; the run's task defines the format of its own metrics."""
+    if value is None and target_in(name) is not None:
+        return NOT_REACHED
+    metric = learned.metric(name)
+    return percent(value) if metric and metric.percent and finite(value) else metric_value(name, value, digits)
+
+
+def target_text(target: float, learned: Learned) -> str:
+    """Formats a target of the metric that ranks runs, with the metric: "97% test accuracy"."""
+    ranking, name = learned.ranking, f"test_{learned.headline or 'loss'}"
+    shown = f"{100 * target:.6g}%" if ranking.percent else f"{target:g}"
+    return f"{shown} {task_label(name, learned)}"
+
+
+def finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def axis_label(name: str) -> str:
-    """A metric's name with the unit of its bare values."""
-    unit = "s" if name.startswith("seconds") else "bytes" if name.startswith("bytes") else ""
+    """Returns a metric's name with the unit of its values."""
+    unit = "s" if name.startswith("seconds") or name.endswith("_seconds") else "bytes" if name.startswith("bytes") else ""
     return f"{metric_label(name)}, {unit}" if unit else metric_label(name)
 
 
 def metric_value(name: str, value: Any, digits: int = 4) -> str:
-    """A metric's value with the unit that its name implies; "–" for none."""
+    """Formats a metric's value with the unit that its name implies; "–" for None."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return NONE if value is None else "∞" if value == "inf" else str(value)
     if name.startswith("epsilon"):
         return epsilon(value, digits)
     if "accuracy" in name or name.endswith(("_rate", "_fraction", "polarity")):
         return percent(value)
+    if name.startswith(_TWO_DECIMALS):
+        return decimals(value, 2)
     if name.startswith("bytes_") or name.endswith("_bytes"):
         return num_bytes(value)
     if name.startswith("seconds") or name.endswith("_seconds"):
@@ -74,38 +111,21 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
 
 
 def spread(name: str, mean: float, deviation: float | None = None) -> str:
-    """A mean and its standard deviation, or the mean alone."""
+    """Formats a mean with its standard deviation, or the mean alone."""
     return metric_value(name, mean) + (f" ± {metric_value(name, deviation, 2)}" if deviation is not None else "")
 
 
-def epsilon(value: float, digits: int = 4) -> str:
-    """A privacy loss, never told smaller than it is (but for what float64 cannot tell)."""
-    if math.isinf(value):
-        return "∞"
-    step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits) if value > 0 else 1.0
-    return number(math.ceil(round(value / step, 6)) * step, digits)
-
-
 def percent(value: float | None) -> str:
-    return NONE if value is None or not math.isfinite(value) else f"{value:.2%}"
+    return NONE if value is None or not math.isfinite(value) else f"{value:.2%}".replace("-", "−")
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """`digits` significant ones; thousands set apart; a power of ten where there would be too many zeros."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    if value == int(value) and abs(value) < 1e9:
-        return f"{int(value):,}".replace("-", "−")
-    if not 1e-4 <= abs(value) < 1e6:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        mantissa = mantissa.rstrip("0").rstrip(".").replace("-", "−")
-        return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}".replace("-", "−")
+def decimals(value: float | None, count: int) -> str:
+    """Formats `value` with `count` decimals; zero has no sign."""
+    return NONE if value is None or not math.isfinite(value) else f"{round(value, count) + 0.0:.{count}f}".replace("-", "−")
 
 
 def num_bytes(value: float | None) -> str:
-    """In powers of 1,000."""
+    """Formats a number of bytes with units in powers of 1,000."""
     if value is None:
         return NONE
     for unit in ("B", "kB", "MB", "GB"):
@@ -116,7 +136,7 @@ def num_bytes(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration: "0.060 s", "12.2 s", "3 min 5 s", "2 h 10 min"."""
+    """Formats a duration: "0.060 s", "12.2 s", "3 min 5 s", "2 h 10 min"."""
     if value is None or not math.isfinite(value):
         return NONE
     if value < 59.95:
@@ -127,13 +147,13 @@ def seconds(value: float | None) -> str:
 
 
 def when(time: str | None) -> str:
-    """An ISO time of a manifest as "2026-11-23 18:56 UTC"."""
+    """Formats an ISO time of a manifest as "2026-11-23 18:56 UTC"."""
     parsed = parse_time(time)
     return NONE if parsed is None else parsed.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def parse_time(time: str | None) -> datetime.datetime | None:
-    """In UTC; None for what is no ISO time."""
+    """Parses an ISO time as UTC; None for other text."""
     try:
         return datetime.datetime.fromisoformat(time).astimezone(datetime.timezone.utc) if time else None
     except (TypeError, ValueError):
@@ -141,7 +161,7 @@ def parse_time(time: str | None) -> datetime.datetime | None:
 
 
 def setting(value: Any) -> str:
-    """A value of a configuration as it would be typed."""
+    """Formats a value of a configuration as in an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -152,12 +172,12 @@ def setting(value: Any) -> str:
 
 
 def option(key: str, value: Any) -> tuple[str, str]:
-    """A key and its value for a legend: a class that `_target_` names stands for its stage."""
+    """Formats a key and its value for a legend: a key STAGE._target_ becomes STAGE with the name of its class."""
     if key.endswith("_target_"):
         return key[: -len("._target_")] or key, str(value).rpartition(".")[2]
     return key, setting(value)
 
 
 def counted(count: int, noun: str) -> str:
-    """ "1 round", "2 rounds"."""
+    """Formats a count with its noun: "1 round", "2 rounds"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

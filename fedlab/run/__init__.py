@@ -1,1 +1,1 @@
-"""Runs: an experiment in, its round loop, and a folder with everything it produced. Knows no algorithm's name."""
+"""Runs: the options of an experiment, its round loop, and the folder with its results. Depends on no algorithm."""

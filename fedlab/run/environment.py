@@ -1,4 +1,4 @@
-"""What a run was computed with: fedlab itself, packages, machine. A result is only as repeatable as these."""
+"""Describes the environment of a run, which its results depend on: fedlab itself, packages, machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = (
     "cryptography",
     "hydra-core",
 )
-# What decides which kernels TensorFlow and its libraries choose
+# CPU features by which TensorFlow and its libraries choose kernels
 _CPU_FEATURES = (
     "sse4_1",
     "sse4_2",
@@ -44,12 +44,12 @@ _CPU_FEATURES = (
 
 
 def describe() -> dict[str, Any]:
-    """`fedlab`, `packages` and `machine`, as the manifest has them. Devices and threads only once TensorFlow has been started."""
+    """Returns `fedlab`, `packages` and `machine` for the manifest; devices and threads only once TensorFlow has started."""
     return {"fedlab": _fedlab(), "packages": _packages(), "machine": {**_machine(), **_tensorflow()}}
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each thing that is not as it was, of what can change a result."""
+    """Returns a line for each difference that can change a result."""
     lines = []
     for part in ("fedlab", "packages", "machine"):
         before, after = then.get(part, {}), now.get(part, {})
@@ -65,7 +65,7 @@ def _shown(value: Any) -> str:
 
 @functools.cache
 def _fedlab() -> dict[str, Any]:
-    """Version and, in a checkout, the commit and whether files differ from it."""
+    """Returns the version and, in a checkout, the commit and whether files differ from it."""
     root = pathlib.Path(fedlab.__file__).parent.parent
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     status = _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None

@@ -1,7 +1,7 @@
-"""Where a run's numbers go besides metrics.jsonl: metrics.csv always, TensorBoard and MLflow where chosen.
+"""Loggers write a run's metrics to more than metrics.jsonl: metrics.csv always, TensorBoard and MLflow if chosen.
 
-metrics.jsonl is the run's own memory, and a run that cannot write it stops. A logger here is a convenience: one that fails is
-named once, and the run goes on without it.
+A run needs metrics.jsonl and stops if it cannot write it. A logger is optional: if it fails, one warning names it and the run
+continues without it.
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ import abc
 import csv
 import json
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.differences import flat
 from fedlab.archive.metrics import Record, finite
+from fedlab.archive.tables import write_rows
 from fedlab.errors import one_line
-from fedlab.spec import Spec
+from fedlab.spec import Spec, absolute
+from fedlab.stopping import STOPS
 
 
+@runtime_checkable
 class Logger(Protocol):
-    """Takes the record of each round as it comes, and is closed at the end."""
+    """A logger receives the record of each round and is closed at the end."""
 
     def log(self, record: Record) -> None: ...
 
@@ -33,13 +37,16 @@ class Logger(Protocol):
 class LoggerSpec(Spec):
     """A logger that a configuration can choose."""
 
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"open": ("fedlab.run.loggers.Logger",)}
+
     @abc.abstractmethod
     def open(self, folder: RunFolder, name: str, config: Mapping[str, Any], records: Sequence[Record]) -> Logger:
-        """The logger of the run `name` in `folder`. `records`: of its earlier part; whatever it has of later rounds is void."""
+        """Returns the logger of the run `name` in `folder`. `records`: the earlier rounds of a resumed run; the logger discards
+        its data of later rounds."""
 
 
 class Csv:
-    """metrics.csv: a row per round and a column per metric. A metric that comes up later gets its column then."""
+    """Writes metrics.csv: a row per round and a column per metric. A metric that first appears later gets a new column then."""
 
     def __init__(self, path: pathlib.Path, records: Sequence[Record] = ()):
         self._path, self._rows = path, list(records)
@@ -65,10 +72,7 @@ class Csv:
         return bool(new)
 
     def _rewrite(self) -> None:
-        with replacing(self._path) as partial, open(partial, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(self._columns)
-            writer.writerows(map(self._cells, self._rows))
+        write_rows(self._path, self._columns, map(self._cells, self._rows))
         self._file = open(self._path, "a", newline="")  # noqa: SIM115  (closed by `close`)
         self._writer = csv.writer(self._file)
 
@@ -78,7 +82,7 @@ class Csv:
 
 
 class TensorBoard(LoggerSpec):
-    """TensorBoard events in the run folder: a scalar per metric, the step is the round."""
+    """Writes TensorBoard events into the run folder: a scalar per metric; the step is the round."""
 
     def open(self, folder: RunFolder, name: str, config: Mapping[str, Any], records: Sequence[Record]) -> Logger:
         shutil.rmtree(folder.tensorboard, ignore_errors=True)
@@ -102,17 +106,27 @@ class _TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
-        for path in self._folder.iterdir():  # in a folder that its owner alone may enter
+        for path in self._folder.iterdir():  # files for their owner only, like the run folder
             path.chmod(0o600)
 
 
 class Mlflow(LoggerSpec):
-    """MLflow: parameters, metrics by round. A resumed run goes on in the MLflow run it had."""
+    """Logs parameters, and metrics by round, to MLflow. A resumed run continues its MLflow run."""
 
     reaches_out: ClassVar[tuple[str, ...]] = ("tracking_uri",)
+    locations: ClassVar[tuple[str, ...]] = ("tracking_uri",)
 
     experiment: str = "fedlab"
-    tracking_uri: str | None = None  # null: MLFLOW_TRACKING_URI where it is set, else the folder mlruns here
+    tracking_uri: str | None = None  # null: MLFLOW_TRACKING_URI if set, else ./mlruns
+
+    @classmethod
+    def recorded_location(cls, option: str, value: Any) -> Any:
+        scheme, _, path = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if not path:
+            return super().recorded_location(option, value)
+        if scheme == "sqlite" and re.match(r"///[^/]", path):  # three slashes: a relative path; an absolute path has four
+            return f"sqlite:///{absolute(path[3:])}"
+        return f"file:{absolute(path)}" if scheme == "file" and not path.startswith("/") else value
 
     def open(self, folder: RunFolder, name: str, config: Mapping[str, Any], records: Sequence[Record]) -> Logger:
         return _Mlflow(self, folder, name, config)
@@ -133,11 +147,11 @@ class _Mlflow:
             with replacing(noted) as partial:
                 partial.write_text(self._run_id + "\n")
             params = [mlflow.entities.Param(k, str(v)[:500]) for k, v in flat(config).items()]
-            for begin in range(0, len(params), 100):  # as many as MLflow takes at once
+            for begin in range(0, len(params), 100):  # MLflow accepts 100 at once
                 self._client.log_batch(self._run_id, params=params[begin : begin + 100])
         known = self._client.get_run(self._run_id).data.metrics
         steps = [metric.step for name in known for metric in self._client.get_metric_history(self._run_id, name)]
-        self._logged = max(steps, default=0)  # rounds that are computed again give the same metrics
+        self._logged = max(steps, default=0)  # rounds that are computed again have the same metrics
         self._metric = mlflow.entities.Metric
 
     def log(self, record: Record) -> None:
@@ -153,7 +167,7 @@ class _Mlflow:
 
 
 class Guarded:
-    """A logger that warns once when it fails, and is not asked again."""
+    """A logger that warns once when it fails, and is not used again."""
 
     def __init__(self, name: str, opened: Any):
         """`opened`: () → Logger."""
@@ -171,11 +185,14 @@ class Guarded:
     def _try(self, act: Any) -> None:
         try:
             act()
-        except Exception as error:
+        except STOPS:
+            raise
+        except BaseException as error:
             self._logger = None
             hint = f": pip install 'fedlab-runner[{self._name}]'" if isinstance(error, ModuleNotFoundError) else ""
             print(
-                f"fedlab train: the {self._name} logger failed and is left out: {type(error).__name__}: {one_line(error)}{hint}",
+                f"fedlab train: the {self._name} logger failed; the run continues without it: {type(error).__name__}: "
+                f"{one_line(error)}{hint}",
                 file=sys.stderr,
             )
 

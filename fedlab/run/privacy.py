@@ -1,23 +1,25 @@
-"""What a run's privacy is worth, round by round: to users, by noise on the server, or to examples, by noise on clients."""
+"""The privacy of a run, round by round: for users, by noise on the server, or for examples, by noise on clients."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlab.archive.figures import REPLAYABLE
+from fedlab.algorithms import DpSgd
+from fedlab.composition import ALONE, FILTERED, REPLAYABLE, Claim
 from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
-from fedlab.privacy import Everyone, Mechanism, Sampling, Schedule, Tree
-from fedlab.process import DpSgd
+from fedlab.privacy import Everyone, FixedSize, Mechanism, Poisson, Sampling, Schedule, Tree
 from fedlab.randomness import Secret
-from fedlab.report.composition import ALONE, Claim
 from fedlab.run.experiment import Experiment
-from fedlab.run.promises import check_privacy, stated_sampling
+from fedlab.run.promises import check_privacy, errors_of, stated_sampling
 from fedlab.run.rounds import Sources
+from fedlab.sampling import unamplified
+from fedlab.spec import states
 from fedlab.types import Partition
 
 if TYPE_CHECKING:
@@ -27,40 +29,42 @@ if TYPE_CHECKING:
     from fedlab.privacy.examples import WorstClient
 
 MEASUREMENTS = (
-    "this is about the model. What a run measures besides (training loss and accuracy, counts, accuracy per client) is exact, "
-    "for the eyes of whoever runs it, and part of no promise"
+    "logged metrics (training loss and accuracy, counts, accuracy per client) contain no noise; ε covers the model and not them: "
+    "do not publish them"
 )
 
 
-# By what a record says under "noise"
+# Warning by the value of "noise" in a record
 NOISE = {
     REPLAYABLE: REPLAYABLE,
-    "noise.key": "noise, and the draws that ε rests on, follow from noise.key, 256 bits of the operating system: whoever has "
-    "that file can take the noise off, and `fedlab forget` deletes it",
-    "engine": "this engine draws noise from a generator of its own and not from noise.key. That of TFF's runtime starts from "
-    "32 bits, which can be found by trying them all: ε holds only against those who do not. engine=compiled draws from noise.key",
+    "noise.key": "the noise, and the draws that ε relies on, follow from noise.key, 256 random bits of the operating system: "
+    "anybody who has that file can remove the noise, and `fedlab forget` deletes it",
+    "engine": "this engine draws noise from its own generator and not from noise.key. The generator of TFF's runtime has a seed "
+    "of 32 bits, which can be found by trying all of them: ε assumes that nobody does. engine=compiled draws from noise.key",
 }
 
 
 class PrivacyAccount:
-    """Plans the noise of a run, and tells after each round what has been spent."""
+    """Plans the noise of a run, and computes after each round the ε spent so far."""
 
-    def __init__(self, experiment: Experiment, partition: Partition, secret: Secret | None = None):
-        """`secret`: the run's; None: a fresh one, which is kept nowhere. Raises `ConfigError` for a target that cannot be met, or
-        a stage that does not state what ε rests on."""
+    def __init__(self, experiment: Experiment, partition: Partition, secret: Secret | None = None, *, num_weights: int):
+        """`secret`: the run's; None: a new one, which is not stored. `num_weights`: of the model. Raises `ConfigError` for a
+        target that cannot be met, or a stage that does not state the promise that ε relies on."""
         check_privacy(experiment)
         self.sources = sources(experiment, secret)
         self._experiment, self._partition = experiment, partition
-        self._plan = experiment.privacy.plan(sampling_of(experiment, len(partition)), experiment.num_rounds)
+        self._plan = experiment.privacy.plan(
+            sampling_of(experiment, len(partition)), experiment.num_rounds, errors_of(experiment, num_weights)
+        )
         self.num_rounds = self._plan.rounds
-        self._by_round: dict[int, Spending] = {}  # of examples, at the rounds that stand for those before them
+        self._by_round: dict[int, Spending] = {}  # at example level, for the rounds of the grid of `ahead`
 
     def aggregator(self, experiment: Experiment) -> tff.aggregators.UnweightedAggregationFactory | None:
-        """Clips, sums and adds noise; None where the run's own aggregator is to be used."""
+        """Returns the aggregator that clips, sums and adds noise; None keeps the run's own aggregator."""
         return self._plan.aggregator(self.sources.server)
 
     def spent(self, num_rounds: int) -> Spending | None:
-        """What so many rounds have cost a user, or an example; None where nothing was promised."""
+        """Returns the cost of `num_rounds` rounds for a user, or for an example; None without any guarantee."""
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):
             return self._plan.spent(num_rounds)
@@ -74,7 +78,7 @@ class PrivacyAccount:
         return None
 
     def figures(self, num_rounds: int) -> dict[str, Any]:
-        """For the record of a round: ε by both accountants, δ. ∞ is "inf"."""
+        """Returns the fields of a round's record: ε by both accountants, δ. ∞ is "inf"."""
         spending = self.spent(num_rounds)
         if spending is None:
             return {}
@@ -83,7 +87,7 @@ class PrivacyAccount:
         return {**written, "delta": spending.delta, "noise": noise_from(self._experiment)}
 
     def lines(self) -> list[str]:
-        """The promise in words, with all it assumes, before the first round."""
+        """Returns the guarantee in words, with its assumptions, before the first round."""
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):
             return [*self._plan.lines(), NOISE[noise_from(experiment)], MEASUREMENTS, *self._covered()]
@@ -101,21 +105,33 @@ class PrivacyAccount:
         return [line, neighbours, source, MEASUREMENTS, *self._covered()]
 
     def _covered(self) -> list[str]:
-        """What the promise is not about, in words."""
-        chosen = type(self._experiment.filter) is not NoFilter
-        return [ALONE, *(["the filter was made from the data, and what it tells of them is not part of ε"] if chosen else [])]
+        """Returns, in words, the outputs that ε does not cover."""
+        keeps = self._experiment.process.keeps
+        kept = (
+            f"clients keep their {keeps}, which get no noise: ε covers the weights that clients share, and neither {keeps} nor "
+            "what follows from them (test metrics, weights_hash, checkpoints)"
+        )
+        return [
+            ALONE,
+            *([kept] if keeps else []),
+            *([FILTERED] if self._filtered else []),
+        ]
+
+    @property
+    def _filtered(self) -> bool:
+        return type(self._experiment.filter) is not NoFilter
 
     def claim(self) -> Claim:
-        """What the whole run promises, for adding up."""
+        """Returns the claim of the whole run, for composition with other runs."""
         spending = self.spent(self.num_rounds)
         if spending is None:
             return Claim(None)
         simulated = getattr(self._experiment.privacy, "simulated_cohort", None) is not None
         noise_seed = self._experiment.seed if noise_from(self._experiment) == REPLAYABLE else None
-        return Claim(spending.epsilon, spending.delta, spending.unit, simulated, noise_seed)
+        return Claim(spending.epsilon, spending.delta, spending.unit, simulated, noise_seed, self._filtered)
 
     def described(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Returns the entry of the manifest."""
         experiment = self._experiment
         spending = self.spent(self.num_rounds)
         if spending is None:
@@ -126,7 +142,7 @@ class PrivacyAccount:
         return {"mechanism": type(mechanism).__name__, **planned, **spending.as_dict(), "noise": noise, "lines": self.lines()}
 
     def _examples(self, client: DpSgd, num_rounds: int) -> Spending:
-        """The largest cost to an example of any client; before the last round, that of up to a sixteenth more rounds."""
+        """Returns the largest cost of any client's example; before the last round, that of up to 1/16 more rounds."""
         from fedlab.privacy.accounting import ahead
 
         rounds = ahead(num_rounds, self.num_rounds)
@@ -135,7 +151,7 @@ class PrivacyAccount:
         return self._by_round[rounds]
 
     def per_client(self, num_rounds: int) -> list[tuple[str, int, int, float]]:
-        """(name, examples, rounds it took part in, ε of its examples) of each client that has any, at example level; else []."""
+        """Returns (name, examples, participations, ε of its examples) of each client with examples, at example level; else []."""
         if not isinstance(self._experiment.client, DpSgd) or isinstance(self._experiment.privacy, Mechanism):
             return []
         times = self._participations[num_rounds]
@@ -168,7 +184,7 @@ class PrivacyAccount:
 
     @functools.cached_property
     def _participations(self) -> dict[int, np.ndarray]:
-        """By round, of those that stand for others: int64 [clients with examples], how often each has reported by then."""
+        """The participations by round, for the rounds of the grid of `ahead`: int64 [clients with examples]."""
         from fedlab.privacy.accounting import ahead
 
         cohort, seed, sizes = self._experiment.cohort, self._experiment.seed, self._partition.sizes
@@ -181,7 +197,8 @@ class PrivacyAccount:
 
 
 def sources(experiment: Experiment, secret: Secret | None) -> Sources:
-    """Returns from what an experiment without arms draws: `secret`, or a fresh one, where its ε rests on it, else its seed."""
+    """Returns the sources of the draws of an experiment without arms: `secret` (or a new one) where ε relies on it, else its
+    seed."""
     seed, privacy = experiment.seed, experiment.privacy
     secret = Secret.fresh() if secret is None else secret
     server = isinstance(privacy, Mechanism) and privacy.noise_source == "key"
@@ -195,14 +212,14 @@ def sources(experiment: Experiment, secret: Secret | None) -> Sources:
 
 
 def needs_key(experiment: Experiment) -> bool:
-    """Whether the experiment, or one of its arms, draws from noise.key."""
+    """Returns True if the experiment, or one of its arms, draws from noise.key."""
     if experiment.arms:
         return any(map(needs_key, experiment.arms.values()))
     return any(source == "key" for source in _noise_sources(experiment))
 
 
 def noise_from(experiment: Experiment) -> str:
-    """From what the noise of an experiment without arms follows, as a key of `NOISE`: the weakest, where there are several."""
+    """Returns the source of the noise of an experiment without arms, as a key of `NOISE`: the weakest of several."""
     if any(source == "seed" for source in _noise_sources(experiment)):
         return REPLAYABLE
     tree_alone = isinstance(experiment.privacy, Tree) and not isinstance(experiment.client, DpSgd)  # its key is in the process
@@ -210,19 +227,43 @@ def noise_from(experiment: Experiment) -> str:
 
 
 def _noise_sources(experiment: Experiment) -> list[str]:
-    """That of each stage that adds noise."""
+    """Returns the noise source of each stage that adds noise."""
     stages = (experiment.privacy, Mechanism), (experiment.client, DpSgd)
     found: list[str] = [stage.noise_source for stage, kind in stages if isinstance(stage, kind)]
-    return found or ["seed"] * (experiment.client.weight_noise > 0)  # which claims nothing
+    return found or ["seed"] * (experiment.client.weight_noise > 0)  # this noise has no guarantee
+
+
+def trained_by(experiment: Experiment, sampling: Sampling) -> Sampling:
+    """Returns `sampling`, without amplification if clients keep state and cohorts have a fixed size.
+
+    A client's update then depends on its earlier participations. With cohorts of a fixed size, the participations of the other
+    clients reveal those of the user in question, so rounds are not amplified independently. Poisson sampling samples each user
+    independently and keeps its amplification.
+    """
+    keeps = experiment.process.keeps
+    if keeps and isinstance(sampling, FixedSize):
+        return unamplified(sampling, f"clients keep {keeps}, so the others' updates reveal the members of earlier cohorts")
+    return sampling
+
+
+def summed_by(experiment: Experiment, sampling: Sampling) -> Sampling:
+    """Returns `sampling` with the effects of the secure-sum protocol."""
+    secure, chosen = experiment.secure, isinstance(sampling, (Poisson, FixedSize))
+    if chosen and secure.dropout_rate and not (states(secure, "sums_whoever_stays") and secure.sums_whoever_stays):
+        return unamplified(sampling, "under secure.dropout_rate, sampling one user can decide if there is a sum")
+    if secure.least_clients <= 1:
+        return sampling
+    return dataclasses.replace(sampling, least_clients=secure.least_clients, reports=1 - experiment.cohort.dropout_rate)
 
 
 def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:
-    """How the run's cohorts are drawn, as accounting sees it: what the sampler states of itself."""
+    """Returns the sampling of the run's cohorts for accounting, as the sampler states it."""
     cohort, claims = experiment.cohort, isinstance(experiment.privacy, Mechanism) or isinstance(experiment.client, DpSgd)
     if not claims:
-        return Everyone(num_clients)  # no account rests on it
+        return Everyone(num_clients)  # no account uses it
     stated = stated_sampling(cohort, num_clients)
     if not isinstance(experiment.privacy, Tree):
-        return stated
+        return summed_by(experiment, trained_by(experiment, stated))
     cohorts = [cohort(num_clients, experiment.seed, r) for r in range(1, experiment.num_rounds + 1)]
-    return Schedule.of(num_clients, [[*c.clients.tolist(), *c.dropped.tolist()] for c in cohorts])
+    found = Schedule.of(num_clients, [[*c.clients.tolist(), *c.dropped.tolist()] for c in cohorts])
+    return dataclasses.replace(found, in_turn=isinstance(stated, Schedule) and stated.in_turn)

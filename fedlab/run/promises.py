@@ -1,28 +1,29 @@
-"""Who keeps which promise: ε is claimed only where the exact class of every stage that the account rests on states its part."""
+"""Promises of stages: ε is claimed only if the exact class of every stage that the account relies on states its promise."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fedlab.aggregation import Mean
+from fedlab.algorithms import DpSgd
 from fedlab.cohort import CohortSampler
 from fedlab.errors import ConfigError, FedlabError, one_line
-from fedlab.privacy import Mechanism
-from fedlab.process import DpSgd
+from fedlab.privacy import EXACT, Errors, Mechanism
 from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 from fedlab.spec import Spec, states, vouches
 
 if TYPE_CHECKING:
     from fedlab.run.experiment import Experiment
 
-_KNOWN = (Everyone, FixedSize, Poisson, Schedule)  # what accounting has a theorem for
+_KNOWN = (Everyone, FixedSize, Poisson, Schedule)  # samplings with a theorem in the accounting
 
 
 def check_privacy(experiment: Experiment) -> None:
-    """Raises `ConfigError` where ε would be claimed and a stage does not state what the claim rests on. Reads no data."""
+    """Raises `ConfigError` if ε would be claimed and a stage does not state the promise that the claim needs. Reads no data."""
     if experiment.privacy.adds_noise and type(experiment.aggregator) is not Mean:
         raise ConfigError(
-            "privacy adds noise to a sum of clipped updates, as aggregator=mean makes it: choose that, or privacy=none."
+            "privacy adds noise to a sum of clipped updates, which only aggregator=mean computes: choose it, or privacy=none."
         )
     needed: dict[str, Spec] = {"process": experiment.process, "engine": experiment.engine, "secure": experiment.secure}
     if isinstance(experiment.privacy, Mechanism):
@@ -34,10 +35,11 @@ def check_privacy(experiment: Experiment) -> None:
     for stage, spec in needed.items():
         if not vouches(spec, "privacy"):
             raise ConfigError(
-                f"{stage}: {type(spec).__name__} does not state that it keeps privacy, and a class inherits no such promise, so "
-                f'no ε can be claimed: state vouches = ("privacy",) in it if it does (docs/privacy.md), or choose a {stage} of '
-                "fedlab's."
+                f"{stage}: {type(spec).__name__} does not state that it keeps privacy, and classes do not inherit this promise, "
+                f'so no ε can be claimed: set vouches = ("privacy",) in it if it does (docs/privacy.md), or use one of fedlab\'s.'
             )
+    if isinstance(experiment.privacy, Mechanism):
+        errors_of(experiment, 1).check(experiment.privacy.least_clip_norm)
     known = experiment.partition.known_num_clients
     if known is not None:
         stated_sampling(experiment.cohort, known)
@@ -45,8 +47,17 @@ def check_privacy(experiment: Experiment) -> None:
         raise ConfigError(_nothing_known(experiment.cohort))
 
 
+def errors_of(experiment: Experiment, num_weights: int) -> Errors:
+    """Returns the errors of the protocol's sums of `num_weights` weights."""
+    secure = experiment.secure
+    if not secure.largest_error:
+        return EXACT
+    source = f"secure={secure.name} sums {num_weights:,} weight{'s' * (num_weights != 1)} to within {secure.largest_error:g} each"
+    return Errors(math.sqrt(num_weights) * secure.largest_error, secure.error_chance, source)
+
+
 def stated_sampling(cohort: CohortSampler, num_clients: int) -> Sampling:
-    """How `cohort` says of itself that it draws from `num_clients` clients. Raises `ConfigError` where it says nothing."""
+    """Returns the sampling from `num_clients` clients that `cohort` states. Raises `ConfigError` if it states none."""
     try:
         stated = cohort.sampling(num_clients) if states(cohort, "sampling") else None
     except FedlabError:
@@ -66,7 +77,6 @@ def stated_sampling(cohort: CohortSampler, num_clients: int) -> Sampling:
 
 def _nothing_known(cohort: CohortSampler) -> str:
     return (
-        f"cohort: nothing is known of how {type(cohort).__name__} draws cohorts, so no ε can be claimed: define "
-        "sampling(num_clients) in that class, which inherits no such statement (docs/privacy.md), or use cohort=poisson, "
-        "uniform, in_turn or all."
+        f"cohort: {type(cohort).__name__} does not state how it samples cohorts, so no ε can be claimed: define "
+        "sampling(num_clients) in that class itself (docs/privacy.md), or use cohort=poisson, uniform, in_turn or all."
     )

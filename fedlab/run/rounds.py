@@ -1,4 +1,4 @@
-"""Turns a cohort into what an engine takes: which examples, in which order, with which random keys."""
+"""Turns a cohort into the input of an engine: examples, their order, and random keys."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from fedlab.types import Cohort, Partition
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """From what the draws of a run follow: its seed, or a `randomness.Secret` of its own for each kind that ε rests on."""
+    """The sources of a run's draws: its seed, or a separate `randomness.Secret` for each kind of draw that ε relies on."""
 
-    seed: int  # of the order in which clients visit their examples, and of all that no `Sources` is asked for
-    cohorts: int  # who is chosen, and who of them vanishes
-    clients: int  # what clients draw: noise, batches, dropout masks
-    server: int  # what the server draws
+    seed: int  # for the order in which clients visit their examples, and for everything not listed here
+    cohorts: int  # for sampled clients and their dropouts
+    clients: int  # for the clients' draws: noise, batches, dropout masks
+    server: int  # for the server's draws
 
     @classmethod
     def of(cls, source: Sources | int) -> Sources:
-        """Returns `source`; of a seed, everything from it."""
+        """Returns `source` if it is a `Sources`; else sources that all use the seed."""
         return source if isinstance(source, Sources) else cls(source, source, source, source)
 
 
 def round_input(partition: Partition, cohort: Cohort, local_epochs: int, source: Sources | int) -> RoundInput:
-    """The input of one round; a function of its arguments alone."""
+    """Returns the input of one round, which depends only on the arguments."""
     sources = Sources.of(source)
     mine = [partition.indices[c] for c in cohort.clients]
     sizes = [len(i) for i in mine]
@@ -47,23 +47,10 @@ def round_input(partition: Partition, cohort: Cohort, local_epochs: int, source:
     )
 
 
-def of_one_client(round_input: RoundInput, k: int) -> RoundInput:
-    """The same round with its `k`-th client alone."""
-    begin, end = round_input.row_splits[k : k + 2]
-    return dataclasses.replace(
-        round_input,
-        clients=round_input.clients[k : k + 1],
-        indices=round_input.indices[begin:end],
-        row_splits=np.array([0, end - begin], np.int32),
-        order=round_input.order[:, begin:end],
-        keys=round_input.keys[k : k + 1],
-    )
-
-
 def prepared_rounds(
     partition: Partition, sampler: CohortSampler, local_epochs: int, source: Sources | int, first: int, last: int
 ) -> Iterator[tuple[Cohort, RoundInput]]:
-    """Rounds `first` to `last`, each prepared in the background while the one before it is computed."""
+    """Yields rounds `first` to `last`; each is prepared in the background while the previous one is computed."""
     sources = Sources.of(source)
 
     def prepare(round_num: int) -> tuple[Cohort, RoundInput]:

@@ -1,4 +1,4 @@
-"""Starts TensorFlow: threads and device chosen before it initialises, its start-up chatter kept from the user."""
+"""Starts TensorFlow: chooses threads and device before it initialises, and hides its start-up messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from fedlab import cores
 from fedlab.errors import ConfigError
 
-# What TensorFlow 2.14 prints at import on a healthy machine
+# Messages that TensorFlow 2.14 prints at import on a healthy machine
 _CHATTER = (
     "Unable to register cu",
     "oneDNN custom operations",
@@ -29,15 +29,15 @@ _CHATTER = (
 
 
 def start_tensorflow(device: str, expected_clients: int) -> None:
-    """Imports TensorFlow and TFF. `device`: auto, cpu, gpu; raises `ConfigError` where a GPU is asked for and none is there.
+    """Imports TensorFlow and TFF. `device`: auto, cpu, gpu; raises `ConfigError` if gpu is requested and there is none.
 
-    The cores are shared out among the `expected_clients` of a cohort: with at least as many clients as cores, one thread
-    computes each op, and clients run side by side. That is up to twice as fast as threads within ops, and its results
-    do not depend on the number of cores.
+    The cores are divided among the `expected_clients` of a cohort: with at least as many clients as cores, each op uses one
+    thread, and clients run in parallel. This is up to twice as fast as threads within ops, and the results do not depend on the
+    number of cores.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    # Convolutions and large products in up to 1.8 times less time. TensorFlow chooses it by itself on some processors and not on
-    # others. TFF's worker, a child process, follows
+    # oneDNN makes convolutions and large products up to 1.8 times as fast. TensorFlow's default depends on the processor. TFF's
+    # worker, a child process, inherits the variable
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -45,20 +45,20 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
         import tensorflow as tf
 
-        _Postponed.install("tensorflow_probability")  # half a second; TFF loads it for one kind of noise
+        _Postponed.install("tensorflow_probability")  # takes half a second; TFF needs it for one kind of noise only
         import tensorflow_federated as tff
 
-        import fedlab.lowering  # noqa: F401, which tells AutoGraph what to leave alone: from the first thing that is traced
+        import fedlab.lowering  # noqa: F401, which sets AutoGraph's rules before anything is traced
 
         gpus = tf.config.list_physical_devices("GPU")
         num_cores = cores.available()
         with contextlib.suppress(RuntimeError):  # already initialised by an earlier run in this process
             tf.config.threading.set_intra_op_parallelism_threads(max(1, num_cores // max(1, expected_clients)))
             tf.config.threading.set_inter_op_parallelism_threads(num_cores)
-        # The first would make long sums of pairs again (see fedlab.lowering), the second fails, and says so on every start, where
-        # oneDNN meets the derivative of a leaky ReLU; no round is measurably slower without it
+        # The first would merge pairwise sums into long ones again (see fedlab.lowering). The second fails, with a message on
+        # every start, if oneDNN gets the derivative of a leaky ReLU; no round is measurably slower without it
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "remapping": False})
-    # Without this, TFF would start its runtime, a child process, at the first stray call of one of its computations
+    # Without this, TFF would start its runtime, a child process, at the first direct call of one of its computations
     tff.test.set_no_default_context()
     if device == "gpu" and not gpus:
         raise ConfigError("engine.device=gpu, but TensorFlow sees no GPU: see `fedlab doctor`, or use engine.device=cpu.")
@@ -69,7 +69,8 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
 
 @contextlib.contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Imports leave next to no garbage, yet looking for it takes a fourth of their time. What they made, no later look visits."""
+    """Disables garbage collection during imports, which create almost no garbage but spend 1/4 of their time collecting; then
+    excludes the imported objects from later collections."""
     if "tensorflow" in sys.modules or not gc.isenabled():
         yield
         return
@@ -82,7 +83,8 @@ def _without_collecting() -> Iterator[None]:
 
 
 class _Postponed(types.ModuleType):
-    """Stands for a package until somebody asks for what is in it. (`importlib.util.LazyLoader` loads at the second import.)"""
+    """A package that is imported at the first access to an attribute. (`importlib.util.LazyLoader` imports at the second
+    import.)"""
 
     @classmethod
     def install(cls, name: str) -> None:
@@ -93,7 +95,7 @@ class _Postponed(types.ModuleType):
             sys.modules[name] = module
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # whoever looks through all modules asks for these
+        if attribute.startswith("__"):  # code that walks all modules reads these
             raise AttributeError(attribute)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -102,7 +104,7 @@ class _Postponed(types.ModuleType):
 
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Holds back what native code writes to stderr, and then passes on what is not known chatter."""
+    """Buffers the stderr output of native code, and then prints it without the known start-up messages."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held:

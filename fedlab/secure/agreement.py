@@ -1,4 +1,4 @@
-"""Keys of pairs: X25519 agreement, HKDF-SHA256, and authenticated encryption with AES-256-GCM. Primitives by `cryptography`."""
+"""Pairwise keys: X25519 agreement, HKDF-SHA256, and authenticated encryption with AES-256-GCM, all from `cryptography`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
-TAG_BYTES = 16
-_NONCE = bytes(12)  # a key encrypts one message only, so its nonce may be anything
+_NONCE = bytes(12)  # a key encrypts one message only, so a constant nonce is safe
 
 
 class KeyPair:
@@ -22,18 +21,18 @@ class KeyPair:
         self.public = self._key.public_key().public_bytes_raw()
 
     def agree(self, public: bytes, purpose: str, num_keys: int = 1) -> bytes:
-        """Keys of 32 bytes, one after the other, that only the two owners can derive; different ones for each `purpose`."""
+        """Returns `num_keys` concatenated keys of 32 bytes that only the two owners can derive and that differ by `purpose`."""
         secret = self._key.exchange(X25519PublicKey.from_public_bytes(public))
         return HKDF(hashes.SHA256(), num_keys * KEY_BYTES, None, purpose.encode()).derive(secret)
 
 
 def mask_purpose(round: int, a: int, b: int) -> str:
-    """The same for either of the two."""
+    """Returns the purpose of a mask key; both clients get the same string."""
     return f"fedlab mask, round {round}, {min(a, b)} and {max(a, b)}"
 
 
 def share_purpose(round: int, a: int, b: int) -> str:
-    """The same for either of the two, who take one key for each direction, so that none serves twice."""
+    """Returns the purpose of share keys; both clients get the same string. Each direction has a key of its own."""
     return f"fedlab shares, round {round}, {min(a, b)} and {max(a, b)}"
 
 
@@ -42,7 +41,7 @@ def encrypt(key: bytes, message: bytes) -> bytes:
 
 
 def decrypt(key: bytes, ciphertext: bytes) -> bytes:
-    """Raises `ValueError` for what was not encrypted under this key."""
+    """Decrypts. Raises `ValueError` for a ciphertext that was not encrypted under this key."""
     try:
         return AESGCM(key).decrypt(_NONCE, ciphertext, None)
     except InvalidTag:

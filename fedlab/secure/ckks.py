@@ -1,20 +1,20 @@
-"""Additively homomorphic encryption: CKKS (Cheon et al. 2017) by TenSEAL. The server adds what it cannot read.
+"""Additively homomorphic encryption: CKKS (Cheon et al. 2017) by TenSEAL. The server adds ciphertexts that it cannot read.
 
-The clients hold the secret key together, in one `KeyHolder`; the `CkksServer` has a context of its own without it. Ciphertexts
-cross between them as bytes. This module alone knows TenSEAL.
+One `KeyHolder` keeps the secret key for all clients; the `CkksServer` has a context of its own without it. Ciphertexts
+travel between them as bytes. This is the only module that imports TenSEAL.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
+from fedlab import cores
 from fedlab.secure.ckks_parameters import Encryption, Parameters, cheapest, chosen
 from fedlab.secure.encoding import OutOfRange
 from fedlab.secure.layout import Layout
@@ -24,20 +24,24 @@ from fedlab.secure.transcript import Transcript
 from fedlab.secure.workers import Workers
 from fedlab.spec import Promise
 
-FEW_CIPHERTEXTS = 32  # of a contribution; for fewer, other processes take longer to start than they save
+FEW_CIPHERTEXTS = 32  # per contribution; up to this number, starting worker processes takes longer than they save
 
 
 class Ckks(SecureSum):
-    """The server sees ciphertexts and, from the key holder, the sum. Without parameters of its own, the cheapest that serve."""
+    """Options of encrypted sums: the server sees ciphertexts and, from the key holder, the sum.
+
+    CKKS parameters default to the cheapest ones that reach the precision.
+    """
 
     name: ClassVar[str] = "ckks"
-    # Not the same bits: encryption adds noise, which decryption rounds away but for the last digits
+    # Not "same bits": encryption adds noise, and rounding after decryption leaves some of it in the last digits
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    sums_whoever_stays: ClassVar[bool] = True
 
-    precision: Annotated[float, Field(gt=0)] = 1e-6  # the error of a value of the sum, exceeded with a chance of 5e-11
+    precision: Annotated[float, Field(gt=0)] = 1e-6  # largest error of a value of the sum, exceeded with probability 5e-11
     clip_range: Annotated[float, Field(gt=0)] = 2.0**16  # floats beyond ± this are refused or clipped
     out_of_range: OutOfRange = "refuse"
-    encryption: Encryption = "symmetric"  # public_key: clients cannot read each other either; slower, and noisier
+    encryption: Encryption = "symmetric"  # public_key: clients cannot read each other's updates; slower and noisier
     poly_modulus_degree: int | None = None
     coeff_mod_bit_sizes: tuple[int, ...] | None = None
     global_scale: Annotated[float, Field(gt=1)] | None = None
@@ -50,8 +54,16 @@ class Ckks(SecureSum):
             raise ValueError("poly_modulus_degree, coeff_mod_bit_sizes and global_scale go together: set all three or none")
         return self
 
+    @property
+    def largest_error(self) -> float:
+        return self.precision
+
+    @property
+    def error_chance(self) -> float:
+        return 5e-11  # the probability for one value: docs/security.md
+
     def parameters(self, largest: float, num_clients: int) -> Parameters:
-        """For a sum of so many clients' values within ± `largest`. Raises `ConfigError`."""
+        """Returns the parameters for a sum over `num_clients` clients' values within ± `largest`. Raises `ConfigError`."""
         if self.poly_modulus_degree is None or self.coeff_mod_bit_sizes is None or self.global_scale is None:
             return cheapest(self.precision, largest, num_clients, self.encryption)
         own = (self.poly_modulus_degree, self.coeff_mod_bit_sizes, self.global_scale)
@@ -90,7 +102,7 @@ class DecryptedSum:
 
 
 class Encryptor:
-    """What a client needs: the context, as bytes, with the secret key or with the public one alone."""
+    """Encrypts for a client. `context`: bytes, with the secret key or with the public key only."""
 
     def __init__(self, context: bytes):
         import tenseal
@@ -99,12 +111,12 @@ class Encryptor:
         self._context = tenseal.context_from(context)
 
     def __call__(self, rows: np.ndarray) -> list[bytes]:
-        """One ciphertext for each row of float64 [ciphertexts, slots]."""
+        """Returns one ciphertext for each row of float64 [ciphertexts, slots]."""
         return [self._tenseal.ckks_vector(self._context, row).serialize() for row in rows]
 
 
 class KeyHolder:
-    """Makes the keys and alone can decrypt."""
+    """Makes the keys. It is the only party that can decrypt a sum."""
 
     def __init__(self, parameters: Parameters):
         import tenseal
@@ -121,17 +133,17 @@ class KeyHolder:
         self._context.global_scale = 2.0**parameters.scale_bits
 
     def public_context(self) -> bytes:
-        """Without the secret key, and without those for products, which a sum does not need."""
+        """Returns the context without the secret key, and without the keys for products, which a sum does not need."""
         return self._serialized(secret=False)
 
     def client_context(self) -> bytes:
-        """What clients encrypt with: the secret key under symmetric encryption, else only the public one."""
+        """Returns the context that clients encrypt with: the secret key under symmetric encryption, else only the public key."""
         return self._serialized(secret=self.parameters.encryption == "symmetric")
 
     def decrypt(self, ciphertexts: Iterable[bytes], precision: float) -> np.ndarray:
-        """float64 [ciphertexts, slots], rounded to multiples of `precision`.
+        """Returns float64 [ciphertexts, slots], rounded to multiples of `precision`.
 
-        An unrounded sum is, to whoever holds its ciphertext, a linear equation in the secret key (Li and Micciancio 2021).
+        An unrounded sum and its ciphertext give a linear equation in the secret key (Li and Micciancio 2021).
         """
         rows = [self._tenseal.ckks_vector_from(self._context, c).decrypt() for c in ciphertexts]
         return np.rint(np.array(rows) / precision) * precision
@@ -146,7 +158,7 @@ class KeyHolder:
 
 
 class CkksServer:
-    """Adds ciphertexts under a context without secret key."""
+    """Adds ciphertexts under a context without the secret key."""
 
     def __init__(self, context: bytes):
         import tenseal
@@ -164,13 +176,13 @@ class CkksServer:
             total.add_(vector)
 
     def sum(self) -> Ciphertexts:
-        """The encrypted sum of what came since the last call; empty if nothing did."""
+        """Returns the encrypted sum of the messages received since the last call; empty if there were none."""
         sums, self._sums = self._sums, []
         return Ciphertexts(tuple(s.serialize() for s in sums))
 
 
 class CkksSum(Protocol):
-    """Keys are made once, for all rounds. Clients that vanish before they send their input are left out, at no cost."""
+    """Sums encrypted contributions, with keys made once for all rounds. Clients that vanish before their input are left out."""
 
     def __init__(self, spec: Ckks, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         super().__init__(spec, layout, most_clients, seed, num_rounds)
@@ -224,7 +236,7 @@ class CkksSum(Protocol):
         holder = KeyHolder(self.parameters)
         public = PublicContext(holder.public_context())
         transcript.count_up(public)
-        cores = self.spec.num_workers or len(os.sched_getaffinity(0))
-        num_workers = cores if self._num_ciphertexts > FEW_CIPHERTEXTS else 1
+        most = self.spec.num_workers or cores.available()
+        num_workers = most if self._num_ciphertexts > FEW_CIPHERTEXTS else 1
         self._parties = holder, CkksServer(public.context), Workers(Encryptor, holder.client_context(), num_workers)
         return self._parties

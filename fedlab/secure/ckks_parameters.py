@@ -1,13 +1,13 @@
-"""Which CKKS parameters serve a sum: the cheapest that reach its precision at 128-bit security.
+"""CKKS parameters of a sum: the cheapest ones that reach its precision at 128-bit security.
 
-A ciphertext of degree N holds N/2 numbers and weighs 2 · N · (bits of the modulus). Its modulus must hold the scaled sum:
-bits = log2(clients · largest value · scale) + 2, one for the sign and one to spare. Beside it stands one more prime, which
-TenSEAL wants for keys and no ciphertext carries. The sum of all their bits is what security allows (`MOST_BITS`).
+A ciphertext of degree N contains N/2 numbers and has 2 · N · (bits of the modulus) bits. Its modulus must fit the scaled sum:
+bits = log2(clients · largest value · scale) + 2, of which one is the sign and one is spare. TenSEAL needs one more prime for
+keys; no ciphertext carries it. Security limits the total bits of all primes (`MOST_BITS`).
 
-A decrypted sum is off by noise of standard deviation σ · √(N/2 · clients) / scale, where a fresh ciphertext's σ is 3.4 under the
-secret key and √(N/18 + 3.4²) under the public one. `NOISE_BOUND` of them must fit into half the precision asked for; the other
-half goes to rounding the decrypted sum. A value's noise is beyond that with a chance of at most 5e-11 (docs/security.md has the
-derivation). Measured with TenSEAL 0.3.18 at degrees of 2,048 to 32,768: 3.2 to 3.4, and within 6 % of √(N/18).
+A decrypted sum has noise of standard deviation σ · √(N/2 · clients) / scale, where a fresh ciphertext's σ is 3.4 under the
+secret key and √(N/18 + 3.4²) under the public key. `NOISE_BOUND` standard deviations must fit into half the precision; rounding
+the decrypted sum takes the other half. The noise of a value exceeds that with probability at most 5e-11 (docs/security.md has
+the derivation). Measured with TenSEAL 0.3.18 at degrees of 2,048 to 32,768: 3.2 to 3.4, and within 6 % of √(N/18).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Encryption = Literal["symmetric", "public_key"]
 MOST_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
 MOST_PRIME_BITS = 60
 KEY_PRIME_BITS = 20
-# Standard deviations, which the noise of a value exceeds with a chance of at most 5e-11. The noise is like a Gaussian under the
-# secret key, like a Laplace distribution under the public one
+# Standard deviations that the noise of a value exceeds with probability at most 5e-11. The noise is close to Gaussian under the
+# secret key, close to a Laplace distribution under the public key
 NOISE_BOUND = {"symmetric": 7, "public_key": 20}
-# Decoding is done in float64: the largest value and the precision may be this far apart, with a margin for the transform
+# Decoding uses float64: the largest allowed ratio of largest value to precision, with a margin for the transform
 MOST_RANGE = 2.0**46
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What TenSEAL's context takes. `scale_bits`: log2 of the scale."""
+    """Parameters of TenSEAL's context. `scale_bits`: log2 of the scale."""
 
     poly_modulus_degree: int
     coeff_mod_bit_sizes: tuple[int, ...]
@@ -43,28 +43,28 @@ class Parameters:
 
     @property
     def num_slots(self) -> int:
-        """How many numbers one ciphertext holds."""
+        """The count of numbers in one ciphertext."""
         return self.poly_modulus_degree // 2
 
     @property
     def modulus_bits(self) -> int:
-        """Of a ciphertext: all primes but the last."""
+        """The bits of a ciphertext's modulus: all primes except the last."""
         return sum(self.coeff_mod_bit_sizes[:-1])
 
     def num_ciphertexts(self, num_values: int) -> int:
         return -(-num_values // self.num_slots)
 
     def noise(self, num_clients: int) -> float:
-        """The error of a value of a decrypted sum, before it is rounded, that is exceeded with a chance of at most 5e-11."""
+        """Returns the error of a decrypted value, before rounding, that is exceeded with probability at most 5e-11."""
         return self.noise_std(num_clients) * NOISE_BOUND[self.encryption]
 
     def noise_std(self, num_clients: int) -> float:
-        """The standard deviation of that error."""
+        """Returns the standard deviation of that error."""
         return _noise_std(self.poly_modulus_degree, num_clients, self.encryption) / 2**self.scale_bits
 
 
 def cheapest(precision: float, largest: float, num_clients: int, encryption: Encryption) -> Parameters:
-    """The parameters of the lowest degree that serve. `largest`: the magnitude of one client's value. Raises `ConfigError`."""
+    """Returns the sufficient parameters of lowest degree. `largest`: magnitude of a client's value. Raises `ConfigError`."""
     _check_range(precision, largest, num_clients)
     for degree, most in MOST_BITS.items():
         noise = NOISE_BOUND[encryption] * _noise_std(degree, num_clients, encryption)
@@ -89,11 +89,11 @@ def chosen(
     num_clients: int,
     encryption: Encryption,
 ) -> Parameters:
-    """The user's own parameters. Raises `ConfigError` where they are weak, cannot hold the sum or miss the precision."""
+    """Returns the user's own parameters. Raises `ConfigError` if they are weak, overflow, or miss the precision."""
     _check_range(precision, largest, num_clients)
     if degree not in MOST_BITS:
         raise ConfigError(f"secure.poly_modulus_degree={degree}: choose one of {', '.join(map(str, MOST_BITS))}.")
-    least_bits = int(math.log2(degree)) + 3  # fewer leave no primes that suit the degree
+    least_bits = int(math.log2(degree)) + 3  # with fewer bits there are no primes for this degree
     if len(bit_sizes) < 2 or not all(least_bits <= b <= MOST_PRIME_BITS for b in bit_sizes):
         raise ConfigError(
             f"secure.coeff_mod_bit_sizes={list(bit_sizes)}: at degree {degree} give two sizes or more, each {least_bits} to "
@@ -134,6 +134,6 @@ def _needed_bits(largest: float, num_clients: int, scale_bits: float) -> float:
 
 
 def _noise_std(degree: int, num_clients: int, encryption: Encryption) -> float:
-    """In units of 1 / scale."""
+    """Returns the standard deviation of the noise in units of 1 / scale."""
     fresh = 3.4 if encryption == "symmetric" else math.sqrt(degree / 18 + 3.4**2)
     return fresh * math.sqrt(degree / 2 * num_clients)

@@ -1,7 +1,7 @@
-"""Fixed-point numbers modulo 2^k: how contributions become words that wrap around and still add up exactly.
+"""Fixed-point numbers modulo 2^k: encodes contributions as words that wrap around and still have an exact sum.
 
-A float x travels as x · 2^f, rounded to an integer, an integer as itself, both in two's complement in words of k bits. With n
-clients of at most B each, |sum| ≤ n · B < 2^(k − 1), so the sum never wraps, whatever masks do in between.
+A float x is sent as x · 2^f, rounded to an integer; an integer is sent unchanged; both in two's complement in words of k bits.
+With n clients of at most B each, |sum| ≤ n · B < 2^(k − 1), so the sum never overflows, although masked words wrap around.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fedlab.secure.layout import Layout, bounded, widened
 
 OutOfRange = Literal["refuse", "saturate"]
 Rounding = Literal["nearest", "toward_zero"]
-ALIGNMENT = 16  # bytes: a block of the stream cipher, so that either part of a buffer begins with a block
+ALIGNMENT = 16  # bytes: one block of the stream cipher, so that each part of a buffer begins with a block
 SIGNED = {32: np.int32, 64: np.int64}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where one tensor lies in the buffer, and how its numbers are written there."""
+    """The position of one tensor in the buffer, and the format of its numbers."""
 
     bits: int
     start: int  # bytes
@@ -32,10 +32,10 @@ class _Place:
 
 
 class Encoding:
-    """The agreed way to write contributions into buffers of bytes: all words of 64 bits, then all of 32.
+    """Encodes contributions as byte buffers: all 64-bit words first, then all 32-bit words.
 
-    `bits` are those of a float's word. Integers take 32 bits where `most_clients` times their bound fit, else 64. Raises
-    `ConfigError` where a sum could overflow. `fractional_bits=None` takes as many as fit.
+    `bits`: the word size of floats. Integers use 32 bits if `most_clients` times their bound fits, else 64.
+    `fractional_bits=None` uses as many as fit. Raises `ConfigError` if a sum could overflow.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Encoding:
 
     @property
     def step(self) -> float:
-        """The distance of neighbouring floats. A client's value moves by at most half of it, or, rounded toward zero, by less
-        than all of it."""
+        """The distance between neighbouring encoded floats. Rounding to nearest changes a value by at most half of it, rounding
+        toward zero by less than all of it."""
         return 2.0**-self.fractional_bits
 
     def zeros(self) -> np.ndarray:
         return np.zeros(self.num_bytes, np.uint8)
 
     def encode(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
-        """uint8 [num_bytes], and how many values were clipped. Raises `ContributionError`."""
+        """Returns uint8 [num_bytes] and the count of clipped values. Raises `ContributionError`."""
         self.layout.check(arrays)
         buffer, clipped = self.zeros(), 0
         for array, tensor, place in zip(arrays, self.layout.tensors, self._places):
@@ -93,21 +93,21 @@ class Encoding:
         return buffer, clipped
 
     def integers(self, buffer: np.ndarray) -> list[np.ndarray]:
-        """int64 arrays: the words as signed integers."""
+        """Returns the words as signed integers: int64 arrays."""
         return [
             self._signed(buffer, place, tensor.size).astype(np.int64).reshape(tensor.shape)
             for tensor, place in zip(self.layout.tensors, self._places)
         ]
 
     def decode(self, buffer: np.ndarray) -> list[np.ndarray]:
-        """Floats in the type they were given in, integers as int64."""
+        """Returns floats in the type of the layout, integers as int64."""
         return [
             (whole * 2.0**-place.fractional_bits).astype(tensor.dtype) if tensor.is_float else whole
             for whole, tensor, place in zip(self.integers(buffer), self.layout.tensors, self._places)
         ]
 
     def add(self, total: np.ndarray, buffer: np.ndarray) -> None:
-        """total += buffer, word by word, wrapping around."""
+        """Adds `buffer` to `total` in place, word by word, with wrap-around."""
         for part, word in ((slice(0, self.split), np.uint64), (slice(self.split, None), np.uint32)):
             view = total[part].view(word)
             np.add(view, buffer[part].view(word), out=view)
@@ -117,7 +117,7 @@ class Encoding:
 
 
 def most_fractional_bits(most_clients: int, bits: int, clip_range: float) -> int:
-    """The largest f with n · ⌈clip · 2^f⌉ < 2^(bits − 1); negative where even whole numbers overflow."""
+    """Returns the largest f with n · ⌈clip · 2^f⌉ < 2^(bits − 1); negative if even whole numbers overflow."""
     f = math.ceil(bits - math.log2(max(most_clients, 1) * clip_range))
     while max(most_clients, 1) * math.ceil(clip_range * 2.0**f) >= 2 ** (bits - 1):
         f -= 1

@@ -1,12 +1,12 @@
-"""Who masks with whom, and who keeps whose shares: everybody with everybody, or a sparse random graph (Bell et al. 2020).
+"""The graph of clients that mask for each other and keep each other's shares: complete, or sparse and random (Bell et al. 2020).
 
-In the sparse graph each client has k neighbours, k growing with the logarithm of the number of clients; messages, shares and
-masks shrink from n to k. k and the number t of shares that rebuild a secret are the least for which, by the hypergeometric
-tails (Bell et al. 2020, section 3.2),
+In the sparse graph each client has k neighbours; k grows with the logarithm of the number of clients, and each client sends k
+messages, shares and masks instead of n. A secret is rebuilt from t shares. k and t are the least numbers for which, by the
+hypergeometric tails (Bell et al. 2020, section 3.2),
 
-- a client has t neighbours who pass their shares to the server with a chance of at most 2⁻³⁰ for all clients together, when
-  CORRUPT of them do, and
-- a client has fewer than t neighbours left with a chance of at most 2⁻¹⁰ for all together, when DROPPED of them vanish.
+- if the share CORRUPT of the clients pass their shares to the server, the probability that any client has t such neighbours is
+  at most 2⁻³⁰, and
+- if the share DROPPED of the clients vanish, the probability that any client has fewer than t neighbours left is at most 2⁻¹⁰.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 CORRUPT, DROPPED = 0.1, 0.3
-FEW_CLIENTS = 30  # among fewer, a tenth are so few that t would be 2 or 3, and a sparse graph saves little
+FEW_CLIENTS = 30  # with fewer, t would be 2 or 3, and a sparse graph saves little
 EXPOSED, STRANDED = 2.0**-30, 2.0**-10
 
 
 @functools.lru_cache(maxsize=64)
 def sparse_degree(num_clients: int) -> tuple[int, int] | None:
-    """(k, t), or None where everybody must mask with everybody."""
+    """Returns (k, t), or None if the graph must be complete."""
     others, corrupt, dropped = num_clients - 1, math.ceil(CORRUPT * num_clients), math.ceil(DROPPED * num_clients)
     for k in range(2, others, 2) if num_clients >= FEW_CLIENTS else ():
         exposed, stranded = _chances(others, min(corrupt, others), k), _chances(others, max(others - dropped, 0), k)
@@ -35,7 +35,7 @@ def sparse_degree(num_clients: int) -> tuple[int, int] | None:
 
 
 def neighbors(clients: Sequence[int], degree: int, rng: np.random.Generator) -> dict[int, tuple[int, ...]]:
-    """Each client's neighbours: the `degree` nearest on a ring of all clients in random order (a Harary graph)."""
+    """Returns each client's neighbours: the `degree` nearest on a ring of all clients in random order (a Harary graph)."""
     n = len(clients)
     if degree >= n - 1:
         return {c: tuple(o for o in clients if o != c) for c in clients}
@@ -46,7 +46,8 @@ def neighbors(clients: Sequence[int], degree: int, rng: np.random.Generator) -> 
 
 
 def is_connected(graph: Mapping[int, Sequence[int]], clients: Collection[int]) -> bool:
-    """Whether the clients hang together in the graph; where they do not, masks cancel within each part, and its sum shows."""
+    """Returns True if the clients form one connected part of the graph; otherwise masks cancel within each part and its sum
+    is visible."""
     left = set(clients)
     reached = [left.pop()] if left else []
     while reached:
@@ -57,6 +58,6 @@ def is_connected(graph: Mapping[int, Sequence[int]], clients: Collection[int]) -
 
 
 def _chances(others: int, marked: int, k: int) -> list[float]:
-    """The chance of exactly i marked ones among k drawn from `others`, for i from 0 to k."""
+    """Returns the probabilities of exactly i marked clients among k drawn from `others`, for i from 0 to k."""
     ways = math.comb(others, k)
     return [math.comb(marked, i) * math.comb(others - marked, k - i) / ways for i in range(k + 1)]

@@ -1,4 +1,4 @@
-"""What encryption would cost, before anything is trained: sizes from a real ciphertext, seconds from a real calibration."""
+"""Estimates the cost of encryption before training: sizes from a real ciphertext, seconds from a measurement."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TRIALS = 5
 
 @dataclasses.dataclass(frozen=True)
 class HeCost:
-    """Megabytes are 10⁶ bytes. Seconds are of one core."""
+    """The cost of encrypted sums. Megabytes are 10⁶ bytes; seconds are those of one core."""
 
     parameters: Parameters
     num_values: int
     num_clients: int
-    num_ciphertexts: int  # of one contribution
+    num_ciphertexts: int  # per contribution
     megabytes_per_client: float  # up
-    megabytes_up: float  # of a round: all clients' ciphertexts, and the decrypted sum from the key holder
-    megabytes_down: float  # of a round: the encrypted sum, to the key holder
+    megabytes_up: float  # per round: all clients' ciphertexts, and the decrypted sum from the key holder
+    megabytes_down: float  # per round: the encrypted sum, to the key holder
     precision: float  # the largest error of a value of the sum
     noise: float  # the encryption's part of it
     seconds_encrypt: float  # per client
@@ -34,7 +34,7 @@ class HeCost:
     seconds_decrypt: float  # per round
 
     def text(self) -> str:
-        """A line per figure."""
+        """Returns one line per figure."""
         p = self.parameters
         plain = self.num_values * 4e-6
         return "\n".join(
@@ -47,7 +47,7 @@ class HeCost:
                 f"{self.megabytes_per_client / plain:.1f} times float32",
                 f"round, up         {self.megabytes_up:,.2f} MB from {self.num_clients:,} clients and the key holder",
                 f"round, down       {self.megabytes_down:,.2f} MB to the key holder",
-                f"precision         {self.precision:.1e}, exceeded by a value of the sum with a chance of 5e-11 "
+                f"precision         {self.precision:.1e}, exceeded by a value of the sum with probability 5e-11 "
                 f"(noise {self.noise:.1e}, the rest rounding)",
                 f"encryption        {self.seconds_encrypt:,.2f} s per client on one core",
                 f"addition          {self.seconds_add:,.2f} s per round",
@@ -57,8 +57,10 @@ class HeCost:
 
 
 def he_cost(num_values: int, num_clients: int, spec: Ckks) -> HeCost:
-    """Encrypts, adds and decrypts one full ciphertext some times, and multiplies. Raises `ConfigError` for parameters that do
-    not serve. `num_values`: floats of one contribution."""
+    """Encrypts, adds and decrypts one full ciphertext `TRIALS` times and extrapolates. `num_values`: floats per contribution.
+
+    Raises `ConfigError` for insufficient parameters.
+    """
     parameters = spec.parameters(spec.clip_range, num_clients)
     holder = KeyHolder(parameters)
     encryptor, server = Encryptor(holder.client_context()), CkksServer(holder.public_context())
@@ -85,7 +87,7 @@ def he_cost(num_values: int, num_clients: int, spec: Ckks) -> HeCost:
 
 
 def _fastest(work: Callable[[], Result]) -> tuple[Result, float]:
-    """The last result and the least seconds of a few trials."""
+    """Returns the last result and the least seconds of `TRIALS` trials."""
     seconds = []
     for _ in range(TRIALS):
         start = time.perf_counter()

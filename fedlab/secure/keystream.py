@@ -1,44 +1,44 @@
-"""Masks: the keystream of AES-128 in counter mode, added to a buffer of words or taken from it.
+"""Masks: the keystream of AES-128 in counter mode, added to a buffer of words or subtracted from it.
 
-AES-CTR runs on the processor's AES instructions; here it expands a seed about 2.5 times as fast as ChaCha20 does. Pairs agree on
-seeds by X25519, which has 128 bits of security too, so a longer key would cost time and add none.
+AES-CTR runs on the processor's AES instructions and expands a seed about 2.5 times as fast as ChaCha20. Pairs agree on seeds by
+X25519, which also has 128 bits of security, so a longer key would cost time and add no security.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from fedlab import cores
+
 BLOCK_BYTES = 16
 PIECE_BYTES = 1 << 17  # a piece of the buffer and of the keystream stay in a core's cache while all masks are applied
-PIECES_PER_THREAD = 32  # of keystream, half a millisecond's worth: for less, starting a thread does not pay
+PIECES_PER_THREAD = 32  # about half a millisecond of keystream: for less, starting a thread does not pay
 _ZEROS = memoryview(bytes(PIECE_BYTES))  # a slice is no copy
 
 
 def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]) -> None:
-    """Adds each mask, in place: `masks` are (32-byte seed, +1 or −1). Half of a seed is the key, half where the counter begins,
-    so that whoever looks for the keys of many masks must look for each by itself.
+    """Adds each mask in place. `masks`: (32-byte seed, +1 or −1).
 
-    `buffer`: uint8 [bytes], words of 64 bits up to `split`, of 32 bits from there; both parts a multiple of 16 bytes.
-    A seed must serve for one buffer only: two buffers under one mask reveal their difference.
+    `buffer`: uint8 [bytes], words of 64 bits up to `split`, then words of 32 bits; both parts a multiple of 16 bytes.
+    The first half of a seed is the key, the second half the start of the counter; so an attacker cannot search for the keys of
+    many masks at once. Use a seed for one buffer only: two buffers under one mask reveal their difference.
     """
     pieces = [
         (start, min(start + PIECE_BYTES, stop), word)
         for first, stop, word in ((0, split, np.uint64), (split, len(buffer), np.uint32))
         for start in range(first, stop, PIECE_BYTES)
     ]
-    cores = len(os.sched_getaffinity(0))
-    num_threads = max(1, min(cores, len(pieces), len(pieces) * len(masks) // PIECES_PER_THREAD))
+    num_threads = max(1, min(cores.available(), len(pieces), len(pieces) * len(masks) // PIECES_PER_THREAD))
     ends = [len(pieces) * i // num_threads for i in range(num_threads + 1)]
     mine, *others = [pieces[begin:end] for begin, end in itertools.pairwise(ends)]
     if not others:
         return _add(buffer, mine, masks)
-    with ThreadPoolExecutor(len(others)) as threads:  # the cipher and numpy let go of the interpreter's lock
+    with ThreadPoolExecutor(len(others)) as threads:  # the cipher and NumPy release the interpreter's lock
         elsewhere = [threads.submit(_add, buffer, share, masks) for share in others]
         _add(buffer, mine, masks)
         for share in elsewhere:
@@ -46,7 +46,7 @@ def add_masks(buffer: np.ndarray, split: int, masks: Sequence[tuple[bytes, int]]
 
 
 def _add(buffer: np.ndarray, pieces: Sequence[tuple[int, int, type]], masks: Sequence[tuple[bytes, int]]) -> None:
-    """The same for pieces (start, stop, type of the words), each beginning where the one before it ends."""
+    """Adds each mask to adjacent pieces (start, stop, type of the words), in place."""
     if not pieces:
         return
     begin = pieces[0][0] // BLOCK_BYTES
@@ -62,6 +62,6 @@ def _add(buffer: np.ndarray, pieces: Sequence[tuple[int, int, type]], masks: Seq
 
 
 def _cipher(seed: bytes, begin: int) -> Cipher:
-    """From block `begin` of the keystream on."""
+    """Returns the cipher whose keystream starts at block `begin`."""
     counter = (int.from_bytes(seed[BLOCK_BYTES:], "big") + begin) % 2 ** (8 * BLOCK_BYTES)
     return Cipher(algorithms.AES(seed[:BLOCK_BYTES]), modes.CTR(counter.to_bytes(BLOCK_BYTES, "big")))

@@ -1,4 +1,4 @@
-"""What one client contributes: a list of tensors whose shapes, types and bounds are agreed before the first round."""
+"""The layout of a client's contribution: a list of tensors with shapes, types and bounds that are agreed before round 1."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fedlab.errors import ConfigError, FedlabError
 
 
 class ContributionError(FedlabError):
-    """A client's values cannot enter the sum: of another shape or type than agreed, not numbers, or out of range."""
+    """A client's values cannot be summed: their shape or type is not the agreed one, or they are not finite or out of range."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """One tensor of a contribution. `bound`: of integers alone, the largest magnitude that a client may give; by default
-    whatever the type can hold."""
+    """One tensor of a contribution. `bound`: the largest magnitude of a client's integers (default: that of the type); None for
+    floats."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -27,7 +27,7 @@ class Tensor:
         if self.dtype.kind not in "fiu":
             raise ConfigError(f"a secure sum takes floats and integers, got {self.dtype}: convert the values first.")
         if self.bound is not None and (self.is_float or self.bound < 0):
-            raise ConfigError(f"bound={self.bound} for {self.dtype}: bounds are for integers, and not negative.")
+            raise ConfigError(f"bound={self.bound} for {self.dtype}: only integers have a bound, and it must not be negative.")
 
     @property
     def size(self) -> int:
@@ -39,7 +39,7 @@ class Tensor:
 
     @property
     def largest_integer(self) -> int:
-        """The largest magnitude of an integer that one client may give."""
+        """The largest magnitude that one client's integer may have."""
         if self.bound is not None:
             return self.bound
         limits = np.iinfo(self.dtype)
@@ -54,38 +54,37 @@ class Layout:
 
     @classmethod
     def of(cls, arrays: Sequence[np.ndarray], bounds: Sequence[int | None] | None = None) -> Layout:
-        """The layout of arrays like these. `bounds`: one for each array, None for floats."""
+        """Returns the layout of arrays like these. `bounds`: one for each array, None for floats."""
         bounds = [None] * len(arrays) if bounds is None else bounds
         assert len(bounds) == len(arrays)
         return cls(tuple(Tensor(np.shape(a), np.asarray(a).dtype, b) for a, b in zip(arrays, bounds)))
 
     @property
     def size(self) -> int:
-        """How many numbers a contribution holds."""
+        """The count of numbers in a contribution."""
         return sum(t.size for t in self.tensors)
 
     def check(self, arrays: Sequence[np.ndarray]) -> None:
-        """Raises `ContributionError` where arrays are not what was agreed."""
+        """Raises `ContributionError` if the arrays do not have the agreed shapes and types."""
         given = [(np.shape(a), np.asarray(a).dtype) for a in arrays]
         agreed = [(t.shape, t.dtype) for t in self.tensors]
         if given != agreed:
-            raise ContributionError(f"a contribution holds {_listed(given)}, agreed were {_listed(agreed)}.")
+            raise ContributionError(f"a contribution has {_listed(given)}; the agreed layout is {_listed(agreed)}.")
 
     def zeros(self) -> list[np.ndarray]:
-        """The sum of nobody."""
+        """Returns the sum of no contributions."""
         return [np.zeros(t.shape, t.dtype if t.is_float else np.int64) for t in self.tensors]
 
 
 def widened(clip_range: float) -> float:
-    """The bound or the float32 nearest to it, whichever is larger: who clips to 7.3 in float32 stays within."""
+    """Returns the larger of the bound and its nearest float32, so that values clipped to 7.3 in float32 stay within."""
     return max(clip_range, float(np.float32(clip_range)))
 
 
 def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.ndarray, int]:
-    """Values of magnitude at most `bound`, and how many were beyond it: "refuse" raises for them, "saturate" clips them.
+    """Returns values of magnitude at most `bound`, and the count of values beyond it: "refuse" raises, "saturate" clips them.
 
-    Raises `ContributionError` for NaN and infinities, whatever the option. An error contains nothing of the values, which are
-    one client's.
+    Always raises `ContributionError` for NaN and infinity. Errors do not show the values, because they are one client's.
     """
     if not values.size:
         return values, 0
@@ -95,7 +94,7 @@ def bounded(values: np.ndarray, bound: float, out_of_range: str) -> tuple[np.nda
         return values, 0
     if not np.all(np.isfinite(values)):
         raise ContributionError(
-            "a client's contribution has values that are not finite: leave such a client out, or lower its learning rate."
+            "a client's contribution has values that are not finite: leave out such a client, or lower its learning rate."
         )
     beyond = int(np.count_nonzero((values < lowest) | (values > bound)))
     if out_of_range == "refuse":

@@ -1,7 +1,7 @@
 """Pairwise masks with recovery of clients that vanish (Bonawitz et al. 2017), over integers modulo 2^k.
 
-The server is honest but curious, and so are clients; fewer than the threshold may pool what they know. The four rounds of
-messages travel here between one `MaskedServer` and a `MaskedClient` for each client, which share no state.
+Server and clients are honest but curious; fewer clients than the threshold may collude. Four rounds of messages travel between
+one `MaskedServer` and one `MaskedClient` per client, which share no state.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from fedlab.secure.view import ServerView
 from fedlab.spec import Promise
 
 REPLAYABLE_KEYS = (
-    "the keys of masks follow from the seed, so whoever knows the seed can take every mask off; use it for tests only"
+    "the keys of masks follow from the seed, so anybody who knows the seed can remove every mask; use it for tests only"
 )
 
 
 class Masked(SecureSum):
-    """The server sees words that are uniformly random, and the sum."""
+    """Options of masked sums: the server sees uniformly random words and the sum."""
 
     name: ClassVar[str] = "masked"
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
-    least_clients: ClassVar[int] = 2  # a sum of one hides nothing
+    least_clients: ClassVar[int] = 2  # a sum of one client's update hides nothing
 
-    # The share of a round's clients that must stay to the end; also what rebuilds the secrets of one
+    # Share of a round's clients that must stay to the end; the same share of clients can rebuild one client's secrets
     threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
-    neighbors: Literal["all", "log"] = "all"  # log: a sparse random graph, for 100 clients and more (Bell et al. 2020)
-    bits: Literal[32, 64] = 64  # of a float on the wire
+    neighbors: Literal["all", "log"] = "all"  # log: a sparse random graph, for 100 or more clients (Bell et al. 2020)
+    bits: Literal[32, 64] = 64  # size of a float on the wire
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
     fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
     out_of_range: OutOfRange = "refuse"
-    rounding: Rounding = "nearest"  # of a client's floats to fixed-point numbers; under privacy, toward_zero
-    # Too few clients left: raise; or run the round again, if nobody had been asked yet for shares that unmask
+    rounding: Rounding = "nearest"  # of a client's floats to fixed-point numbers; with a privacy mechanism, toward_zero
+    # If too few clients are left: abandon raises; retry repeats the round, unless a client was already asked to unmask
     on_failure: Literal["abandon", "retry"] = "abandon"
-    max_attempts: PositiveInt = 3  # of a round, under on_failure=retry
-    reproducible: bool = False  # keys from the run's seed, for exact reruns; whoever knows the seed can take every mask off
+    max_attempts: PositiveInt = 3  # attempts per round, for on_failure=retry
+    reproducible: bool = False  # keys follow from the seed, for exact reruns; anybody who knows it can remove every mask
 
     @property
     def largest_float(self) -> float:
@@ -66,10 +66,10 @@ class Masked(SecureSum):
 
 
 class MaskedSum(Protocol):
-    """Clients that vanish are recovered while enough are left; else `BelowThreshold` is raised.
+    """Sums masked inputs. If too few clients are left to remove the masks of those that vanished, raises `BelowThreshold`.
 
-    Two sums over the same inputs would give away what they differ in. So an attempt is tried again only where no client has given
-    out a share that unmasks; and a sum that the shares given out suffice to unmask is always the one that is used.
+    Two sums over the same inputs would reveal the inputs in which they differ. So an attempt is repeated only if no client has
+    sent a share that unmasks; and a sum that can be unmasked with the shares sent is always the one that is used.
     """
 
     def __init__(self, spec: Masked, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
@@ -79,12 +79,12 @@ class MaskedSum(Protocol):
         self.encoding = Encoding(layout, most_clients, *options)
 
     def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
-        """The masked words, read as if they were not masked."""
+        """Returns the masked words, decoded as if they were not masked."""
         masked = view.received.get(client, {}).get("masked_input")
         return None if masked is None else self.encoding.decode(masked)
 
     def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
-        """A server for these clients, before any message."""
+        """Returns a server for these clients, before any message."""
         threshold = max(self.spec.least_clients, math.ceil(self.spec.threshold * len(clients) - 1e-9))
         sparse = sparse_degree(len(clients)) if self.spec.neighbors == "log" else None
         degree, share_threshold = sparse or (len(clients) - 1, threshold)
@@ -92,7 +92,7 @@ class MaskedSum(Protocol):
         return MaskedServer(round, graph, threshold, share_threshold, self.encoding)
 
     def client(self, number: int, round: int, attempt: int = 0) -> MaskedClient:
-        """A client with fresh keys."""
+        """Returns a client with fresh keys."""
         draw: Draw = os.urandom
         if self.spec.reproducible:
             draw = generator(self.seed, "secure keys", round, attempt, number).bytes
@@ -108,7 +108,7 @@ class MaskedSum(Protocol):
     ) -> Outcome:
         attempts = self.spec.max_attempts if self.spec.on_failure == "retry" else 1
         if attempts > 1:
-            contributions = [[np.array(a) for a in arrays] for arrays in contributions]  # clients keep them, in case
+            contributions = [[np.array(a) for a in arrays] for arrays in contributions]  # clients keep them for a retry
         attempt, num_clipped = 0, 0
         try:
             while True:
@@ -117,7 +117,7 @@ class MaskedSum(Protocol):
                 try:
                     server, members, num_clipped = self._collect(round, attempt, clients, contributions, drawn, transcript)
                     break
-                except BelowThreshold:  # before anybody was asked for a share: the server can unmask nothing
+                except BelowThreshold:  # no client was asked for a share yet: the server can unmask nothing
                     if attempt + 1 == attempts:
                         raise
                     attempt += 1
@@ -142,8 +142,8 @@ class MaskedSum(Protocol):
         dropouts: Dropouts,
         transcript: Transcript,
     ) -> tuple[MaskedServer, dict[int, MaskedClient], int]:
-        """Runs an attempt up to the masked inputs, and checks that they can be unmasked. The last is how many values were
-        clipped. Raises `BelowThreshold`."""
+        """Runs an attempt up to the masked inputs, and checks that they can be unmasked. The integer returned is the count of
+        clipped values. Raises `BelowThreshold`."""
         with transcript.phase("advertise keys"):
             server = self.server(round, clients, attempt)
             members = {c: self.client(c, round, attempt) for c in clients}
@@ -178,8 +178,8 @@ class MaskedSum(Protocol):
     def _unmask(
         self, server: MaskedServer, members: dict[int, MaskedClient], dropouts: Dropouts, transcript: Transcript
     ) -> list[np.ndarray]:
-        """The sum of the inputs, from the shares of the clients that are left. Raises `BelowThreshold`, after which there must
-        be no further attempt: one share more, from a client that vanished, might unmask this one."""
+        """Returns the sum of the inputs, from the shares of the clients that are left. After `BelowThreshold` there must be no
+        further attempt: one more share, from a client that vanished, might unmask this one."""
         with transcript.phase("unmasking"):
             for number in server.included:
                 survivors = server.survivors(number)

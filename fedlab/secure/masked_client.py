@@ -1,4 +1,4 @@
-"""A client of the masked protocol. It talks to the server only, in messages; each method is one step of one round."""
+"""A client of the masked protocol. It exchanges messages with the server only; each method is one step of a round."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from fedlab.secure.messages import AdvertiseKeys, Inbox, MaskedInput, Roster, Sh
 
 
 class MaskedClient:
-    """Lives for one round: its keys and masks serve once. `draw(n)` gives n random bytes."""
+    """A client in one round: its keys and masks are used once. `draw(n)` returns n random bytes."""
 
     def __init__(self, number: int, round: int, draw: shamir.Draw):
         self.number, self._round, self._draw = number, round, draw
         self._cipher_keys = agreement.KeyPair(draw(agreement.KEY_BYTES))
         self._mask_keys = agreement.KeyPair(draw(agreement.KEY_BYTES))
-        self._seed = draw(agreement.KEY_BYTES)  # of the self-mask
+        self._seed = draw(agreement.KEY_BYTES)  # seed of the self-mask
         self._roster: Roster
         self._pair_keys: dict[int, bytes] = {}  # shared with each neighbour
-        self._held: dict[int, bytes] = {}  # of each neighbour and itself: share of its seed ‖ share of its key
+        self._held: dict[int, bytes] = {}  # by client (neighbours and itself): share of its seed ‖ share of its key
         self._may_mask = self._may_unmask = True
 
     def advertise(self) -> AdvertiseKeys:
         return AdvertiseKeys(self._cipher_keys.public, self._mask_keys.public)
 
     def share_keys(self, roster: Roster) -> ShareKeys:
-        """Shares both secrets among the neighbours and itself."""
+        """Splits both secrets into shares for the neighbours and itself."""
         self._roster = roster
         holders = [*roster.keys, self.number]
         points = [share_point(h) for h in holders]
@@ -37,12 +37,12 @@ class MaskedClient:
         return ShareKeys({h: agreement.encrypt(self._cipher_key(self.number, h), shares) for h, shares in both.items()})
 
     def masked_input(self, inbox: Inbox, encoded: np.ndarray, split: int) -> MaskedInput:
-        """Masks `encoded`, in place, with the self-mask and one for each neighbour that shared its keys.
+        """Masks `encoded`, in place, with the self-mask and one mask for each neighbour that shared its keys.
 
-        Of two neighbours the one of the higher number adds their mask and the other takes it off.
+        Of two neighbours, the one with the higher number adds their mask and the other subtracts it.
         """
         if not self._may_mask:
-            raise ValueError(f"client {self.number} has masked an input already: masks serve once")
+            raise ValueError(f"client {self.number} has masked an input already: a mask is used only once")
         self._may_mask = False
         for sender, ciphertext in inbox.shares.items():
             self._held[sender] = agreement.decrypt(self._cipher_key(sender, self.number), ciphertext)
@@ -56,13 +56,13 @@ class MaskedClient:
         return MaskedInput(encoded)
 
     def unmask(self, survivors: Survivors) -> Unmasking:
-        """Gives out one share of each neighbour, once. Raises `ValueError` for a request that would expose somebody."""
+        """Returns one share of each neighbour, once. Raises `ValueError` for a request that would expose a client's input."""
         if not self._may_unmask:
-            raise ValueError(f"client {self.number} has given out its shares already")
+            raise ValueError(f"client {self.number} has sent its shares already, and sends them only once")
         if set(survivors.stayed) & set(survivors.vanished):
-            raise ValueError("a client cannot have stayed and vanished: that would reveal both its secrets")
+            raise ValueError("a client is listed as stayed and as vanished: that would reveal both its secrets")
         if self.number not in survivors.stayed:
-            raise ValueError(f"client {self.number} sent its input, yet is said to have vanished")
+            raise ValueError(f"client {self.number} sent its input, but the server lists it as vanished")
         self._may_unmask = False
         size = shamir.SHARE_BYTES
         return Unmasking(
@@ -70,7 +70,7 @@ class MaskedClient:
         )
 
     def _cipher_key(self, sender: int, receiver: int) -> bytes:
-        """The first key of a pair is for what the lower number sends."""
+        """Returns the key of a direction: a pair's first key encrypts the messages of the client with the lower number."""
         peer = receiver if sender == self.number else sender
         if peer not in self._pair_keys:
             purpose = agreement.share_purpose(self._round, sender, receiver)
@@ -80,5 +80,5 @@ class MaskedClient:
 
 
 def share_point(number: int) -> int:
-    """Where a client's share lies on the polynomial: anywhere but at zero, where the secret is."""
+    """Returns the point of the polynomial at which a client's share lies: not zero, where the secret lies."""
     return number + 1

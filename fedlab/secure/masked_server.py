@@ -1,4 +1,4 @@
-"""The server of the masked protocol. It holds what clients sent and nothing else; it learns the sum of those who stayed."""
+"""The server of the masked protocol. It has only the clients' messages, and learns the sum over the clients that stayed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class BelowThreshold(FedlabError):
-    """Too many clients vanished for the sum to be unmasked. `outcome`: what the round cost and what the server saw of it."""
+    """Too many clients vanished to unmask the sum. `outcome`: the cost of the round and the messages that the server received."""
 
     outcome: Outcome
 
 
 class MaskedServer:
-    """One round.
+    """The server in one round.
 
     `graph`: each client's neighbours. At least `threshold` clients must send their inputs, and `share_threshold` shares rebuild
-    a secret. Every method that finds fewer raises `BelowThreshold`. `sum` does so only where no set of inputs can be unmasked.
+    a secret. A method that finds fewer raises `BelowThreshold`; `sum` raises it only if no set of inputs can be unmasked.
     """
 
     def __init__(self, round: int, graph: Mapping[int, Sequence[int]], threshold: int, share_threshold: int, encoding: Encoding):
@@ -41,7 +41,7 @@ class MaskedServer:
         self._total = encoding.zeros()
         self._seed_shares: dict[int, dict[int, bytes]] = {}  # {about: {point: share}}
         self._key_shares: dict[int, dict[int, bytes]] = {}
-        self._closed = False  # whether the inputs are, and were found fit to be unmasked
+        self._closed = False  # True once no more inputs are accepted and they can be unmasked
         self.recovered_seeds: dict[int, bytes] = {}
         self.recovered_keys: dict[int, bytes] = {}
 
@@ -69,7 +69,7 @@ class MaskedServer:
         self._stayed.append(client)
 
     def close_inputs(self) -> None:
-        """Checks, before anybody is asked for a share, that those who stayed can unmask their sum, and no sum of fewer."""
+        """Checks, before a client is asked for a share, that the clients that stayed can unmask their sum, and no smaller sum."""
         self._require(len(self._stayed), "sent their input")
         self._require_linked()
         stayed = set(self._stayed)
@@ -78,8 +78,8 @@ class MaskedServer:
         self._closed = True
 
     def survivors(self, client: int) -> Survivors:
-        """What to ask a client for, once the inputs are closed."""
-        assert self._closed, "shares are asked for after `close_inputs` only"
+        """Returns the request for a client's shares, after `close_inputs`."""
+        assert self._closed, "call `close_inputs` before asking for shares"
         stayed = set(self._stayed)
         around = [client, *(peer for peer in self._graph[client] if peer in self._shares)]
         return Survivors(tuple(c for c in around if c in stayed), tuple(c for c in around if c not in stayed))
@@ -90,8 +90,8 @@ class MaskedServer:
                 store.setdefault(about, {})[share_point(client)] = share
 
     def sum(self) -> np.ndarray:
-        """The sum of the survivors' encoded inputs: takes off each survivor's self-mask, and of each vanished client the masks
-        that its neighbours had put on for it."""
+        """Returns the sum of the survivors' encoded inputs: removes each survivor's self-mask, and the masks that neighbours
+        had added for each vanished client."""
         masks = []
         for client in self._stayed:
             self.recovered_seeds[client] = self._rebuild(self._seed_shares, client)
@@ -106,7 +106,7 @@ class MaskedServer:
         return self._total
 
     def _gone(self) -> dict[int, list[int]]:
-        """The clients that vanished after neighbours had begun to mask for them: those neighbours that stayed."""
+        """Returns, for each client that vanished after neighbours had masked for it, the neighbours that stayed."""
         stayed = set(self._stayed)
         masked_for = {c: [p for p in self._graph[c] if p in stayed] for c in self._shares if c not in stayed}
         return {client: peers for client, peers in masked_for.items() if peers}
@@ -114,8 +114,8 @@ class MaskedServer:
     def _require_linked(self) -> None:
         if not is_connected(self._graph, self._stayed):
             raise BelowThreshold(
-                f"the {len(self._stayed)} clients left are no longer all linked by masks, so sums of fewer would show: "
-                "set secure.neighbors=all or lower the dropout."
+                f"the {len(self._stayed)} clients left are no longer all linked by masks, which would reveal sums of fewer "
+                "clients: set secure.neighbors=all or lower the dropout."
             )
 
     def _rebuild(self, store: Mapping[int, Mapping[int, bytes]], about: int) -> bytes:
@@ -126,7 +126,7 @@ class MaskedServer:
     def _require_shares(self, about: int, found: int) -> None:
         if found < self.share_threshold:
             raise BelowThreshold(
-                f"{found} of {len(self._graph)} clients are left that hold shares of client {about}, {self.share_threshold} are "
+                f"{found} of {len(self._graph)} clients are left that have shares of client {about}, {self.share_threshold} are "
                 "needed: sample more clients, lower the dropout, or set secure.neighbors=all."
             )
 

@@ -1,6 +1,6 @@
-"""Contributions as rows of real numbers that fill the slots of ciphertexts, across tensors.
+"""Packs contributions into rows of real numbers that fill the slots of ciphertexts, across tensors.
 
-Floats are themselves. An integer is scaled to steps of 4 · precision, so that a sum decrypted to within the precision
+Floats stay unchanged. An integer is scaled to steps of 4 · precision, so that a sum decrypted to within the precision
 rounds to the right integer.
 """
 
@@ -26,7 +26,7 @@ class Packing:
         return max((bound * step for bound, step in zip(self._bounds, self._steps)), default=0.0) or 1.0
 
     def pack(self, arrays: Sequence[np.ndarray], num_slots: int) -> tuple[np.ndarray, int]:
-        """float64 [ciphertexts, num_slots], and how many values were clipped. Raises `ContributionError`."""
+        """Returns float64 [ciphertexts, num_slots] and the count of clipped values. Raises `ContributionError`."""
         self.layout.check(arrays)
         rows = np.zeros((-(-self.layout.size // num_slots), num_slots))
         flat, start, clipped = rows.reshape(-1), 0, 0
@@ -38,7 +38,7 @@ class Packing:
         return rows, clipped
 
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The tensors of a sum: floats in the type they were given in, integers as int64."""
+        """Returns the tensors of a sum: floats in the type of the layout, integers as int64."""
         flat, start, arrays = rows.reshape(-1), 0, []
         for tensor, step in zip(self.layout.tensors, self._steps):
             values = flat[start : start + tensor.size].reshape(tensor.shape) / step

@@ -1,4 +1,4 @@
-"""No protection: every client hands its vectors to the server."""
+"""No protection: every client sends its vectors to the server as they are."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from fedlab.spec import Promise
 
 
 class Plain(SecureSum):
-    """The server sees each update as it is."""
+    """Options of plain sums: the server sees each update."""
 
     name: ClassVar[str] = "plain"
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
+    sums_whoever_stays: ClassVar[bool] = True
 
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
         return PlainSum(self, layout, most_clients, seed, num_rounds)
@@ -27,7 +28,7 @@ class Plain(SecureSum):
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """Client → server."""
+    """Client → server: the update, unprotected."""
 
     update: tuple[np.ndarray, ...]
 

@@ -1,15 +1,15 @@
-"""`SecureSum`, the options of a protocol, and `Protocol`, what it builds: clients' vectors in, their sum out."""
+"""`SecureSum`, the options of a protocol, and `Protocol`, which it builds: clients' vectors in, their sum out."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from fedlab.errors import ConfigError
 from fedlab.randomness import generator
@@ -23,7 +23,7 @@ Contribution = Sequence[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Dropouts:
-    """Which clients vanish, and before which of their messages. A protocol without that message is not concerned."""
+    """The clients that vanish, by the message before which they do. A protocol without that message ignores the entry."""
 
     before_sharing: frozenset[int] = frozenset()
     before_input: frozenset[int] = frozenset()
@@ -31,18 +31,24 @@ class Dropouts:
 
     @property
     def without_input(self) -> frozenset[int]:
-        """Clients whose contribution never reaches the server."""
+        """The clients whose contribution never reaches the server."""
         return self.before_sharing | self.before_input
 
     @classmethod
     def draw(cls, rate: float, clients: Sequence[int], seed: int, round: int, attempt: int = 0) -> Dropouts:
-        """Each client vanishes with chance `rate`; whoever is still there, with the same chance at each of the three stages."""
+        """Draws dropouts: each client vanishes with probability `rate`, spread evenly over the three stages.
+
+        Every client number has its own draw, sampled or not, so a client's dropout does not depend on the other clients.
+        Otherwise sampling one user would change which others are summed, and amplification by sampling could not be claimed.
+        """
+        numbers = np.array(clients, np.int64)
         at_each = 1 - (1 - rate) ** (1 / 3)
         gone: set[int] = set()
         stages = []
         for stage in range(3):
             again = (attempt,) if attempt else ()
-            vanishes = generator(seed, "secure dropout", round, stage, *again).random(len(clients)) < at_each
+            draws = generator(seed, "secure dropout", round, stage, *again).random(numbers.max(initial=-1) + 1)
+            vanishes = draws[numbers] < at_each
             stages.append(frozenset(c for c, v in zip(clients, vanishes) if v and c not in gone))
             gone |= stages[-1]
         return cls(*stages)
@@ -50,7 +56,7 @@ class Dropouts:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One finished round. `sum`: floats in the type they were given in, integers as int64; of the `included` clients."""
+    """One finished round. `sum`: over the `included` clients; floats in the type of the layout, integers as int64."""
 
     sum: list[np.ndarray]
     included: tuple[int, ...]
@@ -58,7 +64,7 @@ class Outcome:
     num_clipped: int = 0  # values, over all clients
     num_attempts: int = 1
     server_view: ServerView | None = None
-    senders: tuple[int, ...] = ()  # clients whose contribution reached the server, also where it entered no sum
+    senders: tuple[int, ...] = ()  # clients whose contribution reached the server, even if it entered no sum
 
     @property
     def num_included(self) -> int:
@@ -78,33 +84,57 @@ class Outcome:
 
 
 class SecureSum(Spec):
-    """Options that every protocol has."""
+    """The options that every protocol has."""
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"build": ("fedlab.secure.protocol.Protocol",)}
 
     name: ClassVar[str]
-    least_clients: ClassVar[int] = 1  # in a round; fewer are never summed
+    least_clients: ClassVar[int] = 1  # per round; contributions of fewer clients are never summed
+    # True if the clients that stay are always summed, however many vanish (dropout_rate); each class states this for itself.
+    # If False, one client may decide if there is a sum at all, and privacy accounting claims no amplification
+    sums_whoever_stays: ClassVar[bool] = False
 
-    # everything: all that clients send; marked: only what the process itself asks to be summed securely (aggregator=secure)
+    # everything: all values that clients send; marked: only values that the process sums securely (aggregator=secure)
     scope: Literal["everything", "marked"] = "everything"
-    # Rounds, counted from 1, of which to keep what the server received
+    # Rounds, counted from 1, for which the messages that the server received are recorded
     observe: Literal["none", "last", "all"] | tuple[PositiveInt, ...] = "none"
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0  # chance of a client to vanish in the midst of the protocol
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0  # probability that a client vanishes during the protocol
 
     @abc.abstractmethod
     def build(self, layout: Layout, most_clients: int, seed: int = 0, num_rounds: int | None = None) -> Protocol:
-        """The protocol for contributions like `layout`, of at most `most_clients` clients a round. `num_rounds` tells which
-        round is the last to observe. Raises `ConfigError` for options that cannot work with these."""
+        """Returns the protocol for contributions like `layout`, of at most `most_clients` clients a round. `num_rounds`: the
+        last round, for observe=last. Raises `ConfigError` for options that cannot work with these."""
 
     @property
     def largest_float(self) -> float:
-        """The largest magnitude of a float that a client can send through the protocol; ∞ where there is no limit."""
+        """The largest magnitude of a float that a client can send through the protocol; ∞ without a limit."""
         return math.inf
 
+    @property
+    def largest_error(self) -> float:
+        """The largest error of a value of the sum, in either direction; 0 if no error makes a client's update longer."""
+        return 0.0
+
+    @property
+    def error_chance(self) -> float:
+        """The probability per round that d values have errors of norm above √d · `largest_error`. Independent of the data."""
+        return 0.0
+
+    @model_validator(mode="after")
+    def _counts_pass(self) -> SecureSum:
+        if self.largest_float < 1:
+            raise ValueError(
+                f"clip_range={self.largest_float:g} is less than 1, but clients also send counts of 1 (their weight, and a flag "
+                "for a finite update): give 1 or more, or choose scope=marked"
+            )
+        return self
+
     def under_noise(self) -> SecureSum:
-        """The same protocol, fit for a sum that gets noise: a client's floats never end a round, and no update becomes longer."""
+        """Returns these options for a sum that gets noise: no client's floats end a round, and no update becomes longer."""
         return self
 
     def lines(self) -> list[str]:
-        """Warnings for the user, before the first round."""
+        """Returns warnings for the user, before the first round."""
         return []
 
     def observes(self, round: int, num_rounds: int | None) -> bool:
@@ -114,11 +144,11 @@ class SecureSum(Spec):
 
 
 class Protocol(abc.ABC):
-    """Sums the contributions of a round. Close it, or use it in a `with`, when the run is over."""
+    """Sums the contributions of a round. Call `close` after the run, or use it in a `with` block."""
 
     def __init__(self, spec: SecureSum, layout: Layout, most_clients: int, seed: int, num_rounds: int | None):
         if spec.observe == "last" and num_rounds is None:
-            raise ConfigError("secure.observe=last needs the number of rounds: observe all, or a list of rounds.")
+            raise ConfigError("secure.observe=last needs the number of rounds: set secure.observe=all, or a list of rounds.")
         self.layout, self.most_clients, self.seed = layout, most_clients, seed
         self._spec, self._num_rounds = spec, num_rounds
 
@@ -131,27 +161,29 @@ class Protocol(abc.ABC):
     ) -> Outcome:
         """Runs the protocol once.
 
-        `contributions` are asked for one at a time, in the order of `clients` (distinct, non-negative), also those of clients
-        who vanish. `dropouts` are drawn at `dropout_rate` unless given. No clients at all sum to zeros. Raises
-        `ContributionError` for values that cannot enter the sum, and what the protocol may fail with.
+        `contributions` are read one at a time, in the order of `clients` (distinct, non-negative), including those of clients
+        that vanish. `dropouts` are drawn at `dropout_rate` unless given. Without clients the sum is zeros. Raises
+        `ContributionError` for values that cannot enter the sum, and the errors of the protocol.
         """
-        clients = tuple(int(c) for c in clients)  # out of an array, they would wrap in secret sharing
+        clients = tuple(int(c) for c in clients)  # NumPy integers would overflow in secret sharing
         if len(set(clients)) != len(clients) or len(clients) > self.most_clients:
-            raise ValueError(f"{len(clients)} clients given, {len(set(clients))} different, at most {self.most_clients} agreed")
+            raise ValueError(
+                f"{len(clients)} clients given, {len(set(clients))} different: give at most {self.most_clients}, all different"
+            )
         observed = self._spec.observes(round, self._num_rounds)
-        name = self._spec.name if states(self._spec, "name") else type(self._spec).__name__  # no subclass is its base class
+        name = self._spec.name if states(self._spec, "name") else type(self._spec).__name__  # a subclass inherits no name
         transcript = Transcript(name, round, observed, self.layout, self.most_clients)
         if not clients:
             return Outcome(self.layout.zeros(), (), (), server_view=transcript.view)
         return self._run(round, clients, contributions, dropouts, transcript)
 
     def read(self, view: ServerView, client: int) -> list[np.ndarray] | None:
-        """The best that the server can make of one client's message by itself: arrays like an update, or None for nothing."""
+        """Returns the server's best reading of one client's message: arrays like an update, or None if it can read nothing."""
         return None
 
     def close(self) -> None:
-        """Ends whatever the protocol started."""
-        return None  # most start nothing
+        """Ends the processes that the protocol started."""
+        return None  # most protocols start none
 
     def __enter__(self) -> Protocol:
         return self
@@ -174,7 +206,7 @@ class Protocol(abc.ABC):
 
 
 def pair(clients: Sequence[int], contributions: Iterable[Contribution]) -> Iterator[tuple[int, Contribution]]:
-    """(client, contribution), asking for one at a time. Raises `ContributionError` when there are too few."""
+    """Yields (client, contribution), reading one at a time. Raises `ContributionError` if there are too few."""
     source = iter(contributions)
     for number, client in enumerate(clients):
         try:

@@ -1,4 +1,4 @@
-"""What one round cost and what the server saw: every message of a protocol passes through here."""
+"""Records one round: every message of a protocol passes through here and is counted, timed and, if observed, copied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ID_BYTES = 4  # a client's number on the wire
 
 @dataclasses.dataclass
 class Phase:
-    """One step of a protocol. `bytes_up`: from all clients to the server; `seconds`: of all parties, one after the other."""
+    """One step of a protocol. `bytes_up`: from all clients to the server; `seconds`: the total over all parties."""
 
     name: str
     bytes_up: int = 0
@@ -27,12 +27,12 @@ class Phase:
 
 
 class Transcript:
-    """Counts, times and, where the round is `observed`, keeps copies of what the server received."""
+    """Counts and times messages and, if the round is `observed`, copies those that the server received."""
 
     def __init__(self, protocol: str, round: int, observed: bool, layout: Layout, most_clients: int):
         self.protocol, self.round, self.layout, self.most_clients = protocol, round, layout, most_clients
         self.attempt = 0
-        self._senders: dict[int, None] = {}  # in their order
+        self._senders: dict[int, None] = {}  # an ordered set
         self._received: dict[int, dict[str, np.ndarray]] | None = {} if observed else None
         self._phases: dict[str, Phase] = {}
         self._current = Phase("")
@@ -49,7 +49,7 @@ class Transcript:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Messages inside belong to this phase, which may be entered many times."""
+        """Counts the messages inside the block in this phase, which may be entered many times."""
         self._current = self._phases.setdefault(name, Phase(name))
         start = time.perf_counter()
         try:
@@ -63,7 +63,7 @@ class Transcript:
         return tuple(self._senders)
 
     def up(self, client: int, message: Any, contributes: bool = False) -> None:
-        """`message`, a dataclass, went from a client to the server. `contributes`: it carries the client's contribution."""
+        """Records a message (a dataclass) from a client to the server. `contributes`: it carries the client's contribution."""
         self.count_up(message)
         if contributes:
             self._senders[client] = None
@@ -73,16 +73,16 @@ class Transcript:
             seen.update((again + name, array.copy()) for name, array in parts(message) if array is not None)
 
     def count_up(self, message: Any) -> None:
-        """`message` went to the server, but from no single client."""
+        """Counts a message to the server that comes from no single client."""
         self._current.bytes_up += num_bytes(message)
 
     def down(self, message: Any) -> None:
-        """`message`, a dataclass, went from the server to a client (or whoever holds the key)."""
+        """Counts a message (a dataclass) from the server to a client or to the key holder."""
         self._current.bytes_down += num_bytes(message)
 
 
 def parts(message: Any) -> Iterator[tuple[str, np.ndarray | None]]:
-    """(name, array) of each field; of a dict or tuple, each item; None for a number that names a client."""
+    """Yields (name, array) of each field, and of each item of a dict or tuple; None for a client's number."""
     for field in dataclasses.fields(message):
         value = getattr(message, field.name)
         if isinstance(value, dict):
@@ -96,7 +96,8 @@ def parts(message: Any) -> Iterator[tuple[str, np.ndarray | None]]:
 
 
 def num_bytes(message: Any) -> int:
-    """The size of a message, or of a part of one, on the wire, without framing. Thousands a round: makes no arrays for it."""
+    """Returns the size of a message, or of a part of one, on the wire, without framing. Called thousands of times per round, so
+    it makes no arrays."""
     if isinstance(message, bytes):
         return len(message)
     if isinstance(message, int):

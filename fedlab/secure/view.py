@@ -1,4 +1,4 @@
-"""`ServerView`: everything that the server received from each client in one round, as it came, and what it knew before.
+"""`ServerView`: the raw messages that the server received from each client in one round, and what it knew before.
 
 Attacks read it.
 """
@@ -8,22 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 
+from fedlab.arrays import read_arrays
 from fedlab.errors import DataError
 from fedlab.secure.layout import Layout, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class ServerView:
-    """`received`: {client: {what: array}}. Byte strings are uint8 arrays. What the server worked out from all of it together,
-    the sum, is not repeated here.
+    """The server's view of one round. `received`: {client: {name: array}}; byte strings are uint8 arrays. The sum, which the
+    server computes from all messages, is not included.
 
-    `layout`, `most_clients`: what was agreed on contributions. `model`: the weights that clients were sent, trainable first,
-    where the round was one of training. Files of old may lack these.
+    `layout`, `most_clients`: the agreed form of contributions. `model`: the weights sent to clients, trainable first, if the
+    round was one of training. Files of older versions may lack these three.
     """
 
     protocol: str
@@ -37,35 +37,37 @@ class ServerView:
         return sum(array.nbytes for array in self.received[client].values())
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes an npz file with an array `CLIENT/WHAT` for each item and `model/I` for each of the weights, beside the rest."""
+        """Writes an npz file with an array `CLIENT/NAME` for each item, `model/I` for each weight, and the other fields."""
         arrays = {f"{client}/{name}": a for client, items in self.received.items() for name, a in items.items()}
         arrays.update({f"model/{i}": np.asarray(weight) for i, weight in enumerate(self.model)})
         known = {"protocol": self.protocol, "round": self.round, "most_clients": self.most_clients}
         if self.layout is not None:
             known["layout"] = json.dumps([[t.shape, t.dtype.str, t.bound] for t in self.layout.tensors])
-        with open(path, "wb") as file:  # given a name, numpy would add .npz to it
+        with open(path, "wb") as file:  # given a path, NumPy would append .npz
             np.savez(file, **{name: np.array(value) for name, value in known.items()}, **arrays)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> ServerView:
-        """Reads what `save` wrote. Raises `DataError` for another file."""
+        """Reads a file that `save` wrote. Raises `DataError` for any other file."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                received: dict[int, dict[str, np.ndarray]] = {}
-                model = []
-                for key in file.files:
-                    client, slash, name = key.partition("/")
-                    if client == "model":
-                        model.append(file[key])
-                    elif slash:
-                        received.setdefault(int(client), {})[name] = file[key]
-                layout = _layout(json.loads(str(file["layout"]))) if "layout" in file else None
-                most_clients = int(file["most_clients"]) if "most_clients" in file else 0
-                return cls(str(file["protocol"]), int(file["round"]), received, layout, most_clients, tuple(model))
+            file = read_arrays(path)
+            received: dict[int, dict[str, np.ndarray]] = {}
+            model = []
+            for key, array in file.items():
+                client, slash, name = key.partition("/")
+                if client == "model":
+                    model.append(array)
+                elif slash:
+                    received.setdefault(int(client), {})[name] = array
+            layout = _layout(json.loads(str(file["layout"]))) if "layout" in file else None
+            most_clients = int(file["most_clients"]) if "most_clients" in file else 0
+            return cls(str(file["protocol"]), int(file["round"]), received, layout, most_clients, tuple(model))
         except FileNotFoundError:
             raise DataError(f"{path} is missing: record a round with secure.observe=last.") from None
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not the record of a round ({type(error).__name__}: {error}).") from None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise DataError(
+                f"{path} is not the record of a round ({type(error).__name__}: {error}): record one with secure.observe=last."
+            ) from None
 
 
 def _layout(tensors: list) -> Layout:

@@ -1,4 +1,4 @@
-"""Other processes that work on rows of an array. For work that keeps the interpreter's lock, as TenSEAL's encryption does."""
+"""Worker processes for the rows of an array, for work that keeps the interpreter's lock, such as TenSEAL's encryption."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Factory = Callable[[bytes], Work]
 
 
 class Workers:
-    """`factory(argument)` gives the work, which takes rows and gives a byte string for each. With one worker it is done here.
+    """Runs the function that `factory(argument)` returns on rows; it returns a byte string per row. One worker is this process.
 
-    The processes are started by the first call, fresh (a fork of a process that runs TensorFlow's threads may hang), and end
-    with `close`, with this object, or, when this process dies, with the pipes to it.
+    The first call starts the processes by spawning (a fork of a process with TensorFlow's threads may hang). They end with
+    `close`, with this object, or with this process, when the pipes to it close.
     """
 
     def __init__(self, factory: Factory, argument: bytes, num_workers: int):
@@ -32,7 +32,7 @@ class Workers:
         self.close = weakref.finalize(self, _end, self._pipes, self._processes)  # also at the interpreter's exit
 
     def __call__(self, rows: np.ndarray) -> list[bytes]:
-        """Raises what the work raised."""
+        """Returns a byte string per row. Raises the error that the function raised."""
         if self._here is not None:
             return self._here(rows)
         if not self._processes:
@@ -41,12 +41,12 @@ class Workers:
             for pipe, share in zip(self._pipes, np.array_split(rows, self.num_workers)):
                 pipe.send(share)
             answers = [pipe.recv() for pipe in self._pipes]
-        except BaseException as error:  # an interrupt too: answers left in the pipes would be taken for those of the next call
+        except BaseException as error:  # interrupts too: the next call would read answers that are left in the pipes
             self.close()
             if not isinstance(error, (EOFError, OSError)):
                 raise
             raise FedlabError(
-                "a process that encrypts ended unexpectedly, for want of memory perhaps: use fewer workers."
+                "a process that encrypts ended unexpectedly, perhaps because memory ran out: lower secure.num_workers."
             ) from None
         for answer in answers:
             if isinstance(answer, Exception):
@@ -60,13 +60,13 @@ class Workers:
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(self._factory, self._argument, there), daemon=True)
             process.start()
-            there.close()  # now only the worker holds that end: it is told when this one closes, and we when it dies
+            there.close()  # only the worker has that end now, so each side sees when the other closes or dies
             self._pipes.append(here)
             self._processes.append(process)
 
 
 def _serve(factory: Factory, argument: bytes, pipe: Connection) -> None:
-    os.setpgid(0, 0)  # a terminal's signals go to a group of processes; the run decides when it is over
+    os.setpgid(0, 0)  # outside of the terminal's process group: the run, not Ctrl-C, ends the workers
     work = factory(argument)
     while True:
         try:

@@ -5,25 +5,19 @@ The suite runs this file in processes of their own: `adversaries.py CONTENDER WO
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
 
 import numpy as np
+import ours  # this and `work` beside this file
 import psutil
-import work  # beside this file
+import work
 
-from fedlab.aggregation import Mean
+from fedlab.algorithms import Gan, LocalTraining
 from fedlab.engine import Compiled, EngineSpec, Tff
 from fedlab.models import Gan as Networks
-from fedlab.process import Gan, Ingredients, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
-from fedlab.run.rounds import prepared_rounds
-from fedlab.run.start import start_tensorflow
 
-Rounds = Generator[Sequence[np.ndarray], None, None]
 BATCH, PENALTY, STEPS = 32, 10.0, 6
 RATE, GENERATOR_RATE, DECAY = 5e-4, 5e-3, 1.25e-5
 
@@ -48,58 +42,40 @@ def task_of(workload: str, data: str, num_rounds: int) -> work.Task:
     return work.load(work.Workload(workload, NETWORKS[workload], size, 10, BATCH, RATE, num_rounds), data, num_rounds)
 
 
-def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
-    start_tensorflow(spec.device, expected_clients=task.workload.clients_per_round)
-    from fedlab.models.adversarial import gan_model
-    from fedlab.process.client_work import ExampleSpec
+def _fedlab(task: work.Task, spec: EngineSpec) -> ours.Rounds:
+    def model():
+        from fedlab.models.adversarial import gan_model
 
-    train = task.dataset.train
-    parts = Ingredients(
-        model=gan_model(task.workload.model, train.x.shape[1:], work.SEED),
-        examples=ExampleSpec(train.x.shape[1:], train.x.dtype),
-        client=LocalTraining(batch_size=BATCH, max_local_steps=STEPS),
-        client_optimizer=Sgd(learning_rate=RATE),
-        client_schedule=Constant(),
-        server_optimizer=Sgd(learning_rate=1.0),
-        aggregator=Mean().build(),
-        takes_weights=True,
-    )
-    process = Gan(
+        return gan_model(task.workload.model, task.dataset.train.x.shape[1:], work.SEED)
+
+    algorithm = Gan(
         gradient_penalty=PENALTY,
         weight_decay=DECAY,
         generator_steps=STEPS,
         generator_batch_size=BATCH,
         generator_learning_rate=GENERATOR_RATE,
         client_weighting="uniform",
-    ).build(parts)
-    engine = spec.build(process, train)
-    try:
-        state = engine.initialize(np.zeros(2, np.int64))
-        for _, drawn in prepared_rounds(task.partition, task.sampler, 1, work.SEED, 1, task.num_rounds):
-            stored = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(drawn.row_splits)])
-            state, _ = engine.next(state, dataclasses.replace(drawn, order=stored[np.newaxis]))
-            yield [np.asarray(t) for name, t in zip(engine.state_names, state) if name[0] == "global_model_weights"]
-    finally:
-        engine.close()
+    )
+    return ours.rounds(task, spec, algorithm, LocalTraining(batch_size=BATCH, max_local_steps=STEPS), RATE, model)
 
 
-def fedlab_compiled(task: work.Task) -> Rounds:
+def fedlab_compiled(task: work.Task) -> ours.Rounds:
     """`engine=compiled`"""
     return _fedlab(task, Compiled())
 
 
-def fedlab_tff(task: work.Task) -> Rounds:
+def fedlab_tff(task: work.Task) -> ours.Rounds:
     """The same process on TFF's runtime."""
     return _fedlab(task, Tff())
 
 
-def fedlab_tff_without_onednn(task: work.Task) -> Rounds:
+def fedlab_tff_without_onednn(task: work.Task) -> ours.Rounds:
     """The same process on TFF's runtime with the kernels that TensorFlow chooses by itself on most processors."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     return _fedlab(task, Tff())
 
 
-def plain_tensorflow(task: work.Task) -> Rounds:
+def plain_tensorflow(task: work.Task) -> ours.Rounds:
     """The same arithmetic with Keras models, variables and tapes: a `tf.function` per client, TensorFlow's own threads."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # by the same kernels
     import tensorflow as tf

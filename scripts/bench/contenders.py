@@ -7,27 +7,20 @@ The suite runs this file in processes of their own: `contenders.py run CONTENDER
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
 
 import numpy as np
-import work  # beside this file
+import ours  # this and the next beside this file
+import work
 
-from fedlab.aggregation import Mean
+from fedlab.algorithms import FedAvg, LocalTraining
 from fedlab.engine import Compiled, EngineSpec, Tff
-from fedlab.process import FedAvg, Ingredients, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
-from fedlab.run.rounds import prepared_rounds
-from fedlab.run.start import start_tensorflow
-
-Rounds = Generator[Sequence[np.ndarray], None, None]
 
 
-def stock_tff(task: work.Task) -> Rounds:
+def stock_tff(task: work.Task) -> ours.Rounds:
     """TFF as its tutorials write it: a Keras model, a `tf.data.Dataset` per client, TFF's runtime as it comes."""
     import tensorflow as tf
     import tensorflow_federated as tff
@@ -56,47 +49,28 @@ def stock_tff(task: work.Task) -> Rounds:
         yield [np.asarray(w) for w in process.get_model_weights(state).trainable]
 
 
-def _fedlab(task: work.Task, spec: EngineSpec) -> Rounds:
-    """fedlab's process on one of its engines, with the threads and the preparation ahead that a run has."""
-    start_tensorflow(spec.device, task.workload.clients_per_round)
-    from fedlab.models import functional
-    from fedlab.process.client_work import ExampleSpec
+def _fedlab(task: work.Task, spec: EngineSpec) -> ours.Rounds:
+    def model():
+        from fedlab.models import functional
 
-    train = task.dataset.train
-    shape, initial = train.x.shape[1:], (tuple(task.initial_weights()), ())
-    parts = Ingredients(
-        model=functional.functional_classifier(task.keras_model, initial, shape, train.num_classes),
-        examples=ExampleSpec(shape, train.x.dtype),
-        client=LocalTraining(batch_size=task.workload.batch_size),
-        client_optimizer=Sgd(learning_rate=task.workload.learning_rate),
-        client_schedule=Constant(),
-        server_optimizer=Sgd(learning_rate=1.0),
-        aggregator=Mean().build(),
-        takes_weights=Mean.takes_weights,
-    )
-    engine = spec.build(FedAvg().build(parts), train)
-    try:
-        state = engine.initialize(np.zeros(2, np.int64))
-        for _, drawn in prepared_rounds(task.partition, task.sampler, 1, work.SEED, 1, task.num_rounds):
-            # fedlab pays for drawing an order, and then visits the examples in the order in which the others do
-            stored = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(drawn.row_splits)])
-            state, _ = engine.next(state, dataclasses.replace(drawn, order=stored[np.newaxis]))
-            yield [np.asarray(t) for name, t in zip(engine.state_names, state) if name[0] == "global_model_weights"]
-    finally:
-        engine.close()
+        train, initial = task.dataset.train, (tuple(task.initial_weights()), ())
+        return functional.functional_classifier(task.keras_model, initial, train.x.shape[1:], train.num_classes)
+
+    client, rate = LocalTraining(batch_size=task.workload.batch_size), task.workload.learning_rate
+    return ours.rounds(task, spec, FedAvg(), client, rate, model)
 
 
-def fedlab_tff(task: work.Task) -> Rounds:
+def fedlab_tff(task: work.Task) -> ours.Rounds:
     """`engine=tff`"""
     return _fedlab(task, Tff())
 
 
-def fedlab_compiled(task: work.Task) -> Rounds:
+def fedlab_compiled(task: work.Task) -> ours.Rounds:
     """`engine=compiled`, which is the default"""
     return _fedlab(task, Compiled())
 
 
-def plain_tensorflow(task: work.Task) -> Rounds:
+def plain_tensorflow(task: work.Task) -> ours.Rounds:
     """The same arithmetic by hand, with no framework: a `tf.function` per client, TensorFlow's own thread settings."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # by the same kernels
     import tensorflow as tf

@@ -33,10 +33,11 @@ def measure(command: Sequence[str]) -> Measurement:
     """Runs `command` to its end; what outlives it is ended by process id. Raises `CommandFailed`."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started, busy_before, peak = time.time(), _busy_seconds(), 0
-        child = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         tree: dict[psutil.Process, float] = {psutil.Process(): _cpu_seconds(psutil.Process())}
         own_before = sum(tree.values())
+        child = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
+            tree[child] = 0.0
             while child.poll() is None:
                 peak = max(peak, _look(child, tree))
                 time.sleep(INTERVAL)

@@ -13,13 +13,13 @@ import numpy as np
 import work  # beside this file
 
 from fedlab.aggregation import Mean
+from fedlab.algorithms import FedAvg, LocalTraining
+from fedlab.algorithms.optimizers import Constant, Sgd
 from fedlab.data import Digits, Mnist
 from fedlab.engine import Compiled
 from fedlab.evaluation import Evaluation
 from fedlab.models import Cnn
 from fedlab.partition import Iid
-from fedlab.process import FedAvg, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
 from fedlab.run.experiment import Experiment
 from fedlab.run.start import start_tensorflow
 from fedlab.secure import Ckks, Masked, Plain, SecureSum
@@ -87,7 +87,7 @@ def run(workload_name: str, contender: str, data: str, num_rounds: int, out: str
     task = work.load(contest.workload, data, num_rounds)
     experiment = experiment_of(contest.workload, contest.protocols[contender], data, task.num_rounds)
     start_tensorflow("cpu", contest.workload.clients_per_round)
-    from fedlab.run.learners import build_learner
+    from fedlab.run.learner import build_learner
 
     learner = build_learner(experiment, task.dataset, task.partition, {})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from fedlab.archive import checkpoint
 from fedlab.archive.checkpoint import Checkpoint, DamagedCheckpoint
+from fedlab.errors import FedlabError
 
 STATE = [
     np.float32([[1.5, np.nan], [-0.0, np.inf]]),
@@ -66,10 +68,66 @@ def test_a_file_cut_anywhere_or_with_any_byte_changed_is_damaged(tmp_path):
         path.write_bytes(content[:position])
         with pytest.raises(DamagedCheckpoint, match=r"round_000001\.ckpt"):
             checkpoint.load(path)
-        if b'"round": 1' not in content[max(0, position - 12) : position + 12]:  # what the name says too
-            path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-            with pytest.raises(DamagedCheckpoint, match=r"round_000001\.ckpt"):
-                checkpoint.load(path)
+    for position in [*range(content.index(b"\n") + 1), *range(0, len(content), 37)]:
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(DamagedCheckpoint, match=r"round_000001\.ckpt"):
+            checkpoint.load(path)
+
+
+def test_one_that_has_the_name_of_another_round_is_damaged(tmp_path):
+    checkpoint.save(tmp_path, Checkpoint(1, STATE), keep=1)
+    (tmp_path / "round_000001.ckpt").rename(tmp_path / "round_000002.ckpt")
+    with pytest.raises(DamagedCheckpoint, match=r"round_000002\.ckpt is damaged: it contains round 1"):
+        checkpoint.load(tmp_path / "round_000002.ckpt")
+
+
+def test_those_of_later_rounds_are_removed_before_one_is_saved(tmp_path):
+    """As after a return to an earlier round, because the later ones are damaged."""
+    for r in (97, 100):
+        checkpoint.save(tmp_path, Checkpoint(r, STATE), keep=2)
+    kept = []
+    for r in (3, 6, 9):
+        checkpoint.save(tmp_path, Checkpoint(r, STATE), keep=2)
+        kept.append(names(tmp_path))
+    assert kept == [[f"round_00000{r}.ckpt" for r in rounds] for rounds in ([3], [6, 3], [9, 6])]
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("open", OSError(errno.EMFILE, "Too many open files")),
+        ("open", PermissionError(errno.EACCES, "Permission denied")),
+        ("map", OSError(errno.ENOMEM, "Cannot allocate memory")),
+        ("map", MemoryError()),
+    ],
+)
+def test_one_that_the_machine_cannot_read_now_is_not_damaged(tmp_path, monkeypatch, place, error):
+    monkeypatch.setattr(checkpoint, "_LARGE", 1)
+    checkpoint.save(tmp_path, Checkpoint(1, STATE), keep=1)
+
+    def fails(*_, **__):
+        raise error
+
+    if place == "open":
+        monkeypatch.setattr(checkpoint, "open", fails, raising=False)
+    else:
+        monkeypatch.setattr(np, "memmap", fails)
+    with pytest.raises(FedlabError, match=r"cannot be read: .* It may be intact: .* memory") as caught:
+        checkpoint.load(tmp_path / "round_000001.ckpt")
+    assert not isinstance(caught.value, DamagedCheckpoint)
+
+
+def test_large_tensors_are_maps_that_cannot_be_changed_unless_the_file_system_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_LARGE", 1)
+    checkpoint.save(tmp_path, Checkpoint(1, [STATE[0]]), keep=1)
+    (found,) = checkpoint.load(tmp_path / "round_000001.ckpt").state
+    assert isinstance(found, np.memmap) and found.tobytes() == STATE[0].tobytes() and not found.flags.writeable
+
+    def refused(*_, **__):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(np, "memmap", refused)
+    assert checkpoint.load(tmp_path / "round_000001.ckpt").state[0].tobytes() == STATE[0].tobytes()
 
 
 def test_a_full_disk_leaves_the_earlier_one(tmp_path, monkeypatch):

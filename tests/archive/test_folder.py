@@ -5,16 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from fedlab.archive import RunFolder, replacing
+from fedlab.archive import Run, RunFolder, make_folder, replacing, scan
+from fedlab.archive.lock import RunLock
 from fedlab.errors import FedlabError
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: RunFolder.create(tmp_path / "out" / "12-00-00"), range(20)))
+        folders = list(pool.map(lambda _: RunFolder.create(tmp_path / "out" / "12-00-00", {}), range(20)))
     assert len({f.path for f in folders}) == 20
     assert {f.path.name for f in folders} == {"12-00-00"} | {f"12-00-00-{i}" for i in range(2, 21)}
 
@@ -22,16 +25,101 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
 def test_a_folder_without_a_run_in_it_is_taken(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
-    assert RunFolder.create(tmp_path / "mine").path == tmp_path / "mine"
+    assert RunFolder.create(tmp_path / "mine", {}).path == tmp_path / "mine"
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
 
 
 def test_a_file_in_the_way_is_an_error_that_names_it(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(FedlabError, match=r"run is a file: move it, or set hydra\.run\.dir"):
-        RunFolder.create(tmp_path / "run")
+        RunFolder.create(tmp_path / "run", {})
     with pytest.raises(FedlabError, match=r"set hydra\.run\.dir"):
-        RunFolder.create(tmp_path / "run" / "below")
+        RunFolder.create(tmp_path / "run" / "below", {})
+
+
+def test_what_was_there_before_outlives_a_run_that_never_began(tmp_path):
+    """As with hydra.run.dir=. and a mistake that only the model's builder finds."""
+    (tmp_path / "thesis" / "chapters").mkdir(parents=True)
+    (tmp_path / "thesis" / "chapters" / "1.tex").write_text("years of work")
+    folder = RunFolder.create(tmp_path / "thesis", {})
+    folder.config.write_text("")
+    (folder.path / "arms").mkdir()
+    folder.discard()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "thesis",
+        "thesis/chapters",
+        "thesis/chapters/1.tex",
+    ]
+    RunFolder.create(tmp_path / "new", {}).discard()
+    assert not (tmp_path / "new").exists()
+
+
+KILLED_AT_EVERY_STEP = """
+import json, os, pathlib, signal, sys
+from fedlab.archive import RunFolder, noise_key
+
+root, step = pathlib.Path(sys.argv[1]), 0
+while True:
+    step += 1
+    at = root / str(step) / "2026-01-01_00-00-00"
+    child = os.fork()
+    if not child:
+        seen = 0
+
+        def count(event, arguments):
+            global seen
+            if event.startswith("os.") or event == "open" and str(at) in str(arguments[0]):
+                seen += 1
+                if seen == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        folder = RunFolder.create(at, {"status": "running", "config": {}, "num_rounds": 1, "rounds_completed": 0})
+        noise_key.create(folder.noise_key)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+print(step)
+"""
+
+
+def test_killed_at_any_step_of_its_beginning_it_leaves_a_run_or_a_folder_that_is_named(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_EVERY_STEP, tmp_path], capture_output=True, text=True, check=True)
+    steps, told = int(done.stdout), set()
+    assert steps > 10
+    for step in range(1, steps + 1):
+        found = list(scan(tmp_path / str(step))) if (tmp_path / str(step)).exists() else []
+        left = list((tmp_path / str(step)).glob("*"))
+        assert len(found) == len(left) <= 1, (step, left, found)
+        told.update("run" if isinstance(one, Run) else str(one).partition(": ")[2] for one in found)
+        assert all(one.status == "interrupted" for one in found if isinstance(one, Run))
+    assert told == {"run", "a run was killed before it began, and computed nothing: remove this folder, and train again"}
+
+
+class TestFoldersOfRunsThatNeverBegan:
+    def test_that_of_an_older_fedlab_names_its_command(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = make_folder(tmp_path / "run")
+        (folder / "config.yaml").write_text("# fedlab train num_rounds=3\nseed: 0\n")
+        expected = (
+            "run: a run was killed before it began, and computed nothing: remove this folder, and run the command again: "
+            "fedlab train num_rounds=3"
+        )
+        assert [str(found) for found in scan(tmp_path)] == [expected]
+        with pytest.raises(FedlabError, match="fedlab train num_rounds=3"):
+            RunFolder.existing(folder)
+
+    def test_other_folders_are_nobodys(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf" / "config.yaml").write_text("# mine\n")
+        assert not list(scan(tmp_path))
+
+    def test_one_that_is_just_beginning_is_not_named(self, tmp_path):
+        folder = RunFolder(make_folder(tmp_path / "2026-01-01_00-00-00"))
+        assert len(list(scan(tmp_path))) == 1
+        with RunLock(folder.lock):
+            assert not list(scan(tmp_path))
 
 
 class TestReplacing:
@@ -62,6 +150,6 @@ class TestReplacing:
 
 
 def test_summary_is_json(tmp_path):
-    folder = RunFolder.create(tmp_path / "run")
+    folder = RunFolder(make_folder(tmp_path / "run"))
     folder.write_summary({"test_accuracy": 0.5, "num_rounds": 3})
     assert json.loads(folder.summary.read_text()) == {"test_accuracy": 0.5, "num_rounds": 3}

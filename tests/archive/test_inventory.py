@@ -13,6 +13,7 @@ from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import VERSION
 from fedlab.cli.main import main
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import json_fingerprint
 from tests.report.conftest import png, write_run
 
 
@@ -21,7 +22,7 @@ def sealed_run(path):
     folder = RunFolder(write_run(path, manifest_version=VERSION))
     folder.config.write_text("seed: 0\n")
     folder.model.write_bytes(bytes(range(256)) * 40)
-    for sub in (folder.images, folder.observed, folder.checkpoints, folder.attacks, folder.arm("a").path):
+    for sub in (folder.images, folder.observed, folder.checkpoints, folder.path / "attacks", folder.arm("a").path):
         sub.mkdir(exist_ok=True)
     (folder.images / "grid.png").write_bytes(png(2, 2))
     (folder.observed / "round_000010.npz").write_bytes(b"x" * 1000)
@@ -136,10 +137,10 @@ class TestAmending:
     def test_what_it_writes_is_sealed(self, folder):
         with inventory.amending(folder):
             folder.write_summary({"num_rounds": 10, "attack_score_global": 0.5})
-            (folder.attacks / "model_inversion_global.json").write_text("{}")
+            (folder.path / "attacks" / "model_inversion_global.json").write_text("{}")
             folder.path.joinpath("clients.csv").unlink()
         read_run(folder.path).check()
-        flip(folder.attacks / "model_inversion_global.json")
+        flip(folder.path / "attacks" / "model_inversion_global.json")
         with pytest.raises(DamagedRun, match=r"attacks/model_inversion_global\.json has another content"):
             read_run(folder.path).check()
 
@@ -212,3 +213,36 @@ def test_a_folder_with_an_inventory_and_no_manifest_is_listed_as_damaged(folder)
     assert [str(error) for error in scan(folder.path.parent)] == [
         f"{folder.path} is damaged: manifest.json is missing. Restore it from a copy, or train again."
     ]
+
+
+def sealed_with(folder, **changed):
+    """Writes other values into the inventory, with the checksum that belongs to them."""
+    content = {**json.loads(folder.inventory.read_text()), **changed}
+    content.pop("sha256")
+    folder.inventory.write_text(json.dumps({**content, "sha256": json_fingerprint(content)}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({"records": 99}, r"metrics\.jsonl has 10 rounds, and had 99"), ({"weights_hash": "0" * 16}, "ended with 0000000000000000")],
+)
+def test_records_are_those_that_were_counted(folder, changed, told):
+    sealed_with(folder, **changed)
+    with pytest.raises(DamagedRun, match=told):
+        read_run(folder.path)
+
+
+def test_the_summary_is_of_the_last_record(folder):
+    content = {**json.loads(folder.summary.read_text()), "weights_hash": "another"}
+    folder.summary.write_text(json.dumps(content))
+    inventory.seal(folder)
+    with pytest.raises(DamagedRun, match=r"summary\.json is of the weights another, and metrics.jsonl ends with"):
+        read_run(folder.path)
+
+
+def test_a_round_twice_is_named_although_it_is_sealed(folder):
+    lines = folder.metrics.read_text().splitlines(keepends=True)
+    folder.metrics.write_text("".join([*lines, lines[-1]]))
+    inventory.seal(folder)
+    with pytest.raises(DamagedRun, match=r"metrics\.jsonl has 11 rounds, and had 10"):
+        read_run(folder.path)

@@ -14,18 +14,19 @@ from fedlab.archive.lock import RunLock, is_held
 from fedlab.errors import FedlabError
 
 HOLD = """
-import pathlib, sys, time
+import pathlib, sys
 from fedlab.archive.lock import RunLock
 with RunLock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until it is killed, or whoever started it ends
 """
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -53,7 +54,7 @@ def test_patience_waits_for_a_process_that_is_ending(holder, tmp_path):
         RunLock(tmp_path / ".lock", patience_seconds=0.3).__enter__()
     assert time.monotonic() - started >= 0.3
     holder.terminate()
-    with RunLock(tmp_path / ".lock", patience_seconds=30):
+    with RunLock(tmp_path / ".lock", patience_seconds=1800):
         pass
 
 

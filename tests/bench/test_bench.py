@@ -19,13 +19,19 @@ CONTENDERS = {"stock_tff", "fedlab_tff", "fedlab_compiled", "plain_tensorflow"}
 @pytest.fixture
 def rounds(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench.rounds")
+    return importlib.import_module("bench.rounds").Rounds()
 
 
 @pytest.fixture
 def secure(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench.secure")
+    return importlib.import_module("bench.secure").Protocols()
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("bench.measure")
 
 
 def run_of(seconds, accuracy=0.9):
@@ -48,26 +54,28 @@ def test_no_ratio_where_the_work_differs(rounds):
     assert rounds.summarize(runs)["ratios"] is None
 
 
-def test_what_a_command_leaves_behind_is_ended(rounds):
+def test_what_a_command_leaves_behind_is_ended(measuring):
     start = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid); time.sleep(2)"
-    measurement = rounds.measure([sys.executable, "-c", start])
+    measurement = measuring.measure([sys.executable, "-c", start])
     assert measurement.peak_memory_bytes > 0
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(int(measurement.stdout))
 
 
-def test_a_command_that_fails_says_why(rounds):
-    with pytest.raises(rounds.CommandFailed, match="no such contender"):
-        rounds.measure([sys.executable, "-c", "raise SystemExit('no such contender')"])
+def test_a_command_that_fails_says_why(measuring):
+    with pytest.raises(measuring.CommandFailed, match="no such contender"):
+        measuring.measure([sys.executable, "-c", "raise SystemExit('no such contender')"])
 
 
-def test_a_rival_is_measured_by_what_it_writes(rounds, tmp_path):
+def test_a_rival_is_measured_by_what_it_writes(rounds, measuring, tmp_path):
     program = (
         "import json, os; found = dict(times=[9, 9, 1, 3], t_round1=0.5, accuracy=0.8);"
         "json.dump(found, open(os.environ['BENCH_OUT'] + '.json', 'w'))"
     )
-    out = str(tmp_path / "rival")
-    record = rounds._rivals_record(rounds.measure(["env", f"BENCH_OUT={out}", sys.executable, "-c", program]), out)
+    rounds.rivals = {"W1": {"rival": [sys.executable, "-c", program]}}
+    assert [*rounds.contenders("W1")] == [*rounds.contenders("W2"), "rival"]
+    measurement = measuring.measure(rounds.command("rival", "W1", "digits", 2, tmp_path))
+    record = rounds.record("rival", measurement, tmp_path)
     assert (record["seconds"], record["seconds_to_round_1"], record["test_accuracy"]) == ([9, 9, 1, 3], 0.5, 0.8)
 
 
@@ -82,7 +90,7 @@ def test_a_rival_that_cannot_be_understood_is_an_error(rounds, given, capsys):
 @pytest.mark.slow
 def test_contenders_do_the_same_work(tmp_path):
     options = ["--workloads", "W1", "--rounds", "2", "--repeats", "1", "--data", "digits", "--json", str(tmp_path / "out.json")]
-    done = subprocess.run([sys.executable, str(SCRIPTS / "bench.py"), *options], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, str(SCRIPTS / "bench.py"), *options], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())["workloads"]["W1"]
     assert set(result["contenders"]) == CONTENDERS
@@ -128,7 +136,7 @@ def test_protocols_do_the_same_work(tmp_path, secure):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())["workloads"]["S10"]
     figures = result["contenders"]
-    assert tuple(figures) == secure.CONTENDERS["S10"]
+    assert tuple(figures) == tuple(secure.contenders("S10"))
     assert all(0 < figures[name]["runs"][0]["distance_to_plain"] < 1e-3 for name in ("masked", "ckks"))
     assert figures["masked"]["bytes_up"] > 1.9 * figures["plain"]["bytes_up"]
     assert figures["ckks"]["bytes_up"] > 6 * figures["plain"]["bytes_up"]
@@ -141,7 +149,7 @@ def gan_run(seconds, moved=1.0, num_weights=10):
 
 def test_gans_are_compared_within_a_turn_and_only_where_they_move_alike(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    gan = importlib.import_module("bench.gan")
+    gan = importlib.import_module("bench.gan").Gans()
     ours = [gan_run([9.0, 9.0, 1.0, 1.0]), gan_run([9.0, 9.0, 2.0, 2.0])]
     result = gan.summarize({"fedlab_compiled": ours, "plain_tensorflow": [gan_run([0.1, 0.1, 3.0]), gan_run([0.1, 0.1, 10.0])]})
     assert result["ratios"] == {"plain_tensorflow": {"median": 4.0, "min": 3.0, "max": 5.0}}

@@ -6,8 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from fedlab.cli import application, sweep_plan
 from fedlab.cli.main import main
+from fedlab.config import application
+from fedlab.studies.sweep import plan as sweep_plan
 
 CONF = pathlib.Path(__file__).parent.parent.parent / "conf"
 MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
@@ -26,10 +27,20 @@ MISTAKES = [
     ("verify RUN --round 1", "Did you mean '--rounds'?", 2),
     ("compare A --hmtl x", "Did you mean '--html'?", 2),
     ("runs --jsn", "Did you mean '--json'?", 2),
+    ("runs -- --json", "-- does not end the flags", 2),
+    ("runs =x", "fedlab runs: '=x' has no key before the =", 2),
     ("doctor --jsn", "Did you mean '--json'?", 2),
     ("data shwo", "shwo", 2),
     ("data fetch mnits", "mnits", 2),
     ("completion fish", "fish", 2),
+    ("train --config-name trian", "no configuration 'trian'. Did you mean 'train'? Configurations: train.", 2),
+    ("train num_rounds=1 --run", "--run has no effect", 2),
+    ("train -r", "--run has no effect", 2),
+    ("train -cp conf", "-cd FOLDER adds your own configuration folder", 2),
+    ("train -sc install=bash", "fedlab completion bash|zsh", 2),
+    ("train --experimental-rerun x.pickle", "fedlab verify RUN repeats a run", 2),
+    ("train -p model", "--package says how --cfg prints: add --cfg job", 2),
+    ("train -m seed=1,2 --resolve", "--resolve says how --cfg prints: add --cfg job", 2),
     # choices
     ("train model=cnnn", f"no model 'cnnn'. Did you mean 'cnn'? Choices: {', '.join(MODELS)}.", 2),
     ("train modell=cnn", "no option 'modell'. Did you mean 'model'?", 2),
@@ -37,10 +48,11 @@ MISTAKES = [
     ("train model=null", "no model 'null'. Choices:", 2),
     ("train model=3", "no model '3'. Choices:", 2),
     ("train ~model", "model must be given", 2),
-    ("train +model=cnn", "choose another without the plus, model=NAME", 2),
+    ("train +model=cnn", "change it without the plus, model=NAME", 2),
     ("train experiment=mnist/fedavg_iid", "add it with a plus, +experiment=mnist/fedavg_iid", 2),
     ("train +experiment=mnist/fedavg_idd", "Did you mean 'mnist/fedavg_iid'?", 2),
     ("train client_optimizer=yogi", "no client_optimizer 'yogi'. Choices: adam, sgd.", 2),
+    ("train evaluation.rounds_to=x", "evaluation.rounds_to=x: must be a number, or a list of numbers.", 2),
     # keys
     ("train num_round=3", "Did you mean 'num_rounds'?", 2),
     ("train lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
@@ -50,7 +62,7 @@ MISTAKES = [
     ("train optimizer.lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
     (
         "train attack.target_class=8",
-        "attack as chosen has no options. Choices that have: attack=model_inversion.",
+        "attack as chosen has no options. Choices with options: attack=model_inversion.",
         2,
     ),
     ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),
@@ -62,14 +74,14 @@ MISTAKES = [
     # arms
     ("train arms={a:{},b:{}}", "arms are added with a plus: '+arms={a:{},b:{}}'", 2),
     ("train arms.a.client.batch_size=9", "added with a plus: +arms.a.client.batch_size=VALUE", 2),
-    ("train +arms.a=3", "an arm is what it has otherwise: +arms.a.client", 2),
-    ("train +arms.a.client.batch_size=9", "has only a: name at least two", 2),
+    ("train +arms.a=3", "an arm lists the options that it overrides, such as +arms.a.client", 2),
+    ("train +arms.a.client.batch_size=9", "has only a: give at least two", 2),
     ("train +arms.a.modell.x=1", "no option 'arms.a.modell'. Did you mean 'model'?", 2),
-    ("train +arms.a.model=cnn", "choose one for an arm with +model@arms.a.model=cnn", 2),
+    ("train +arms.a.model=cnn", "to choose a model for an arm, write +model@arms.a.model=cnn", 2),
     ("train +arms.a.client.batch_sze=9", "arm a: no option 'client.batch_sze'. Did you mean 'batch_size'?", 2),
     (
         "train +model@arms.a.model=cnn +arms.a.model.padding=odd",
-        "arms.a.model.padding is there already: set it without the plus",
+        "arms.a.model.padding exists already: set it without the plus",
         2,
     ),
     # types and ranges
@@ -92,11 +104,18 @@ MISTAKES = [
     ("train data.classes=[0,12]", "digits has the classes 0 to 9", 2),
     # targets
     ("train model._target_=fedlab.models.Cnnn", "model._target_=fedlab.models.Cnnn cannot be imported", 2),
-    ("train aggregator._target_=fedlab.aggregation.Aggregator", "not something that can be built", 2),
+    ("train aggregator._target_=fedlab.aggregation.Aggregator", "is a base class and cannot be built", 2),
     ("train model._target_=nowhere.net", "No module named 'nowhere'", 2),
-    ("train partition._target_=fedlab.cohort.All ~partition.num_clients", "cannot be a partition", 2),
+    ("train evaluation.holdout=0.001", "evaluation.holdout=0.001 holds nothing out", 2),
+    ("train secure=masked secure.clip_range=0.5", "clip_range=0.5 is less than 1", 2),
+    ("train secure=ckks secure.clip_range=0.5", "clip_range=0.5 is less than 1", 2),
+    (
+        "train partition._target_=fedlab.cohort.All ~partition.num_clients",
+        "which is not a valid partition: derive it from fedlab.partition.base.Partitioner, or choose one",
+        2,
+    ),
     # choices that contradict each other
-    ("train partition=by_user", "does not say who produced an example", 2),
+    ("train partition=by_user", "has no user ids", 2),
     ("train cohort.clients_per_round=50", "there are only 10 clients", 2),
     ("train partition=single", "there are only 1 clients", 2),
     ("train partition.num_clients=100000 cohort=all", "has 1,438 training examples", 2),
@@ -110,14 +129,19 @@ MISTAKES = [
     ("train process=local_only attack=model_inversion", "needs the one classifier that a run trains", 2),
     # secure sums
     ("train secure=mask", "no secure 'mask'. Did you mean 'masked'? Choices: ckks, masked, plain.", 2),
-    ("train secure=masked aggregator=krum", "secure=masked gives the server a sum only, and this aggregator compares clients", 2),
-    ("train secure=ckks aggregator=coordinate_median", "secure=ckks gives the server a sum only", 2),
+    (
+        "train secure=masked aggregator=krum",
+        "secure=masked gives the server only a sum, but this aggregator compares individual",
+        2,
+    ),
+    ("train secure=ckks aggregator=coordinate_median", "secure=ckks gives the server only a sum", 2),
     ("train secure=masked aggregator=trimmed_mean", "use aggregator=mean, robust or secure, or secure=plain", 2),
-    ("train secure=masked engine=tff", "secure=masked needs engine=compiled: TFF's own runtime sums in the clear", 2),
+    ("train secure=masked engine=tff", "secure=masked needs engine=compiled: TFF's own runtime sums unprotected updates", 2),
     ("train secure=ckks engine=tff", "secure=ckks needs engine=compiled", 2),
+    ("train aggregator=secure engine=tff", "TFF's own runtime cannot compute marked sums: use engine=compiled, or", 2),
     ("train secure.observe=last engine=tff", "secure.observe needs engine=compiled", 2),
     ("train secure.dropout_rate=0.2 engine=tff", "secure.dropout_rate needs engine=compiled", 2),
-    ("train secure=masked cohort.clients_per_round=1", "needs at least 2 clients per round and there can be only 1", 2),
+    ("train secure=masked cohort.clients_per_round=1", "needs at least 2 clients per round, but there are at most 1", 2),
     ("train secure=masked secure.threshold=0.5", "secure.threshold=0.5: must be greater than 0.5", 2),
     ("train secure=masked secure.bits=16", "secure.bits=16: must be 32 or 64", 2),
     ("train secure=masked secure.neighbors=few", "secure.neighbors=few: must be 'all' or 'log'", 2),
@@ -138,9 +162,9 @@ MISTAKES = [
         "a client with more examples would have more influence",
         2,
     ),
-    ("train privacy=gaussian_fixed aggregator=robust", "as aggregator=mean makes it: choose that, or privacy=none", 2),
-    ("train privacy=gaussian_fixed privacy.noise_multiplier=null", "neither is given, of noise_multiplier and target_epsilon", 2),
-    ("train privacy=gaussian_fixed privacy.target_epsilon=2", "both are given, of noise_multiplier and target_epsilon", 2),
+    ("train privacy=gaussian_fixed aggregator=robust", "which only aggregator=mean computes: choose it, or privacy=none", 2),
+    ("train privacy=gaussian_fixed privacy.noise_multiplier=null", "of noise_multiplier and target_epsilon, neither is given", 2),
+    ("train privacy=gaussian_fixed privacy.target_epsilon=2", "of noise_multiplier and target_epsilon, both are given", 2),
     ("train privacy=tree privacy.delta=2", "privacy.delta=2: must be less than 1", 2),
     ("train privacy=tree privacy.noise_source=dice", "privacy.noise_source=dice: must be 'key' or 'seed'", 2),
     ("train privacy=tree privacy.noise_source=os", "noise_source=os is now noise_source=key", 2),
@@ -148,7 +172,7 @@ MISTAKES = [
     ("train client=dp_sgd process=fed_sgd", "process=fed_sgd trains nothing on clients", 2),
     ("train client=dp_sgd process.client_weighting=examples", "the weight would tell how many examples a client holds", 2),
     ("train client=dp_sgd client.batches=odd", "client.batches=odd: must be 'poisson' or 'shuffled'", 2),
-    ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than or equal to 1e-18", 2),
+    ("train client=dp_sgd client.clip_norm=0", "client.clip_norm=0: must be greater than or equal to 1e-12", 2),
     ("train client.noise_multiplier=1", "It belongs to client=dp_sgd", 2),
     # corruption
     ("train corruption=inversoin", "no corruption 'inversoin'. Did you mean 'inversion'?", 2),
@@ -204,9 +228,9 @@ def test_mistake_gets_one_line_and_an_exit_code(command, says, exit_code, folder
 
 
 EXPERIMENTS = [  # (content of an experiment file, what the line must say)
-    ("num_rounds: 3\n", "write '# @package _global_' into its first line"),
+    ("num_rounds: 3\n", "has no line '# @package _global_', so its options would not apply"),
     ("# @package _global_\ndefaults:\n  - override /model: cnn\n  - override /model: mlp\n", "chooses model twice"),
-    ("# @package _global_\ndefaults:\n  - /model: cnn\n", "lacks a word: 'override /model: cnn'"),
+    ("# @package _global_\ndefaults:\n  - /model: cnn\n", "among its defaults must be 'override /model: cnn'"),
     ("# @package _global_\ndefaults:\n  - override model: cnn\n", "must be 'override /model: cnn'"),
     ("# @package _global_\ndefaults:\n  - override /model: cnnn\n", "no model 'cnnn'. Did you mean 'cnn'?"),
     ("# @package _global_\nclient:\n  batch_sise: 3\n", "Did you mean 'batch_size'?"),

@@ -42,15 +42,15 @@ def test_options_of_the_protocol_count(capsys):
 
 
 MISTAKES = [
-    ("", "Give either --values or --model"),
-    ("--values 3 --model cnn", "Give either --values or --model"),
+    ("", "give either --values or --model"),
+    ("--values 3 --model cnn", "give either --values or --model"),
     ("--values 0", "'0' is not a whole number of at least 1"),
     ("--values 1.5", "'1.5' is not a whole number"),
     ("--values 3 --clients -1", "--clients"),
     ("--values 3 --client 4", "unrecognized arguments: --client"),
     ("--model cnm", "no model 'cnm'. Did you mean 'cnn'?"),
-    ("--values 3 model.hidden=[4]", "'model.hidden=[4]' changes nothing of this cost: it takes secure.… here"),
-    ("--values 3 secure=masked", "'secure=masked' changes nothing of this cost"),
+    ("--values 3 model.hidden=[4]", "'model.hidden=[4]' does not change this cost: give secure.…"),
+    ("--values 3 secure=masked", "'secure=masked' does not change this cost"),
     ("--values 3 secure.precison=1", "no option 'secure.precison'. Did you mean 'precision'?"),
     ("--values 3 secure.precision=0", "secure.precision=0: must be greater than 0"),
     ("--values 3 secure.precision=1e-12", "beyond float64: raise secure.precision"),

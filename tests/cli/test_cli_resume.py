@@ -17,6 +17,7 @@ import pytest
 
 from fedlab.archive import RunFolder, checkpoint, inventory
 from fedlab.archive.metrics import read_records
+from fedlab.cli.main import main
 
 FAST = ["data.max_examples=200", "model.hidden=[8]", "model.dropout=0.2", "hydra.run.dir=run", "checkpoint.every=1"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "100"}
@@ -27,7 +28,7 @@ def command(*args):
 
 
 def fedlab(*args, cwd, code=0):
-    done = subprocess.run(command(*args), cwd=cwd, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+    done = subprocess.run(command(*args), cwd=cwd, capture_output=True, text=True, timeout=1800, env=ENVIRONMENT)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -44,6 +45,11 @@ def hashes(folder):
     return [r["weights_hash"] for r in records]
 
 
+def recorded(metrics):
+    """How many whole lines a file of metrics has."""
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
 def signalled(cwd, number, after, *args):
     """A run that is sent a signal when it prints `after`; (return code, stderr)."""
     run = subprocess.Popen(
@@ -53,7 +59,7 @@ def signalled(cwd, number, after, *args):
         if line.startswith(after):
             run.send_signal(number)
             break
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=1800)
     return run.returncode, out, err
 
 
@@ -89,15 +95,17 @@ def test_a_finished_run_can_be_extended_and_verified(undisturbed, tmp_path):
         pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, number, code):
-    returned, out, err = signalled(tmp_path, number, "round", "num_rounds=4000")
+def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, number, code, monkeypatch, tensorflow):
+    returned, out, err = signalled(tmp_path, number, "round", "num_rounds=100000")
     assert returned == code, out + err
-    assert "stopping after this round" in err and "to go on: fedlab train resume=run" in out
+    assert "stopping after this round" in err and "Traceback" not in err and "to go on: fedlab train resume=run" in out
+    assert not (tmp_path / "run" / "summary.json").exists()
     found = manifest(tmp_path / "run")
     assert found["status"] == "interrupted" and found["failure"] is None and found["ended"]
     done = found["rounds_completed"]
-    assert 0 < done < 4000 and len(hashes(tmp_path / "run")) == done
-    fedlab("train", "resume=run", f"num_rounds={done + 1}", cwd=tmp_path)
+    assert 0 < done < 100_000 and len(hashes(tmp_path / "run")) == done
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-q", "resume=run", f"num_rounds={done + 1}"]) == 0
     assert len(hashes(tmp_path / "run")) == done + 1
 
 
@@ -133,7 +141,7 @@ def test_a_terminal_that_goes_away_costs_nothing(tmp_path, ignored):
         while b"loss" not in shown:
             shown += os.read(terminal, 4096)
         os.close(terminal)
-        assert run.wait(timeout=120) == (0 if ignored else 128 + signal.SIGHUP)
+        assert run.wait(timeout=1800) == (0 if ignored else 128 + signal.SIGHUP)
     finally:
         run.kill()
         run.wait()
@@ -204,13 +212,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(undisturbed, t
     assert hashes(run)[:6] == hashes(undisturbed)
 
 
-def test_a_failed_run_says_why(tmp_path):
-    done = fedlab("train", *FAST, "num_rounds=5", "server_optimizer.learning_rate=1e38", cwd=tmp_path, code=1)
-    assert "the model has diverged" in done.stderr
-    found = manifest(tmp_path / "run")
-    assert found["status"] == "failed" and "the model has diverged" in found["failure"]
-
-
 @pytest.mark.slow
 def test_two_processes_never_write_to_one_run(tmp_path):
     run = subprocess.Popen(
@@ -228,25 +229,58 @@ def test_two_processes_never_write_to_one_run(tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_ends_as_if_nothing_had_happened(tmp_path):
+    """Every second time among its rounds, however busy the machine is; otherwise while it starts, or soon after."""
     options, moments = [*FAST, "client_optimizer=adam", "client_optimizer.learning_rate=0.01"], random.Random(0)
+    metrics = tmp_path / "run" / "metrics.jsonl"
     began = time.monotonic()
     fedlab("train", *options, "hydra.run.dir=whole", "num_rounds=1", cwd=tmp_path)
     to_the_end_of_round_1 = time.monotonic() - began
-    for _ in range(20):
+    for attempt in range(20):
         known = (tmp_path / "run" / "manifest.json").exists()
         args = ["resume=run"] if known else [*options, "num_rounds=1000000"]
+        before = recorded(metrics)
         run = subprocess.Popen(command("train", *args, "-q"), cwd=tmp_path, env=ENVIRONMENT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(timeout=moments.uniform(0.5, 1.3) * to_the_end_of_round_1)
-        run.kill()
-        run.wait()
-    rounds = len(read_records(tmp_path / "run" / "metrics.jsonl")) + 3
-    assert rounds > 100
+        try:
+            if attempt % 2:
+                while recorded(metrics) < before + 12:
+                    assert run.poll() is None
+                    time.sleep(moments.uniform(0, 0.1))
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    run.wait(timeout=moments.uniform(0.5, 1.3) * to_the_end_of_round_1)
+        finally:
+            run.kill()
+            run.wait()
+    rounds = len(read_records(metrics)) + 3
+    assert rounds > 100  # of each twelve, at most one was not in a checkpoint yet
     fedlab("train", "resume=run", f"num_rounds={rounds}", "-q", cwd=tmp_path)
     fedlab("train", "resume=whole", f"num_rounds={rounds}", "checkpoint.every=100000", "-q", cwd=tmp_path)
     assert hashes(tmp_path / "run") == hashes(tmp_path / "whole") and len(hashes(tmp_path / "run")) == rounds
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         assert [int(row["round"]) for row in csv.DictReader(file)] == list(range(1, rounds + 1))
+
+
+@pytest.mark.slow
+def test_what_clients_keep_outlives_a_kill(tmp_path):
+    """Two arms whose clients keep state, killed amid their rounds; the run folder has no file that the whole run has not."""
+    arms = ["+process@arms.one.process=scaffold", "+process@arms.other.process=fed_rep"]
+    options = [*FAST, *arms, "partition.num_clients=12", "cohort.clients_per_round=3", "eval_every=3"]
+    run = subprocess.Popen(command("train", *options, "num_rounds=100000", "-q"), cwd=tmp_path, env=ENVIRONMENT)
+    try:
+        while recorded(tmp_path / "run" / "metrics.jsonl") < 12:
+            assert run.poll() is None
+            time.sleep(0.1)
+    finally:
+        run.kill()
+        run.wait()
+    rounds = recorded(tmp_path / "run" / "metrics.jsonl") + 3
+    fedlab("train", "resume=run", f"num_rounds={rounds}", "-q", cwd=tmp_path)
+    fedlab("train", *options, "hydra.run.dir=whole", f"num_rounds={rounds}", "checkpoint.every=100000", "-q", cwd=tmp_path)
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    ours, theirs = (checkpoint.newest_first(tmp_path / name / "checkpoints")[0] for name in ("run", "whole"))
+    assert ours.name == theirs.name and ours.read_bytes() == theirs.read_bytes()
+    assert "gave the same bits in every weight" in fedlab("verify", "run", "-q", cwd=tmp_path).stdout
+    assert set(os.listdir(tmp_path / "run")) == set(os.listdir(tmp_path / "whole"))
 
 
 @pytest.mark.slow

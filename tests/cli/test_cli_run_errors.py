@@ -147,7 +147,7 @@ BUILT = [
     ("privacy=gaussian_adaptive", "must be below 2 · clipped_count_stddev = 0.5"),
     ("privacy=gaussian_fixed privacy.stop_at_epsilon=1e-4", "stop_at_epsilon=0.0001: the first round alone costs"),
     ("privacy=gaussian_fixed privacy.population=100000", "privacy.population=100,000, but the run has 10 clients"),
-    ("privacy=gaussian_fixed partition.num_clients=1 cohort=all", "for a single user is 1: give privacy.delta"),
+    ("privacy=gaussian_fixed partition.num_clients=1 cohort=all", "is 1 for a single user: set privacy.delta"),
 ]
 
 
@@ -170,11 +170,22 @@ def test_a_run_that_used_nobodys_update_has_failed(run, capfd):
     assert json.loads((other / "manifest.json").read_text())["status"] == "failed"
 
 
+def test_a_run_whose_every_masked_round_is_abandoned_has_failed(run, capfd):
+    """Under this seed, of ten clients that each vanish with chance 0.9, fewer than two thirds are left in either round."""
+    fails(
+        f"train {FAST} -q num_rounds=2 secure=masked secure.dropout_rate=0.9 hydra.run.dir=other", "nothing was learned", 1, capfd
+    )
+    other = run.parent / "other"
+    assert json.loads((other / "summary.json").read_text())["rounds_without_clients"] == 2
+    assert json.loads((other / "manifest.json").read_text())["status"] == "failed"
+
+
 def test_divergence_is_noticed_at_its_round(run, capfd):
     """Not at the next evaluation, which is the last round's."""
     rates = "client_optimizer.learning_rate=1 server_optimizer.learning_rate=1e38"
     fails(f"train {FAST} -q num_rounds=60 eval_every=60 {rates} hydra.run.dir=other", "the model has diverged", 1, capfd)
-    assert json.loads((run.parent / "other" / "manifest.json").read_text())["rounds_completed"] < 5
+    found = json.loads((run.parent / "other" / "manifest.json").read_text())
+    assert found["rounds_completed"] < 5 and found["status"] == "failed" and "the model has diverged" in found["failure"]
 
 
 def test_a_run_that_never_began_leaves_the_current_folder(tmp_path, monkeypatch, tensorflow, capfd):

@@ -11,13 +11,13 @@ import zipfile
 
 import pytest
 
-from fedlab.archive import RunFolder, noise_key
+from fedlab.archive import RunFolder, make_folder, noise_key
 from fedlab.archive.lock import RunLock
 from fedlab.archive.metrics import read_records
-from fedlab.archive.sweep import JobFolder, JobRecord
 from fedlab.cli.main import main
 from fedlab.errors import FedlabError
 from fedlab.randomness import Secret, key
+from fedlab.run.child import JobFolder, JobRecord
 
 FAST = "data.max_examples=200 model.hidden=[4] partition.num_clients=20 cohort=poisson privacy.delta=0.02"
 PRIVATE = f"{FAST} privacy=gaussian_fixed"
@@ -35,11 +35,18 @@ def fedlab(tmp_path, monkeypatch, capfd, tensorflow):
     return run
 
 
-@pytest.fixture
-def trained(fedlab, tmp_path):
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory, tensorflow):
     """A run of two rounds."""
-    assert fedlab(f"train {PRIVATE} num_rounds=2 checkpoint.every=1 hydra.run.dir=run")[0] == 0
-    return tmp_path / "run"
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main(f"train -q {PRIVATE} num_rounds=2 checkpoint.every=1 hydra.run.dir={folder}".split()) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(fedlab, trained_once, tmp_path):
+    """A copy of it in the current folder, which a test may change."""
+    return shutil.copytree(trained_once, tmp_path / "run")
 
 
 def hashes(folder):
@@ -58,8 +65,8 @@ def copied(folder, name):
 
 
 class TestWhoMayReadIt:
-    def test_its_owner_alone_like_all_that_a_run_leaves(self, fedlab, tmp_path):
-        """Under the usual umask, also what a resumed run writes."""
+    def test_its_owner_alone_like_all_that_a_run_leaves_and_each_run_has_its_own(self, fedlab, trained, tmp_path):
+        """Under the usual umask, also what a resumed run writes. A run without privacy has none: test_cli_privacy_runs.py."""
         before = os.umask(0o022)
         try:
             options = "secure.observe=all logger=tensorboard"
@@ -73,6 +80,9 @@ class TestWhoMayReadIt:
             found.update({(at := os.path.join(path, name)): stat.S_IMODE(os.stat(at).st_mode) for name in files})
         assert {path: oct(mode) for path, mode in found.items() if mode != (0o700 if os.path.isdir(path) else 0o600)} == {}
         assert any(path.endswith("noise.key") for path in found) and any("observed" in path for path in found)
+        other = tmp_path / "below" / "run"
+        assert (trained / "noise.key").read_text() != (other / "noise.key").read_text()
+        assert not set(hashes(trained)) & set(hashes(other))
 
     def test_no_other_file_holds_it_or_a_key_that_is_drawn_from_it(self, trained):
         secret = Secret.from_bytes(bytes.fromhex((trained / "noise.key").read_text()), "big")
@@ -92,28 +102,16 @@ class TestWhoMayReadIt:
             for content in contents:
                 assert not any(shape in content or shape.upper() in content for shape in shapes), path
 
-    def test_runs_have_keys_of_their_own_and_runs_without_privacy_have_none(self, fedlab, trained):
-        assert fedlab(f"train {PRIVATE} num_rounds=2 hydra.run.dir=other")[0] == 0
-        other = trained.with_name("other")
-        assert (trained / "noise.key").read_text() != (other / "noise.key").read_text()
-        assert hashes(trained) != hashes(other)
-        for name, options in {
-            "plain": FAST.replace("privacy.delta=0.02", ""),
-            "seed": f"{PRIVATE} privacy.noise_source=seed",
-        }.items():
-            assert fedlab(f"train {options} num_rounds=1 hydra.run.dir={name}")[0] == 0
-            assert not (trained.with_name(name) / "noise.key").exists()
-
 
 class TestWithIt:
+    @pytest.mark.slow
     def test_a_run_verifies_and_a_copy_goes_on_to_the_same_bits(self, fedlab, trained):
-        code, out, _ = fedlab("verify run")
-        assert code == 0 and "all 2 rounds gave the same bits" in out
         again = copied(trained, "again")
         for name in ("run", "again"):
             assert fedlab(f"train resume={name} num_rounds=4")[0] == 0
         assert hashes(trained) == hashes(again) and len(set(hashes(again))) == 4
-        assert fedlab("verify again")[0] == 0
+        code, out, _ = fedlab("verify again")
+        assert code == 0 and "all 4 rounds gave the same bits" in out
 
     @pytest.mark.slow
     def test_arms_have_one_key_and_equal_arms_the_same_noise(self, fedlab, tmp_path):
@@ -133,7 +131,8 @@ class TestWithIt:
         assert code == 0 and words in out
         assert fedlab("report run")[0] == 0 and words in (run / "report.html").read_text()
         told = json.loads((run / "manifest.json").read_text())
-        assert told["noise_key"] is None and told["privacy"]["noise"] == words and words in told["privacy"]["lines"]
+        assert told["noise_key"] is None and not (run / "noise.key").exists()
+        assert told["privacy"]["noise"] == words and words in told["privacy"]["lines"]
         assert read_records(run / "metrics.jsonl")[0]["noise"] == words
         assert json.loads((run / "summary.json").read_text())["noise"] == words
         assert words in (run / "metrics.csv").read_text()
@@ -170,10 +169,10 @@ class TestWithoutIt:
 
 class TestForget:
     def test_deletes_what_a_process_left_that_was_killed_while_it_wrote(self, tmp_path):
-        folder = RunFolder.create(tmp_path / "run")
+        folder = RunFolder(make_folder(tmp_path / "run"))
         noise_key.create(folder.noise_key)
         (tmp_path / "run" / ".partial-noise.key").write_text("0" * 64)
-        assert len(noise_key.forget(folder)) == 2 and [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+        assert len(noise_key.forget(folder)) == 2 and not list(folder.path.iterdir())
 
     def test_a_key_that_is_there_is_never_replaced(self, tmp_path):
         path = tmp_path / "noise.key"
@@ -191,6 +190,15 @@ class TestForget:
             JobFolder(inside).write(JobRecord(number=0, name="0", command="fedlab train", parameters={}, config={}))
         assert fedlab("forget all")[0] == 0
         assert not (inside / "noise.key").exists() and not list((inside / "checkpoints").iterdir())
+
+    def test_says_of_a_run_beside_it_that_it_has_nothing_to_forget(self, fedlab, trained, tmp_path):
+        shutil.copytree(trained, tmp_path / "public")
+        (tmp_path / "public" / "noise.key").unlink()
+        manifest = json.loads((trained / "manifest.json").read_text())
+        (tmp_path / "public" / "manifest.json").write_text(json.dumps({**manifest, "noise_key": None}))
+        code, out, _ = fedlab("forget run public")
+        assert code == 0 and "run: deleted noise.key" in out
+        assert "public: nothing to forget: it drew no noise, or drew it from the seed" in out
 
     def test_deletes_the_key_and_the_checkpoints_and_nothing_else(self, fedlab, trained):
         files = {path for path in trained.rglob("*") if path.is_file()}
@@ -228,3 +236,26 @@ class TestForget:
         code, out, _ = fedlab("forget sweep")
         assert code == 0 and out.count("deleted noise.key and 1 checkpoint:") == 2
         assert not list((tmp_path / "sweep").rglob("noise.key"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["its manifest", "its key"])
+def test_a_run_killed_after_it_wrote(fedlab, trained, at):
+    """What such a run has left gets its key when it goes on, not one of which the manifest knows nothing."""
+    kept = {"manifest.json", *(["noise.key"] if at == "its key" else [])}
+    for path in trained.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    manifest = json.loads((trained / "manifest.json").read_text())
+    manifest.update(status="running", noise_key=None, rounds_completed=0, ended=None)
+    (trained / "manifest.json").write_text(json.dumps(manifest))
+    before = (trained / "noise.key").read_text() if at == "its key" else ""
+    assert "interrupted" in fedlab("runs .")[1]
+    code, _, err = fedlab("train resume=run")
+    assert code == 0, err
+    text = (trained / "noise.key").read_text()
+    assert text != before and stat.S_IMODE((trained / "noise.key").stat().st_mode) == 0o600
+    identity = json.loads((trained / "manifest.json").read_text())["noise_key"]
+    assert Secret.from_bytes(bytes.fromhex(text), "big").identity == identity
+    assert len(hashes(trained)) == 2 and (trained / "config.yaml").is_file()
+    assert fedlab("verify run -q")[0] == 0

@@ -6,12 +6,12 @@ import json
 
 import pytest
 from omegaconf import OmegaConf
-from rich.console import Console
 
-from fedlab.archive import RunFolder, inventory, read_run
-from fedlab.cli import config as configuration
-from fedlab.cli.job import Job, start
+from fedlab.archive import RunFolder, checkpoint, inventory, read_run
 from fedlab.cli.main import main
+from fedlab.config import composing as configuration
+from fedlab.report.run_report import RunReport
+from fedlab.run.job import Job, start
 
 SMALL = ("data.max_examples=100", "partition.num_clients=5", "model.hidden=[4]", "logger=[]")
 PRIVATE = ("privacy=gaussian_fixed", "privacy.noise_multiplier=null", "privacy.delta=0.02", "cohort=poisson")
@@ -42,7 +42,7 @@ def trained(path, *overrides, stop_after=None):
     job = Job(configuration.build_experiment(config), plain, "digits/fed_avg", "fedlab train")
     loggers = [StopAfter(stop_after)] if stop_after else []
     try:
-        start(job, lambda: RunFolder.create(path), Console(quiet=True), loggers)
+        start(job, lambda manifest: RunFolder.create(path, manifest), RunReport(), lambda line: None, lambda num_rounds: loggers)
     except KeyboardInterrupt:
         assert stop_after
     return RunFolder(path)
@@ -54,6 +54,7 @@ def here(tmp_path, monkeypatch, tensorflow):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_noise_is_that_of_the_planned_rounds_whatever_is_compared(here, capfd, mechanism):
     """A run that was stopped, and a part of a run, have the noise of the run that was planned."""
@@ -100,3 +101,35 @@ def test_a_finished_run_is_sealed_and_again_after_it_went_on(here, capfd):
     flip(folder.metrics)
     assert main(["train", "resume=run", "num_rounds=4", "-q"]) == 1
     assert "run is damaged: metrics.jsonl has another content" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_damaged_or_of_another_run_is_named(here, capfd):
+    """Two runs that differ in their seed have states of the same shapes, each with a checksum that is right."""
+    mine, other = (trained(here / name, "num_rounds=2", f"seed={seed}") for seed, name in enumerate(("run", "other")))
+    own, foreign = (next(folder.checkpoints.glob("*2.ckpt")) for folder in (mine, other))
+    content = own.read_bytes()
+    flip(own)
+    assert main(["verify", "run", "-q"]) == 1
+    assert "round_000002.ckpt is damaged: its checksum does not match its content. Restore it" in capfd.readouterr().err
+    own.write_bytes(foreign.read_bytes())
+    assert main(["verify", "run", "-q"]) == 1
+    assert "round_000002.ckpt is not the state of this run after round 2. Restore it" in capfd.readouterr().err
+    assert main(["train", "resume=run", "num_rounds=3", "-q"]) == 1
+    error = capfd.readouterr().err
+    assert "the checkpoint of round 2 belongs to another run" in error and error.count("\n") == 1
+    own.write_bytes(content)
+    assert main(["train", "resume=run", "num_rounds=3", "-q"]) == 0
+    assert main(["verify", "run", "-q"]) == 0
+
+
+@pytest.mark.slow
+def test_the_checkpoint_of_one_arm_is_not_that_of_the_other(here, capfd):
+    """Arms of equal shapes: their states, in the other order, are those of no run."""
+    folder = trained(here / "run", "+arms={a:{},b:{client_optimizer:{learning_rate:0.3}}}", "num_rounds=2")
+    path = next(folder.checkpoints.glob("*2.ckpt"))
+    saved = checkpoint.load(path)
+    half = len(saved.state) // 2
+    checkpoint.save(folder.checkpoints, checkpoint.Checkpoint(2, [*saved.state[half:], *saved.state[:half]]), keep=2)
+    assert main(["train", "resume=run", "num_rounds=3", "-q"]) == 1
+    assert "the checkpoint of round 2 belongs to another run" in capfd.readouterr().err

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from fedlab.cohort import All, Poisson, Uniform
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError
 
 SAMPLERS = [
     All(),
@@ -116,3 +116,11 @@ def test_more_clients_per_round_than_clients_is_one_line():
 def test_options_out_of_range_are_refused(kind, options):
     with pytest.raises(pydantic.ValidationError):
         kind(**options)
+
+
+@pytest.mark.parametrize("chosen", [[3, 3, 3], [0, 5, 0], [-1], [20]])
+def test_a_sampler_of_ones_own_chooses_each_client_once(chosen):
+    """A client that is counted twice in a sum has twice the influence that the noise hides."""
+    own = type("Own", (Uniform,), {"_choose": lambda self, num_clients, seed, round: np.array(chosen)})(clients_per_round=3)
+    with pytest.raises(FedlabError, match=r"^cohort: Own\._choose returned the client (-1|20|3|0)( twice|;)"):
+        own(20, 0, 4)

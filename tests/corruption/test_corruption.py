@@ -139,14 +139,14 @@ def test_an_occluded_corner_is_white_and_the_rest_as_it_was():
 @pytest.mark.parametrize(
     ("corruption", "shape", "says"),
     [
-        (Inversion(), (6, 5, 1), r"corruption=inversion needs uint8 images or floats in \[0, 1\]; these reach from"),
+        (Inversion(), (6, 5, 1), r"corruption=inversion needs uint8 images or floats in \[0, 1\]; the data ranges from"),
         (Blur(), (30,), r"corruption=blur needs images \[height, width, channels\], the data has \[30\]"),
         (Function(function=f"{__name__}.noisy", options={"scael": 2}), (3,), "noisy failed: TypeError: .*scael"),
         (Function(function="numpy.atleast_2d"), (3,), "atleast_2d failed"),
         (
             Function(function=f"{__name__}.halved"),
             (3,),
-            r"halved returned x as float32 \[\d, 3\] and must keep it float32 \[\d, 3\]",
+            r"halved returned x as float32 \[\d, 3\]; it must stay float32 \[\d, 3\]",
         ),
         (Function(function=f"{__name__}.endless"), (3,), "endless returned x with NaN or infinity"),
         (Function(function=f"{__name__}.beyond"), (3,), r"beyond returned labels outside \[0, 4\)"),

@@ -37,7 +37,7 @@ def test_upper_and_lower_case_become_one_class():
     merged = case_merged(example_set(clients, 62))
     assert merged.y.tolist() == [*range(36), *range(10, 36)] and merged.num_classes == 36
     assert Emnist(only_digits=False, merge_case=True).published.classes == 36
-    with pytest.raises(ValueError, match="merge_case needs letters: set only_digits=false too"):
+    with pytest.raises(ValueError, match="merge_case needs letters: set only_digits=false also"):
         Emnist(merge_case=True)
 
 
@@ -49,7 +49,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch,
         raise failure("no network")
 
     monkeypatch.setattr(tff.simulation.datasets.emnist, "load_data", load_data)
-    with pytest.raises(DataError, match=r"could not be downloaded \(no network\).*put emnist_all.sqlite") as caught:
+    with pytest.raises(DataError, match=r"could not be downloaded \(no network\).*copy emnist_all.sqlite") as caught:
         Emnist(dir=str(tmp_path)).load(0)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.sqlite"))

@@ -109,7 +109,7 @@ def test_fetch_takes_only_what_is_needed_and_names_what_is_not_to_be_had(tmp_pat
     source = Tiny(dir=str(tmp_path / "data"))
     with pytest.raises(DataError) as caught:
         source.fetch(silent)
-    assert str(caught.value).endswith(f"put these below {tmp_path / 'data'} yourself: b.gz.") and "\n" not in str(caught.value)
+    assert str(caught.value).endswith(f"copy these files below {tmp_path / 'data'}: b.gz.") and "\n" not in str(caught.value)
     assert left_in(tmp_path / "data") == ["a.gz"]
 
     (tmp_path / "data/b.gz").write_bytes(CONTENT)

@@ -55,32 +55,32 @@ def test_user_ids(tmp_path, users):
 @pytest.mark.parametrize(
     ("arrays", "problem"),
     [
-        ({"x": X}, "needs the arrays x and y, has"),
+        ({"x": X}, "must have the arrays x and y, and has"),
         ({"x": X, "y": Y[:5]}, "one label per example"),
         ({"x": X, "y": Y[:, None]}, "one label per example"),
-        ({"x": X, "y": Y * 0.5}, "must hold integers, not float64"),
-        ({"x": X, "y": Y - 1}, "labels from 0 up, has -1 to 1"),
-        ({"x": X, "y": Y + 2**31}, "labels from 0 up"),
-        ({"x": X * np.nan, "y": Y}, "holds NaN"),
-        ({"x": X + 1e300, "y": Y}, "that float32 cannot"),
+        ({"x": X, "y": Y * 0.5}, "must contain integers, not float64"),
+        ({"x": X, "y": Y - 1}, "y has labels from -1 to 1; they must start at 0"),
+        ({"x": X, "y": Y + 2**31}, "the largest allowed is 2147483647"),
+        ({"x": X * np.nan, "y": Y}, "has NaN"),
+        ({"x": X + 1e300, "y": Y}, "too large for float32"),
         ({"x": X.astype("u2"), "y": Y}, "x is uint16, which may be images or counts"),
         ({"x": X.astype(">u2"), "y": Y}, "x is uint16"),
         ({"x": X, "y": Y, "x_test": X.astype("u2"), "y_test": Y}, "x_test is uint16"),
-        ({"x": X.astype("i8") + 2**24 + 1, "y": Y}, "x holds integers from 16777217 to 16777217, and float32 rounds"),
-        ({"x": np.full((6, 3), -(2**63)), "y": Y}, "x holds integers from -9223372036854775808"),
-        ({"x": X.astype("u8") + np.uint64(2**64 - 1), "y": Y}, "x holds integers from 18446744073709551615"),
-        ({"x": X.astype("u4") + np.uint32(2**32 - 1), "y": Y}, "x holds integers from 4294967295"),
-        ({"x": X, "y": Y.astype("u8") + np.uint64(2**64 - 3)}, "labels from 0 up"),
-        ({"x": X, "y": Y, "user_ids": Y.astype("u8") + np.uint64(2**63)}, "beyond int64: store them as strings"),
-        ({"x": X[:0], "y": Y[:0]}, "none of them 0"),
+        ({"x": X.astype("i8") + 2**24 + 1, "y": Y}, "x has integers from 16777217 to 16777217, and float32 rounds"),
+        ({"x": np.full((6, 3), -(2**63)), "y": Y}, "x has integers from -9223372036854775808"),
+        ({"x": X.astype("u8") + np.uint64(2**64 - 1), "y": Y}, "x has integers from 18446744073709551615"),
+        ({"x": X.astype("u4") + np.uint32(2**32 - 1), "y": Y}, "x has integers from 4294967295"),
+        ({"x": X, "y": Y.astype("u8") + np.uint64(2**64 - 3)}, "the largest allowed is 2147483647"),
+        ({"x": X, "y": Y, "user_ids": Y.astype("u8") + np.uint64(2**63)}, r"beyond int64: store them as user_ids\.astype\(str\)"),
+        ({"x": X[:0], "y": Y[:0]}, "without a 0"),
         ({"x": X[:, 0], "y": Y}, r"shape \[examples"),
-        ({"x": X.astype(str), "y": Y}, "must hold numbers"),
-        ({"x": X, "y": Y, "x_test": X}, "together, or neither"),
+        ({"x": X.astype(str), "y": Y}, "must contain numbers"),
+        ({"x": X, "y": Y, "x_test": X}, "both x_test and y_test, or neither"),
         ({"x": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "only the first axis may differ"),
         ({"x": X, "y": Y, "x_test": X.astype("u1"), "y_test": Y}, "x_test is uint8"),
         ({"x": X, "y": Y, "user_ids": Y[:3]}, "user_ids must have shape"),
         ({"x": X, "y": Y, "user_ids": Y * 0.5}, "integers or strings"),
-        ({"x": X, "y": Y, "user_ids": np.array([{}] * 6)}, "not a readable"),
+        ({"x": X, "y": Y, "user_ids": np.array([{}] * 6)}, "user_ids holds Python objects"),
     ],
 )
 def test_wrong_arrays_are_one_line(tmp_path, arrays, problem):
@@ -106,3 +106,16 @@ def test_unreadable_files(tmp_path):
     for name in ("gone.npz", "text.npz", "cut.npz"):
         with pytest.raises(DataError):
             Npz(path=str(tmp_path / name)).has_user_ids  # noqa: B018
+
+
+@pytest.mark.parametrize("label", [0, 5])
+def test_data_of_a_single_class_is_refused_before_training(label, tmp_path, monkeypatch, capfd, tensorflow):
+    """A model of one class has a loss of 0 from the start, and would be reported with an accuracy of 100 %."""
+    from fedlab.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("one.npz", x=np.zeros([20, 3], np.float32), y=np.full(20, label))
+    assert main(["train", "data=npz", "data.path=one.npz", "partition.num_clients=2", "cohort.clients_per_round=2", "-q"]) == 3
+    error = capfd.readouterr().err
+    assert f"all labels are {label}, so there is one class and nothing to learn: give two or more." in error
+    assert error.count("\n") == 1

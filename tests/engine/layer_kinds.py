@@ -239,10 +239,10 @@ def _main(repetitions: int, engines: str, kinds: list[str]) -> None:
     import numpy as np
     import tensorflow as tf
 
+    from fedlab.algorithms import LocalTraining
+    from fedlab.algorithms.optimizers import Sgd
     from fedlab.engine import Compiled, Tff
     from fedlab.errors import FedlabError
-    from fedlab.process import LocalTraining
-    from fedlab.process.optimizers import Sgd
 
     tf.config.threading.set_inter_op_parallelism_threads(8)  # also on a machine with few cores
     specs = {"compiled": Compiled(parallel_clients=len(SIZES)), "in_turn": Compiled(parallel_clients=1), "tff": Tff()}

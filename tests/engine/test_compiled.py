@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fedlab.aggregation import Compressed, CoordinateMedian, Mean, Robust, Secure
+from fedlab.algorithms import FedAvg, FedSgd, LocalTraining
+from fedlab.algorithms.optimizers import Adam, Exponential
 from fedlab.engine import Compiled
 from fedlab.errors import ConfigError
 from fedlab.models import Cnn, Mlp
-from fedlab.process import FedAvg, FedSgd, LocalTraining
-from fedlab.process.optimizers import Adam, Exponential
 
 DROPOUT = Mlp(hidden=(16,), dropout=0.5)
 # Sums of a few float32 terms in another order: each of about 50 additions errs by at most 2⁻²⁴ = 6e-8 of the terms' size,

@@ -8,11 +8,11 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.aggregation import Compressed, CoordinateMedian, Krum, Mean, Robust, TrimmedMean
+from fedlab.algorithms import FedAvg, FedProx, FedSgd, LocalTraining
+from fedlab.algorithms.optimizers import Adam, Exponential, Sgd
 from fedlab.engine import Tff
 from fedlab.engine.reference import _end_workers, _workers
 from fedlab.models import Cnn, Mlp, Perceptron
-from fedlab.process import FedAvg, FedProx, FedSgd, LocalTraining
-from fedlab.process.optimizers import Adam, Exponential, Sgd
 
 PROCESSES = {"fed_avg": FedAvg(), "fed_prox": FedProx(proximal_strength=0.5), "fed_sgd": FedSgd()}
 AGGREGATORS = {
@@ -31,7 +31,7 @@ PAIRS = [
 
 
 def local_training(process):
-    return LocalTraining(batch_size=5, local_epochs=2 if process.trains_locally else 1)
+    return LocalTraining(batch_size=5, local_epochs=1 if isinstance(process, FedSgd) else 2)
 
 
 def both_engines(lab, **options):

@@ -31,6 +31,7 @@ def hashes(repetitions: int, engines: str, *kinds: str) -> dict[str, list[str]]:
     return {line["kind"]: line["hashes"] for line in found}
 
 
+@pytest.mark.slow
 def test_normalization_gives_the_same_bits_side_by_side():
     """oneDNN's kernels of fused batch normalization, which Keras' layer normalization uses, are not safe to share."""
     found = hashes(12, "compiled", "LayerNormalization_of_rows")

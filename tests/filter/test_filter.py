@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -14,8 +16,8 @@ from fedlab.corruption import Inversion
 from fedlab.errors import DataError
 from fedlab.filter import Examples, NoFilter, Provenance, Threshold, Users, select_examples, select_users
 from fedlab.filter.files import read_examples, read_users, write_examples, write_users
+from fedlab.fingerprint import fingerprints
 from fedlab.partition import ByUser, Iid
-from fedlab.run.fingerprint import fingerprints
 from fedlab.types import Dataset, ExampleSet
 
 
@@ -57,8 +59,10 @@ def test_a_file_that_was_changed_is_refused_unless_told_otherwise(tmp_path):
     path = tmp_path / "low.csv"
     write_users(path, {"5": True, "8": False}, provenance(dataset, partition))
     path.write_text(path.read_text().replace("8,", "13,"))
-    with pytest.raises(DataError, match="it was changed since"):
+    with pytest.raises(DataError, match="it was changed after"):
         Users(path=str(path)).check()
+    with pytest.raises(DataError, match="it was changed after"):  # also where only the data is shown, without a run
+        Users(path=str(path))(dataset, partition, fingerprints)
     changed = Users(path=str(path), verify=False)
     changed.check()
     assert changed(dataset, partition, fingerprints).client_ids == ("5", "13")
@@ -136,18 +140,23 @@ def test_files_round_trip_and_have_the_originals_two_columns(tmp_path):
         (Users, "", "is empty: a filter that keeps nobody"),
         (Users, "5,True\n5,True\n", "row 2: user '5' has row 1 already"),
         (Users, "5,True\n6,False\n", "the data has no user '6'"),
+        (Users, '"6\n7",False\n', "the data has no user '6 7'"),
+        (Users, '5,"True\n', "row 1: 'True' is neither True nor False"),
+        (Users, f"5,{'x' * 999}\n", f"row 1: '{'x' * 59}…' is neither True nor False"),
+        (Examples, '5,"[0\n', "row 1: '[0' is no list of positions"),
         (Users, "5,True\n8\n", "row 2: '8' is not two columns"),
         (Users, "5,True,1\n", "row 1: '5,True,1' is not two columns"),
         (Users, ",True\n", "row 1: ',True' is not two columns"),
         (Users, "5,yes\n", "row 1: 'yes' is neither True nor False"),
         (Users, '5,"[0]"\n', "row 1: '[0]' is neither True nor False"),
         (Users, b"5,\xff\n", "cannot be read"),
-        (Examples, "5,True\n", "row 1: 'True' is no list of places"),
-        (Examples, "5,[]\n", "row 1: '[]' is no list of places"),
-        (Examples, '5,"[0, -1]"\n', "row 1: '[0, -1]' is no list of places"),
-        (Examples, '5,"[0, 2, 0]"\n', "row 1: user '5' has place 0 twice"),
-        (Examples, '5,"[0, 40]"\n', "places 0 to 6; the file names 40"),
-        (Examples, f'5,"[0, {10**30}]"\n', f"places 0 to 6; the file names {10**30}"),
+        (Examples, "5,True\n", "row 1: 'True' is no list of positions"),
+        (Examples, "5,[]\n", "row 1: '[]' is no list of positions"),
+        (Examples, '5,"[0, -1]"\n', "row 1: '[0, -1]' is no list of positions"),
+        (Examples, '5,"[0, 2, 0]"\n', "row 1: user '5' has position 0 twice"),
+        (Examples, '5,"[0, 40]"\n', "positions 0 to 6; the file lists 40"),
+        (Examples, f'5,"[0, {10**30}]"\n', f"positions 0 to 6; the file lists {10**30}"),
+        (Examples, f'5,"[0, {"9" * 5000}]"\n', "is no list of positions"),
         (Examples, '5,[0]\n6,"[0]"\n', "the data has no user '6'"),
         (Examples, '5,[0]\n5,"[1]"\n', "row 2: user '5' has row 1 already"),
     ],
@@ -168,22 +177,22 @@ def test_files_of_other_data_are_refused(tmp_path):
     write_users(path, {"5": True}, provenance(dataset, partition))
     spec = Users(path=str(path))
     bugged = Inversion(fraction=1)(dataset, partition, 0)
-    with pytest.raises(DataError, match="was made from data of fingerprint"):
+    with pytest.raises(DataError, match="was made from data with fingerprint"):
         spec(bugged, partition, fingerprints)
     assert Users(path=str(path), verify=False)(bugged, partition, fingerprints).client_ids == ("5",)
-    with pytest.raises(DataError, match="the clients of this partition are none: use partition=by_user"):
+    with pytest.raises(DataError, match="the clients of this partition are not users: use partition=by_user"):
         spec(dataset, Iid(num_clients=4)(dataset.train, 0), fingerprints)
     few = ByUser(min_examples=14)(dataset.train, 0)
     write_users(path, {"13": True}, provenance(dataset, partition))
     assert "13" not in few.client_ids
-    with pytest.raises(DataError, match="none of whom is a client: the partition left them out"):
+    with pytest.raises(DataError, match="none of whom is a client, because the partition left them out"):
         spec(dataset, few, fingerprints)
 
 
 def test_without_user_ids_files_of_another_division_are_refused(tmp_path):
     dataset, partition = population(with_users=False)
     write_users(tmp_path / "low.csv", {"1": True}, provenance(dataset, partition))
-    with pytest.raises(DataError, match="was made from a division of fingerprint"):
+    with pytest.raises(DataError, match="was made from a partition with fingerprint"):
         Users(path=str(tmp_path / "low.csv"))(dataset, Iid(num_clients=5)(dataset.train, 0), fingerprints)
 
 
@@ -191,12 +200,52 @@ def test_mistakes_are_found_before_any_data_is_read(tmp_path):
     with pytest.raises(DataError, match=r"no\.csv: no such file. `fedlab data filter` writes"):
         Users(path=str(tmp_path / "no.csv")).check()
     (tmp_path / "bare.csv").write_text("5,True\n")
-    with pytest.raises(DataError, match=r"has no bare\.json beside it.*filter\.verify=false takes it so"):
+    with pytest.raises(DataError, match=r"has no bare\.json beside it.*set filter\.verify=false"):
         Users(path=str(tmp_path / "bare.csv")).check()
     Users(path=str(tmp_path / "bare.csv"), verify=False).check()
     (tmp_path / "bare.json").write_text(json.dumps({"data": "0"}))
     with pytest.raises(DataError, match=r"bare\.json is damaged"):
         Users(path=str(tmp_path / "bare.csv")).check()
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}])
+@pytest.mark.parametrize("name", ["data", "clients", "classifier", "selection", "command", "rows"])
+def test_a_provenance_of_other_types_is_damaged(tmp_path, name, value):
+    dataset, partition = population()
+    path = tmp_path / "low.csv"
+    write_users(path, {"5": True}, provenance(dataset, partition))
+    made_from = Provenance.path(path)
+    made_from.write_text(json.dumps({**json.loads(made_from.read_text()), name: value}))
+    with pytest.raises(DataError, match=rf"low\.json is damaged \({name} is no text\)"):
+        Users(path=str(path))(dataset, partition, fingerprints)
+
+
+@pytest.mark.parametrize("fails", ["replace 0", "replace 1", "writer 0"])
+@pytest.mark.parametrize("before", ["nothing", "another filter"])
+def test_a_disk_that_is_full_leaves_no_part_of_a_filter(tmp_path, monkeypatch, before, fails):
+    """It is one line, and the files are the old ones, or are refused."""
+    dataset, partition = population()
+    path = tmp_path / "low.csv"
+    if before != "nothing":
+        write_users(path, {"8": True}, provenance(dataset, partition))
+    function, at = fails.split()
+    module, calls = (os if function == "replace" else csv), iter(range(9))
+    real = getattr(module, function)
+
+    def full(*args, **options):
+        if next(calls) == int(at):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, function, full)
+    with pytest.raises(DataError, match=r"low\.csv cannot be written: No space left on device\.$"):
+        write_users(path, {"5": True}, provenance(dataset, partition))
+    assert {p.name for p in tmp_path.iterdir()} <= {"low.csv", "low.json"}
+    try:
+        kept = Users(path=str(path))(dataset, partition, fingerprints)
+    except DataError:
+        return
+    assert before != "nothing" and kept.client_ids == ("8",)
 
 
 @pytest.mark.parametrize("text", ["", "p", "p101", "1.1", "-0.1", "25%", "nan"])

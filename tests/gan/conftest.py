@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedlab.aggregation import Mean
+from fedlab.algorithms import Gan, LocalTraining, Parts
+from fedlab.algorithms.optimizers import Sgd
 from fedlab.engine import Compiled
 from fedlab.models import Gan as Networks
-from fedlab.process import Gan, Ingredients, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
 
 SMALL = dict(
     noise_dimension=5, generator_hidden=(), generator_filters=(4, 3), discriminator_filters=(4,), discriminator_hidden=()
@@ -35,21 +34,11 @@ class GanLab:
         return gan_model(networks, SHAPE, 3)
 
     def process(self, options: Gan = USUAL, networks: Networks = NETWORKS, examples: Any = None, **parts: Any) -> Any:
-        from fedlab.process.client_work import ExampleSpec
+        from fedlab.algorithms.client_work import ExampleSpec
 
-        aggregator = parts.pop("aggregator", None) or Mean().build()
-        examples = self.examples if examples is None else examples
-        usual = dict(
-            model=self.model(networks),
-            examples=ExampleSpec(SHAPE, examples.x.dtype),
-            client=LocalTraining(batch_size=5, max_local_steps=3),
-            client_optimizer=Sgd(learning_rate=0.05),
-            client_schedule=Constant(),
-            server_optimizer=Sgd(learning_rate=1.0),
-            aggregator=aggregator,
-            takes_weights=True,
-        )
-        return options.build(Ingredients(**{**usual, **parts}))
+        spec = ExampleSpec.of(self.examples if examples is None else examples)
+        usual = dict(client=LocalTraining(batch_size=5, max_local_steps=3), client_optimizer=Sgd(learning_rate=0.05))
+        return options.build(Parts(self.model(networks), spec, **{**usual, **parts}))
 
     def engine(self, options: Gan = USUAL, spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
         examples = self.examples if examples is None else examples

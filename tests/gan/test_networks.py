@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab.algorithms import DpSgd, LocalTraining
+from fedlab.algorithms import Gan as GanProcess
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries, Gan, Mlp
 from fedlab.models.adversarial import exported, gan_model
-from fedlab.process import DpSgd, FedAvg, LocalTraining
-from fedlab.process import Gan as GanProcess
-from fedlab.process.optimizers import Sgd
+from fedlab.run.rules import check_model
 
 from .conftest import SHAPE, SMALL
 
@@ -79,17 +81,21 @@ class OfTwoScores(WithMovingAverages):
         return tf.keras.Sequential([layers.InputLayer(input_shape), layers.Flatten(), layers.Dense(2)])
 
 
+def stages(client):
+    return types.SimpleNamespace(client=client, why_uniform=None)
+
+
 @pytest.mark.parametrize(
     ("build", "told"),
     [
         (lambda: gan_model(Gan(), (30, 28, 1), 0), "sides that can be divided by 4, and the data has 30×28"),
         (lambda: gan_model(Gan(), (28, 28), 0), r"the data has \[28, 28\]: give x a last axis"),
-        (lambda: gan_model(WithMovingAverages(), SHAPE, 0), "weights that are not trained"),
-        (lambda: gan_model(OfTwoScores(), SHAPE, 0), r"model.discriminator gives \[2\] per image"),
-        (lambda: GanProcess().check_model(Mlp()), "use model=gan_small"),
-        (lambda: FedAvg().check_model(Gan()), "use process=gan"),
-        (lambda: GanProcess().check(DpSgd(), Sgd(learning_rate=1.0)), "privacy=gaussian_fixed"),
-        (lambda: GanProcess().check(LocalTraining(weight_noise=0.1), Sgd(learning_rate=1.0)), "privacy=gaussian_fixed"),
+        (lambda: gan_model(WithMovingAverages(), SHAPE, 0), "non-trainable weights"),
+        (lambda: gan_model(OfTwoScores(), SHAPE, 0), r"model.discriminator returns \[2\] per image"),
+        (lambda: check_model(True, Mlp()), "use model=gan_small"),
+        (lambda: check_model(False, Gan()), "use process=gan"),
+        (lambda: GanProcess().check(stages(DpSgd())), "privacy=gaussian_fixed"),
+        (lambda: GanProcess().check(stages(LocalTraining(weight_noise=0.1))), "privacy=gaussian_fixed"),
     ],
 )
 def test_mistakes_are_told(build, told):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab.algorithms import Gan
+from fedlab.algorithms.adversarial import gradient_penalty
+from fedlab.algorithms.optimizers import Adam, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.models import Gan as Networks
 from fedlab.models.adversarial import GanModel
 from fedlab.privacy import FixedSize, GaussianFixed
-from fedlab.process import Gan
-from fedlab.process.adversarial import gradient_penalty
-from fedlab.process.optimizers import Adam, Sgd
 from fedlab.secure import Masked
 
 from .conftest import NETWORKS, SMALL

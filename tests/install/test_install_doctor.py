@@ -15,7 +15,7 @@ import pytest
 def doctor(*args: str, cwd: pathlib.Path, **environment: str) -> subprocess.CompletedProcess[str]:
     fedlab = str(pathlib.Path(sys.executable).parent / "fedlab")
     return subprocess.run(
-        [fedlab, "doctor", *args], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=120
+        [fedlab, "doctor", *args], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=1800
     )
 
 

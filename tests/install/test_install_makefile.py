@@ -190,5 +190,5 @@ def test_help_is_the_default_and_names_every_target(checkout: pathlib.Path) -> N
     assert done.returncode == 0
     listed = {line.split()[1] for line in done.stdout.splitlines()}
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
-    assert listed == {*phony.split()[1:], "experiment/NAME", "investigate/NAME"}
+    assert listed == {*phony.split()[1:], "experiment/NAME", "investigate/NAME", "reproduce/NAME"}
     assert log(checkout) == []

@@ -85,6 +85,28 @@ def clipped(x):
     return tf.clip_by_value(tf.nn.softmax(layers.Dense(CLASSES)(x)), 1e-7, 1 - 1e-7)
 
 
+def with_step():
+    model = stack()
+    model.train_step = lambda data: {}
+    return model
+
+
+def with_formula():
+    model = joined(layers.Dense(CLASSES))
+    model.add_loss(0.1 * tf.reduce_mean(model.output**2))  # its graph cannot be rebuilt for the constants in it
+    return model
+
+
+def three_sigmoids(join):
+    return lambda x: join([layers.Dense(1, "sigmoid")(x) for _ in range(CLASSES)])
+
+
+SIGMOIDS = {
+    "clipped": lambda x: tf.clip_by_value(tf.sigmoid(layers.Dense(CLASSES)(x)), 1e-7, 1 - 1e-7),
+    "in_words": lambda x: layers.Lambda(lambda t: 1.0 / (1.0 + tf.exp(-t)))(layers.Dense(CLASSES)(x)),
+    "joined": three_sigmoids(layers.Concatenate()),
+    "averaged": lambda x: layers.Average()([layers.Dense(CLASSES, "sigmoid")(x) for _ in range(2)]),
+}
 REFUSED = {
     "kernel_regularizer": (lambda: stack(head=layers.Dense(3, kernel_regularizer="l2", name="head")), r"head .*\(kernel_regular"),
     "bias_regularizer": (lambda: stack(layers.Dense(2, bias_regularizer="l1", name="own")), r"own .*\(bias_regularizer\)"),
@@ -105,7 +127,7 @@ REFUSED = {
     "optimizer_alone": (lambda: compiled(None), r"compiled \(SGD\).*choose client_optimizer"),
     "compiled_object": (lambda: compiled(keras.losses.SparseCategoricalCrossentropy(True)), r"\(SparseCategoricalCross"),
     "train_step": (lambda: made(OwnStep()), "OwnStep has a train_step of its own"),
-    "metric": (with_added_metric, "a metric of its own, mean: leave add_metric out"),
+    "metric": (with_added_metric, "a metric of its own, mean: leave it out"),
     "softmax": (lambda: stack(head=layers.Dense(3, "softmax")), 'ends in a softmax.*without activation="softmax"'),
     "softmax_layer": (lambda: stack(layers.Dense(3), head=layers.Softmax()), "ends in a softmax, and should return logits"),
     "softmax_in_call": (lambda: made(Subclassed(tf.nn.softmax)), "ends in a softmax, and should return logits"),
@@ -115,6 +137,17 @@ REFUSED = {
         "ends in a softmax",
     ),
     "sigmoid": (lambda: stack(head=layers.Dense(3, "sigmoid")), 'ends in a sigmoid.*without activation="sigmoid"'),
+    **{
+        f"sigmoid_{name}": (lambda head=head: joined(head), "outputs lie between 0 and 1 whatever its weights")
+        for name, head in SIGMOIDS.items()
+    },
+    "softmax_and_more": (lambda: joined(lambda x: tf.nn.softmax(layers.Dense(CLASSES)(x)) + 1e-4), "outputs lie between 0 and 1"),
+    "float64": (
+        lambda: joined(lambda x: layers.Activation("linear", dtype="float64")(layers.Dense(3)(x))),
+        "returns float64, and should return float32",
+    ),
+    "a_step_of_this_model": (with_step, "Sequential has a train_step of its own"),
+    "add_loss_of_a_formula": (with_formula, r"adds a loss of its own \(add_loss\)"),
     "frozen": (frozen, r"no weights to train: all of them are frozen"),
     "no_weights": (lambda: stack(head=layers.ReLU()), r"no weights to train\.$"),
     "two_inputs": (two_inputs, "has 2 inputs"),
@@ -140,7 +173,7 @@ def test_a_model_is_refused_by_name(kind):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("activation", ["linear", "log_softmax", "relu", "tanh"])
+@pytest.mark.parametrize("activation", ["linear", "log_softmax", "relu", "softplus", "tanh"])
 def test_other_outputs_are_logits(activation):
     """Any number may be a logit; the cross-entropy of log-probabilities is that of their logits."""
     build = lambda: stack(head=layers.Dense(CLASSES, activation))  # noqa: E731
@@ -174,3 +207,112 @@ def test_a_compiled_file_may_be_a_part_of_a_model(tmp_path):
     weights = functional.keras_weights(functional.initial_keras_model(build, 1))
     functional.functional_classifier(build, weights, SHAPE, CLASSES)
     assert np.array_equal(weights[0][0], part.get_weights()[0])
+
+
+HANGING = {
+    "CenterCrop": lambda: [layers.Reshape((5, 1, 1)), layers.CenterCrop(3, 1)],
+    "RandomCrop": lambda: [layers.Reshape((5, 1, 1)), layers.RandomCrop(3, 1)],
+    "CategoryEncoding": lambda: [layers.Rescaling(0.0), layers.CategoryEncoding(num_tokens=3)],
+    "GRU": lambda: [layers.Reshape((5, 1)), layers.Dropout(0.1), layers.GRU(2, dropout=0.1)],
+    "LSTM": lambda: [layers.Reshape((5, 1)), layers.LSTM(2, recurrent_dropout=0.1)],
+    "Bidirectional": lambda: [layers.Reshape((5, 1)), layers.Bidirectional(layers.GRU(2, dropout=0.1))],
+}
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", HANGING)
+def test_a_layer_that_runs_when_it_is_built_is_named(kind, nested):
+    """They were refused by "You must feed a value for placeholder tensor 'StatefulPartitionedCall_1/input_1'"."""
+
+    def build():
+        part = [keras.Sequential([layers.InputLayer(SHAPE), *HANGING[kind]()])] if nested else HANGING[kind]()
+        return stack(layers.Dense(5), layers.Dropout(0.2), *part, layers.Flatten())
+
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    with pytest.raises(ConfigError, match=rf"^layer \w+ \({kind}\) cannot be used here: a part of it runs") as caught:
+        functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+NO_GRADIENT = {
+    "RandomContrast": lambda: layers.RandomContrast(0.2, name="own"),
+    "Lambda": lambda: layers.Lambda(lambda x: tf.image.adjust_contrast(x, 2.0), name="own"),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", NO_GRADIENT)
+def test_a_layer_without_gradient_is_named(kind, nested, first):
+    """They were refused by "No gradient defined for operation'sequential/random_contrast/adjust_contrast'"."""
+
+    def build():
+        own = [keras.Sequential([keras.Input((5, 1, 1)), NO_GRADIENT[kind]()]) if nested else NO_GRADIENT[kind]()]
+        before, after = ([], [layers.Dense(2)]) if first else ([layers.Dense(2), layers.Dense(1)], [])
+        return stack(layers.Reshape((5, 1, 1)), *before, *own, *after, layers.Flatten())
+
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    told = rf"^layer own \({kind}\) cannot be trained through, since TensorFlow has no gradient of its op AdjustContrastv2: leave"
+    with pytest.raises(ConfigError, match=told) as caught:
+        functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+class Unlisted(layers.Layer):
+    """A weight that Keras does not find: no attribute of the layer holds it."""
+
+    def build(self, shape):
+        variable = tf.Variable(tf.zeros(4), name="hidden")
+        self._hidden = lambda: variable
+        self.w = self.add_weight("w", (shape[-1], 4))
+
+    def call(self, x):
+        return x @ self.w + self._hidden()
+
+
+class Holder:
+    def __init__(self):
+        self.dense = layers.Dense(4, name="kept_elsewhere")
+
+
+class InAnObject(layers.Layer):
+    """A layer in an object of which Keras knows nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.holder = Holder()
+
+    def call(self, x):
+        return self.holder.dense(x)
+
+
+def with_a_loose_weight():
+    loose = tf.Variable(tf.ones(4), name="loose")
+    return stack(layers.Dense(4), layers.Lambda(lambda x: x * loose))
+
+
+UNLISTED = {
+    "hidden": lambda: stack(Unlisted()),
+    "kept_elsewhere": lambda: stack(InAnObject()),
+    "loose": with_a_loose_weight,
+}
+
+
+@pytest.mark.parametrize("name", UNLISTED)
+def test_a_weight_that_keras_does_not_list_is_named(name):
+    weights = functional.keras_weights(UNLISTED[name]())
+    with pytest.raises(ConfigError, match=rf"makes the weight (\w+/)*{name}[\w/]*, which Keras does not list") as caught:
+        functional.functional_classifier(UNLISTED[name], weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_a_weight_from_outside_is_one_short_line():
+    outside = tf.Variable(tf.ones(4))
+
+    def build():
+        return stack(layers.Dense(4), layers.Lambda(lambda x: x * outside))
+
+    with pytest.raises(ConfigError, match="or a table, that was made outside of its function") as caught:
+        functional.functional_classifier(build, functional.keras_weights(build()), SHAPE, CLASSES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab import trust
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.models import Cnn, Mlp, Perceptron, functional
+from fedlab.models.saved import load_keras
 
 SHAPE, CLASSES = (8, 8, 1), 5
 layers = tf.keras.layers
@@ -177,3 +184,86 @@ def test_a_builder_may_return_the_same_model_each_time(logits_of, tmp_path):
 
 def test_weights_that_a_builder_sets_are_the_initial_ones():
     assert all(np.all(w == np.float32(0.03)) for w in functional.keras_weights(functional.initial_keras_model(weights_set, 1))[0])
+
+
+class OwnModule(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(np.full((64, 4), 0.1, np.float32), name="own_kernel")
+
+    def __call__(self, x):
+        return tf.nn.relu(x @ self.kernel)
+
+
+class WithModule(layers.Layer):
+    """Keras trains the weights of a module in a layer, and does not save them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.module = OwnModule()
+
+    def call(self, x):
+        return self.module(x)
+
+
+class Forgets(layers.Layer):
+    """Its configuration leaves out what it was made with."""
+
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+    def get_config(self):
+        return super().get_config()
+
+
+class OfALayer(layers.Layer):
+    """Keras cannot describe what it was made with."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def in_two_models(x):
+    both, y = layers.Dense(7, name="both"), tf.keras.Input((64,))
+    inner = tf.keras.Model(y, layers.Dense(7)(both(y)))
+    return layers.Subtract()([inner(flat(x)), both(flat(x))])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (lambda x: WithModule()(flat(x)), r"than the one that is trained: it does not save own_kernel:0.*add_weight"),
+        (lambda x: layers.Dense(4)(Forgets(-3.0)(flat(x))), r"than the one that is trained: a layer of your own.*get_config"),
+        (in_two_models, r"than the one that is trained: layer both stands in two models"),
+        (lambda x: OfALayer(layers.Dense(4))(flat(x)), r"Keras cannot save the model: NotImplementedError: Layer OfALayer"),
+    ],
+)
+def test_a_model_that_keras_saves_as_another_is_refused(body, told):
+    build = functional_model(body)
+    weights = functional.keras_weights(functional.initial_keras_model(build, 1))
+    with pytest.raises(ConfigError, match=told) as caught:
+        functional.functional_classifier(build, weights, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("remedy", ["", "Remove it: the attack trains another."])
+def test_a_file_that_keras_cannot_read_gives_one_line_with_the_remedy(tmp_path, remedy):
+    path = tmp_path / "other.keras"
+    with pytest.raises(FedlabError, match=r"there is no model .*other\.keras: a run writes it when it has finished"):
+        load_keras(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        h5py.File(file := io.BytesIO(), "w").close()
+        archive.writestr("model.weights.h5", file.getvalue())
+    with trust.session(), pytest.raises(FedlabError) as caught:
+        load_keras(path, remedy)
+    said = str(caught.value)
+    assert said.startswith(f"{path} is no Keras model that can be read: ") and said.endswith(remedy) and "\n" not in said

@@ -40,7 +40,7 @@ def test_a_right_one_passes():
         (([0, 4], [2, 4]), "gives the index 4 to client 0 and to client 1"),
         (([0.5], [2]), "gives client 0 indices of float64"),
         (([True], [2]), "gives client 0 indices of bool"),
-        (([[1]], [2]), "must be integers in a row"),
+        (([[1]], [2]), "must be a one-dimensional array of integers"),
         (([0], np.zeros(0, np.int64)), "gives client 1 no example"),
         ((), "returned no client"),
     ],
@@ -64,14 +64,14 @@ def test_something_else_than_a_partition():
         def _divide(self, examples, rng):
             return None
 
-    with pytest.raises(DataError, match="Own returned NoneType and must return a Partition"):
+    with pytest.raises(DataError, match="Own returned NoneType; it must return a Partition"):
         Own()(EXAMPLES, 0)
 
 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("    pass", "own_parts_0.Own is not something that can be built: it lacks _divide, known_num_clients"),
+        ("    pass", "own_parts_0.Own cannot be built: it lacks _divide, known_num_clients"),
         (
             "    @property\n    def known_num_clients(self):\n        return 1\n"
             "    def _divide(self, examples, rng):\n        return 1 / 0",

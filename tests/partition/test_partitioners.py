@@ -98,7 +98,7 @@ def test_by_user_follows_the_ids():
     assert everyone.client_ids == ("a", "b", "c") and [list(i) for i in everyone.indices] == [[1, 3, 5], [0, 4], [2]]
     assert ByUser(min_examples=2)(data, 0).client_ids == ("a", "b")
     assert {ByUser(max_users=1, min_examples=2)(data, seed).client_ids for seed in range(20)} == {("a",), ("b",)}
-    with pytest.raises(DataError, match="no user has 4 examples, the most are 3"):
+    with pytest.raises(DataError, match="no user has 4 examples; the largest has 3"):
         ByUser(min_examples=4)(data, 0)
     with pytest.raises(DataError, match="needs user ids, and the data has none"):
         ByUser()(examples(), 0)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 import fedlab.privacy
-from fedlab.cli.config import build, config_dir
+from fedlab.config.composing import build, config_dir
 from fedlab.errors import ConfigError
 from fedlab.privacy import Everyone, FixedSize, GaussianAdaptive, GaussianFixed, NoPrivacy, Poisson, Schedule, Tree
 
@@ -29,11 +29,11 @@ def test_every_option_stands_in_its_file(name):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("{}", "privacy: neither is given, of noise_multiplier and target_epsilon"),
+        ("{}", "privacy: of noise_multiplier and target_epsilon, neither is given"),
         ("{noise_multiplier: 1, target_epsilon: 2}", "both are given"),
         ("{noise_multiplier: -1}", "privacy.noise_multiplier=-1: must be greater than or equal to 0"),
         ("{noise_multiplier: 1, delta: 1}", "privacy.delta=1: must be less than 1"),
-        ("{noise_multiplier: 1, clip_norm: 0}", "privacy.clip_norm=0: must be greater than or equal to 1e-18"),
+        ("{noise_multiplier: 1, clip_norm: 0}", "privacy.clip_norm=0: must be greater than or equal to 1e-12"),
         ("{noise_multiplier: 1, noise_source: dice}", "must be 'key' or 'seed'"),
         ("{noise_multiplier: 1, simulated_cohort: 5}", "needs the population"),
         ("{noise_multiplier: 1, simulated_cohort: 50, population: 5}", "simulated_cohort=50 exceeds population=5"),
@@ -52,7 +52,7 @@ def test_the_noise_is_as_given_and_delta_follows_the_population():
     assert (plan.noise_multiplier, plan.applied_noise_multiplier, plan.own_ledger) == (1.5, 1.5, None)
     assert plan.delta == pytest.approx(1000**-1.1) and plan.rounds == 20
     assert plan.ledger.spent(20).delta == plan.delta
-    with pytest.raises(ConfigError, match=r"give privacy\.delta"):
+    with pytest.raises(ConfigError, match=r"set privacy\.delta"):
         GaussianFixed(noise_multiplier=1.5).plan(Everyone(1), 20)
 
 
@@ -89,7 +89,7 @@ class TestSimulated:
         assert plan.spent(50) == large.spent(50)
         assert plan.own_ledger.spent(50).epsilon == own.ledger.spent(50).epsilon > 1000 * plan.spent(50).epsilon
         text = " ".join(plan.lines())
-        assert "1,000,000 users with cohorts of 10,000" in text and "Real is the privacy of the run's own 100 clients" in text
+        assert "1,000,000 users with cohorts of 10,000" in text and "The run's own 100 clients have a noise multiplier" in text
 
     def test_adaptive_clipping_scales_both_noises(self):
         spec = GaussianAdaptive(noise_multiplier=1.0, population=1_000_000, simulated_cohort=10_000, clipped_count_stddev=300.0)
@@ -133,8 +133,8 @@ def test_without_privacy_nothing_is_claimed():
 
 
 def test_a_careless_delta_is_pointed_out():
-    assert "lay" in " ".join(GaussianFixed(noise_multiplier=1.0, delta=0.01).plan(COHORT, 10).lines())
-    assert "lay" not in " ".join(GaussianFixed(noise_multiplier=1.0).plan(COHORT, 10).lines())
+    assert "exposing one user" in " ".join(GaussianFixed(noise_multiplier=1.0, delta=0.01).plan(COHORT, 10).lines())
+    assert "exposing one user" not in " ".join(GaussianFixed(noise_multiplier=1.0).plan(COHORT, 10).lines())
 
 
 def test_noise_comes_from_the_runs_key_or_from_its_seed():

@@ -40,9 +40,12 @@ ROWS = [
         "replace one user by one that contributes nothing",
     ),
     (f"{USERS} --noise 4 --sampling tree", "any user may take part in every round", "contributes nothing"),
-    (f"{USERS} --noise 4 --sampling tree --participations 2 --separation 9", "at most 2 times, 9 rounds or more"),
+    (
+        f"{USERS} --noise 4 --sampling tree --participations 2 --separation 9",
+        "at most 2 times, with at least 9 rounds in between",
+    ),
     (f"{USERS} --noise 0", "ε = ∞", "RDP +∞", "infinite: the noise multiplier is 0"),
-    (f"{USERS} --noise 1 --delta 0.1", "allows for laying one user open"),
+    (f"{USERS} --noise 1 --delta 0.1", "may reveal one user completely"),
     (f"{USERS} --epsilon 4", r"ε = (4\.000|3\.999\d*) ", r"noise multiplier 0\.\d+"),
 ]
 
@@ -80,9 +83,9 @@ def test_png(options, capsys, tmp_path):
 
 
 MISTAKES = [
-    ("", "whose privacy? Give either --population (users) or --examples"),
-    (f"{USERS} --examples 5 --noise 1", "whose privacy?"),
-    (USERS, "either --noise, to learn ε, or --epsilon"),
+    ("", "give either --population, for users, or --examples"),
+    (f"{USERS} --examples 5 --noise 1", "give either --population"),
+    (USERS, "either --noise, to compute ε, or --epsilon"),
     (f"{USERS} --noise 1 --epsilon 2", "either --noise"),
     ("--population 10 --cohort 2 --noise 1", "--population needs --rounds too"),
     ("--population 10 --rounds 2 --noise 1", "--population needs --cohort too"),
@@ -90,10 +93,13 @@ MISTAKES = [
     ("--population 10 --cohort 20 --rounds 2 --noise 1", "--cohort 20 exceeds --population 10"),
     ("--population 10 --cohort 5 --rounds 2 --noise 1 --sampling all", "leave out --cohort 5"),
     ("--population 1 --rounds 2 --noise 1 --sampling all", "give --delta"),
-    (f"{USERS} --noise 1 --batch 3", "--batch means nothing with --population"),
-    (f"{USERS} --noise 1 --participations 3", "--participations means nothing with --population and --sampling poisson"),
-    (f"{USERS} --noise 1 --sampling shuffled", "--sampling shuffled is not for --population, which takes poisson, fixed, all"),
-    (f"{EXAMPLES} --noise 1 --sampling fixed", "--sampling fixed is not for --examples"),
+    (f"{USERS} --noise 1 --batch 3", "--batch has no effect with --population"),
+    (f"{USERS} --noise 1 --participations 3", "--participations has no effect with --population and --sampling poisson"),
+    (
+        f"{USERS} --noise 1 --sampling shuffled",
+        "shuffled does not go with --population, which takes poisson, fixed, all",
+    ),
+    (f"{EXAMPLES} --noise 1 --sampling fixed", "--sampling fixed does not go with --examples"),
     (f"{USERS} --noise 1 --sampling dice", "invalid choice: 'dice'"),
     (f"{USERS} --noise x", "'x' is not a number of at least 0"),
     (f"{USERS} --noise nan", "'nan' is not a number of at least 0"),
@@ -106,7 +112,7 @@ MISTAKES = [
     (f"{USERS} --noise 1 --rouns 3", "unrecognized arguments: --rouns 3"),
     (f"{USERS} --noise 1 --png nowhere/p.png", "there is no folder nowhere"),
     ("--population 10 --rounds 9999 --epsilon 0.01 --delta 1e-9 --sampling all", "--epsilon=0.01 is out of reach"),
-    (f"{USERS} --epsilon 100000", "asks for next to no noise"),
+    (f"{USERS} --epsilon 100000", "needs almost no noise"),
 ]
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab.algorithms import LARGEST_METRIC, LocalTraining, Parts
+from fedlab.algorithms.client_work import ExampleSpec
+from fedlab.algorithms.composing import learning_process
+from fedlab.algorithms.optimizers import Sgd
 from fedlab.engine import Compiled, SecureSumming, Tff
 from fedlab.models import Perceptron
 from fedlab.privacy import LARGEST_NORM, LEAST_NORM, FixedSize, GaussianAdaptive, GaussianFixed, Tree
-from fedlab.process import LARGEST_METRIC, Ingredients, LocalTraining
-from fedlab.process.client_work import ExampleSpec
-from fedlab.process.compose import learning_process
-from fedlab.process.optimizers import Constant, Sgd
+from fedlab.privacy.bounding import bounded
 from fedlab.secure import Ckks, Masked
 from fedlab.types import ExampleSet, Partition
 
@@ -57,13 +58,11 @@ class Federation:
         self.lab, examples = lab, ExampleSet(x, np.zeros(len(x), np.int32), 4)
         self.partition = Partition(tuple(map(str, range(len(sent)))), tuple(np.arange(len(x)).reshape(-1, 2)))
         self.largest_metric = min(LARGEST_METRIC, getattr(on, "largest_float", np.inf))
-        parts = Ingredients(
+        parts = Parts(
             model=lab.functional(Perceptron(), examples)[0],
-            examples=ExampleSpec(x.shape[1:], x.dtype),
+            examples=ExampleSpec.of(examples),
             client=LocalTraining(),
             client_optimizer=Sgd(learning_rate=1.0),
-            client_schedule=Constant(),
-            server_optimizer=Sgd(learning_rate=1.0),
             aggregator=spec.plan(FixedSize(COHORT, COHORT), 10).aggregator(0),
             takes_weights=False,
             largest_metric=self.largest_metric,
@@ -88,6 +87,7 @@ class Federation:
         return self.engine.initialize(np.array([17, 4]))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("mechanism", "on"),
     [
@@ -115,6 +115,29 @@ def test_influence_is_bounded_noise_is_added_and_metrics_are_left_out(lab, mecha
     federation.engine.close()
 
 
+@pytest.mark.sampled
+@pytest.mark.parametrize("spec", MECHANISMS.values(), ids=MECHANISMS)
+def test_zeros_contribute_nothing(lab, spec):
+    """To no sum, so that replacing a user by one that sends zeros changes a sum by what the account says: the state after a
+    round is, bit for bit, that after one without anybody. What is not finite counts as zero, too."""
+    if isinstance(spec, GaussianAdaptive):  # so little noise that a count of ½ shows in the clip norm
+        spec = spec.model_copy(update={"clipped_count_stddev": 0.1})
+    federation = Federation(lab, spec, Compiled(), [(0.0, 1.0), (np.nan, 1.0)])
+    start = federation.start()
+    nobody, zeros, nan = (federation.round(start, *clients)[0] for clients in ((), (0,), (1,)))
+    for a, b, c in zip(nobody, zeros, nan):
+        assert np.array_equal(a, b) and np.array_equal(a, c)
+
+
+@pytest.mark.parametrize("clip_norm", [LEAST_NORM, LEAST_NORM * 1e3, 1.0, LARGEST_NORM])
+def test_nothing_is_longer_than_its_clip_norm_after_clipping(clip_norm):
+    """A hundred thousand equal coordinates, also where their squares underflow, to within float32's rounding."""
+    clip = tf.function(lambda tensor: tf.clip_by_global_norm(bounded([tensor]), np.float32(clip_norm))[0][0])
+    for coordinate in (1e-45, 1e-40, 1e-20, 5e-20, 1e-19, 3e-19, clip_norm / 100, 1e-10, 1.0, 1e18, 3e38):
+        clipped = clip(tf.fill([100_000], np.float32(coordinate))).numpy().astype(np.float64)
+        assert np.linalg.norm(clipped) <= clip_norm * (1 + 1e-5), coordinate
+
+
 def test_an_update_within_the_clip_norm_but_beyond_the_range_of_the_secure_sum_is_clipped_again(lab):
     federation = Federation(lab, GaussianFixed(noise_multiplier=NOISE, clip_norm=1e6), Masked(clip_range=16.0))
     _, metrics, aggregate = federation.round(federation.start(), 0, 1, 6)  # 3.4e38
@@ -124,6 +147,7 @@ def test_an_update_within_the_clip_norm_but_beyond_the_range_of_the_secure_sum_i
     assert 0.5 < np.linalg.norm(aggregate) / (stddev * np.sqrt(aggregate.size)) < 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("start", "update", "ends_between"),
     [(LARGEST_NORM, 3.4e38, (LARGEST_NORM * 0.9, LARGEST_NORM)), (LEAST_NORM, 0.0, (LEAST_NORM, LEAST_NORM * 1.1))],

@@ -15,11 +15,11 @@ import tensorflow_federated as tff
 
 from fedlab import randomness
 from fedlab.aggregation import Mean
+from fedlab.algorithms import FedAvg
+from fedlab.algorithms.optimizers import Sgd
 from fedlab.engine import Compiled, SecureSumming, Tff
 from fedlab.models import Perceptron
 from fedlab.privacy import FixedSize, GaussianAdaptive, GaussianFixed, Mechanism, Poisson, Sampling, Tree
-from fedlab.process import FedAvg
-from fedlab.process.optimizers import Sgd
 from fedlab.randomness import Secret
 from fedlab.secure import Masked
 
@@ -78,6 +78,7 @@ FREE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("spec", FREE.values(), ids=FREE)
 def test_no_bound_and_no_noise_is_the_plain_mean(lab, spec):
     plain, private = steps(lab, Mean(), 3), steps(lab, Private(spec), 3)
@@ -105,6 +106,7 @@ HOSTILE = [
 BOUND = 0.05
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize(
     "spec",
@@ -129,6 +131,7 @@ def test_whatever_a_client_sends_it_moves_the_sum_by_the_bound_at_most_and_the_n
     assert np.linalg.norm(moved[value]) > 3.0 * BOUND / CLIENTS * np.sqrt(moved[value].size) / 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "spec",
     [
@@ -246,6 +249,7 @@ class TestTree:
         assert lab.distance(steps(lab, Private(spec), 3, engine=Tff()), ours) < 1e-5
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("spec", NOISY.values(), ids=NOISY)
 def test_equal_seeds_give_equal_bits_and_rounds_differ(lab, spec):
     once, again = steps(lab, Private(spec), 3), steps(lab, Private(spec), 3, fresh=True)

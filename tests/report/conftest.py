@@ -19,7 +19,7 @@ from fedlab.archive.metrics import MetricsFile
 CONFIG = {
     "data": {"_target_": "fedlab.data.Digits", "dir": None},
     "partition": {"_target_": "fedlab.partition.Iid", "num_clients": 10},
-    "client_optimizer": {"_target_": "fedlab.process.optimizers.Sgd", "learning_rate": 0.1, "momentum": 0.0},
+    "client_optimizer": {"_target_": "fedlab.algorithms.optimizers.Sgd", "learning_rate": 0.1, "momentum": 0.0},
     "aggregator": {"_target_": "fedlab.aggregation.Mean"},
     "logger": {},
     "seed": 0,

@@ -14,7 +14,7 @@ from fedlab.report.comparison import compare, difference_rows, gather
 from fedlab.report.comparison_page import averaged
 from tests.report.conftest import read_page, records_of
 
-ADAM = {"client_optimizer": {"_target_": "fedlab.process.optimizers.Adam", "learning_rate": 0.001, "beta_1": 0.9}}
+ADAM = {"client_optimizer": {"_target_": "fedlab.algorithms.optimizers.Adam", "learning_rate": 0.001, "beta_1": 0.9}}
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one(run):
@@ -57,6 +57,12 @@ def test_arms_go_by_their_names_and_are_no_repetitions_of_each_other(run):
     )
     assert found.keys == ("arm",) and [group.label for group in found.groups] == ["arm left", "arm right"]
     assert [group.metrics["test_accuracy"].mean for group in found.groups] == [0.5, 0.75]
+
+
+def test_arms_that_ended_early_are_remarked_as_one_run(run):
+    summary = {"left/test_accuracy": 0.5, "right/test_accuracy": 0.75, "stopped": "stop.patience=2: no better"}
+    arms = read_run(run("armed", config={"arms": {"left": {}, "right": {}}}, summary=summary)).each_arm()
+    assert any(remark.startswith("1 run ended early") for remark in compare(arms).remarks)
 
 
 def test_means_need_a_value_of_every_run():
@@ -125,6 +131,13 @@ class TestVerb:
         assert all(out.count(f"\n{name} ") == 2 for name in names) and "left out" not in out  # in two tables of columns
         assert [line[:2] for line in out.splitlines()[:6]] == [f"{i}:" for i in range(1, 7)]
         assert out.splitlines()[0] == f"1: {comparison.groups[0].label}"  # which names the columns
+
+    def test_an_epsilon_that_says_the_same_is_told_once(self, run, tmp_path, capsys):
+        summary = {"epsilon": 2.0, "epsilon_rdp": 3.0, "epsilon_pld": 2.0, "delta": 1e-5}
+        paths = [str(run("a", summary=summary)), str(run("b", config=ADAM))]
+        assert main(["compare", *paths, "--html", str(tmp_path / "c.html")]) == 0
+        for text in (capsys.readouterr().out, read_page(tmp_path / "c.html").text):
+            assert "ε by RDP" in text and "PLD" not in text
 
     def test_only_seeds(self, run, capsys):
         assert main(["compare", str(run("a")), str(run("b", config={"seed": 7}))]) == 0

@@ -8,18 +8,18 @@ import math
 import pytest
 
 from fedlab.archive import read_run
-from fedlab.archive.figures import REPLAYABLE
+from fedlab.archive.claims import together
 from fedlab.cli.main import main
+from fedlab.composition import ALONE, EACH_ALONE, FILTERED, REPLAYABLE, Claim, added_up
 from fedlab.report.comparison import compare, gather
 from fedlab.report.comparison_page import write_comparison
-from fedlab.report.composition import ALONE, EACH_ALONE, Claim, added_up, together
 from fedlab.report.page import write_report
-from fedlab.report.sweep_page import write_sweep_report
+from fedlab.studies.sweep.page import write_sweep_report
 from tests.report.conftest import read_page, records_of
-from tests.report.test_sweep import write_sweep
+from tests.studies.sweep.test_sweep_page import write_sweep
 
 USER = {"mechanism": "GaussianFixed", "unit": "user", "delta": 1e-5, "noise": "noise.key", "lines": ["a promise"]}
-SUM = "whoever takes part in all 2 has ε = 3.200 at δ = 3e-05, their sums (basic composition)"
+SUM = "taking part in all 2 trainings costs ε = 3.200 at δ = 3e-05, their sums (basic composition)"
 
 
 def spending(total, delta=1e-5, rounds=4):
@@ -39,17 +39,22 @@ def two(run):
         ([], None),
         ([Claim(1.0, 1e-5, "user")], None),
         ([Claim(None), Claim(None)], None),
-        ([Claim(1.0, 1e-5, "user"), Claim(0.5, 1e-6, "user")], "all 2 has ε = 1.500 at δ = 1.1e-05,"),
+        ([Claim(1.0, 1e-5, "user"), Claim(0.5, 1e-6, "user")], "all 2 trainings costs ε = 1.500 at δ = 1.1e-05,"),
         ([Claim(1.00001, 1e-5, "user"), Claim(1.0, 1e-5, "user")], "ε = 2.001"),  # never smaller than it is
-        ([Claim(1.0, 1e-5, "user"), Claim(None)], "all 2 has no guarantee, since 1 of them gives none"),
-        ([Claim(1.0, 1e-5, "user"), Claim(math.inf, 1e-5, "user"), Claim(None)], "since 2 of them give none"),
+        ([Claim(1.0, 1e-5, "user"), Claim(None)], "all 2 trainings has no guarantee, because 1 of them gives none"),
+        ([Claim(1.0, 1e-5, "user"), Claim(math.inf, 1e-5, "user"), Claim(None)], "because 2 of them give none"),
         ([Claim(1.0, 1e-5, "user"), Claim(1.0, 1e-5, "example")], "cannot be added up"),
         ([Claim(1.0, 1e-5, "user"), Claim(1.0, 1e-5, "user", simulated=True)], "cannot be added up"),
         ([Claim(1.0, 1e-5, "user", simulated=True)] * 2, "(simulated), their sums"),
         ([Claim(1.0, 1e-5, "user", noise_seed=s) for s in (0, 1)], f"(basic composition); {REPLAYABLE}"),
         ([Claim(1.0, 1e-5, "user"), Claim(0.5, 1e-5, "user", noise_seed=0)], "ε = 1.500 at δ = 2e-05, their sums"),
-        ([Claim(1.0, 1e-5, "user", noise_seed=0)] * 2, "cannot be added up, since trainings of one seed with noise_source=seed"),
+        (
+            [Claim(1.0, 1e-5, "user", noise_seed=0)] * 2,
+            "cannot be added up, because trainings of one seed with noise_source=seed",
+        ),
         ([Claim(1.0, 1e-5, "user", noise_seed=0), Claim(None)], REPLAYABLE),
+        ([Claim(1.0, 1e-5, "user"), Claim(1.0, 1e-5, "user", filtered=True)], f"their sums (basic composition); {FILTERED}"),
+        ([Claim(1.0, 1e-5, "user", noise_seed=0, filtered=True), Claim(None)], f"gives none; {FILTERED}; {REPLAYABLE}"),
     ],
 )
 def test_sums(claims, says):
@@ -100,6 +105,18 @@ def test_comparisons_add_up(two, tmp_path, capsys):
     assert f"{SUM}." in capsys.readouterr().out
 
 
+def test_a_sum_over_a_run_with_a_filter_says_what_it_does_not_cover(two, run, tmp_path):
+    def of(name, **chosen):
+        return run(name, records=spending(1.0), privacy=USER, summary={"epsilon": 1.0, "delta": 1e-5}, config={"filter": chosen})
+
+    filtered, kept = of("filtered", _target_="fedlab.filter.Users", path="kept.csv"), of("all", _target_="fedlab.filter.NoFilter")
+    assert "their sums (basic composition)" in together([read_run(two[0]), read_run(kept)])
+    assert FILTERED not in together([read_run(two[0]), read_run(kept)])
+    assert together([read_run(two[0]), read_run(filtered)]).endswith(f"their sums (basic composition); {FILTERED}")
+    runs, _ = gather([two[0], filtered])
+    assert FILTERED in read_page(write_comparison(compare(runs), tmp_path / "page.html")).text
+
+
 def test_sweeps_add_up(tmp_path):
     sweep = write_sweep(tmp_path / "s", jobs=3)
     for i, folder in enumerate(sorted(p for p in sweep.iterdir() if p.is_dir())):
@@ -110,7 +127,7 @@ def test_sweeps_add_up(tmp_path):
             summary = json.loads((folder / "summary.json").read_text())
             (folder / "summary.json").write_text(json.dumps({**summary, "epsilon": 1.0, "delta": 1e-5}))
     page = read_page(write_sweep_report(sweep))
-    assert "whoever takes part in all 3 has ε = 3 at δ = 3e-05, their sums" in page.text
+    assert "taking part in all 3 trainings costs ε = 3 at δ = 3e-05, their sums" in page.text
 
 
 def test_lists_say_so(two, tmp_path, capsys):

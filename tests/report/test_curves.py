@@ -17,7 +17,7 @@ def drawn(records):
     if curves._arms(records, "generated_score"):
         panels = (curves._of_generator(records), curves._of_discriminator(records))
     else:
-        panels = (curves._of_classifier(records, "accuracy"), curves._of_classifier(records, "loss"))
+        panels = (curves._tested(records, "accuracy"), curves._tested(records, "loss"))
     return [{line.metric: line.label for line in panel if line.metric in there} for panel in panels]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 
 from fedlab.archive.clients import ClientLabels
 from fedlab.report import words
-from fedlab.report.heat import MAX_CLIENTS, difference_map, evenly_spaced, heat_map
-from fedlab.report.plot import Curve, line_plot, tick_texts
+from fedlab.report.heat import MAX_CLIENTS, evenly_spaced, heat_map
+from fedlab.report.plot import ROOM, Axis, Curve, color, line_plot, tick_texts
 from fedlab.report.scale import linear, logarithmic, rounds, suited
+from fedlab.report.section import TEMPLATES
 from fedlab.report.sections.clients import accuracy_histogram
-from fedlab.report.sections.privacy import distinct
-from fedlab.report.series import MAX_POINTS, last, names, pieces, series, thinned
+from fedlab.report.series import MAX_POINTS, distinct, last, names, pieces, series, thinned
+from fedlab.studies.difftest.plots import difference_map
+from fedlab.studies.sweep.plots import parameter_axis
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,8 @@ from fedlab.report.series import MAX_POINTS, last, names, pieces, series, thinne
         ("bytes_up", 999, "999 B"),
         ("bytes_up", 3.2e15, "3,200 TB"),
         ("seconds_per_round", 0.060029, "0.060 s"),
+        ("attack_score_clients", -0.0106, "−0.01"),
+        ("attack_score_global", -0.0004, "0.00"),
         ("seconds_total", 59.96, "1 min 0 s"),
         ("seconds_total", 7_860, "2 h 11 min"),
         ("num_weights", 101_770, "101,770"),
@@ -131,6 +136,59 @@ class TestPlots:
     def test_values_that_exceed_floats_do_no_harm(self):
         plot = line_plot("Loss", [Curve("a", [(1, 1.7e308), (2, -1.7e308)], "s1")], "")
         assert "nan" not in plot.marks[0].d and "inf" not in plot.marks[0].d
+
+    def test_a_curve_that_another_one_hides_is_wider(self):
+        rising = [(r, r / 10) for r in range(1, 7)]
+        falling = [(r, 1 - r / 10) for r in range(1, 7)]
+        near = [(r, v + 1e-4) for r, v in rising[:4]]
+        curves = [Curve(str(i), points, f"s{i}") for i, points in enumerate((rising, falling, near, rising), 1)]
+        widths = [mark.css.split()[2:] for mark in line_plot("Loss", curves, "").marks if mark.name]
+        assert widths == [["under2"], [], ["under"], []]
+
+    def test_a_legend_has_a_colour_for_each_of_its_names(self):
+        names = [str(i) for i in range(24)]
+        plot = line_plot("Loss", [Curve(name, [(1, 0.0), (2, i)], color(i)) for i, name in enumerate(names)], "")
+        assert [name for name, _ in plot.legend] == names and len({css for _, css in plot.legend}) == 24
+
+
+_AXES = {
+    "rounds": Axis(rounds(1, 10_000_000), ""),
+    "few rounds": Axis(rounds(9_998, 10_003), ""),
+    "logarithmic": Axis(suited([1e-7, 1.0]), ""),
+    "odd values": parameter_axis("x", [0.00316228, 0.00398107, 0.00501187, 0.00630957, 0.00794328])[0],
+    "shares": Axis(linear(0.97712, 0.97718), "", "percent"),
+}
+
+
+@pytest.mark.parametrize("room", [ROOM, 15])
+@pytest.mark.parametrize("name", _AXES)
+def test_texts_below_an_axis_do_not_touch(name, room):
+    """A letter takes 0.6 em; `last` ends half an em after its tick, `first` begins a third before, others are centred."""
+    axis = _AXES[name]
+    shown = axis.across(room)
+    spans = []
+    for at, text, css in shown:
+        place, width = at / 100 * room, 0.6 * len(text)
+        left = {"last": place + 0.5 - width, "first": place - 0.3}.get(css, place - width / 2)
+        spans.append((left, left + width))
+    assert shown and all(a[1] < b[0] for a, b in itertools.pairwise(spans))
+    assert all(right <= room + 1 for _, right in spans) and {(at, text) for at, text, _ in shown} <= set(axis.ticks)
+    if room > sum(0.62 * len(text) + 1 for _, text in axis.ticks):  # evenly spaced texts that all have room
+        assert len(shown) == len(axis.ticks)
+
+
+def test_many_choices_are_set_upright_and_thinned_where_they_stand_above_each_other():
+    axis, _ = parameter_axis("partition", [f"dirichlet_{i}" for i in range(30)])
+    assert axis.choices and axis.upright and len(axis.column()) <= 15 and len(axis.ticks) == 30
+    few, _ = parameter_axis("model", ["mlp", "cnn"])
+    assert few.choices and not few.upright and few.column() == few.ticks
+
+
+def test_every_table_can_be_scrolled():
+    """A table that is wider than a phone would else make the page wider, or break its words between letters."""
+    for template in TEMPLATES.rglob("*.html"):
+        text = template.read_text()
+        assert text.count("<table") == len(re.findall(r'<div class="scroll"[^>]*>\s*<table', text)), template
 
 
 class TestHeatMap:

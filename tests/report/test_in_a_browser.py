@@ -13,7 +13,7 @@ import pytest
 from fedlab.cli.main import main
 from fedlab.report.page import write_report
 from tests.report.conftest import records_of, write_run
-from tests.report.test_sweep import TWO, write_sweep
+from tests.studies.sweep.test_sweep_page import TWO, write_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def browser():
 
 def train(folder: pathlib.Path, *overrides: str, code: int = 0) -> None:
     command = [sys.executable, "-m", "fedlab.cli.main", "train", *FAST, *overrides, f"hydra.run.dir={folder}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == code, done.stdout + done.stderr
 
 
@@ -71,11 +71,28 @@ def pages(tmp_path_factory) -> dict[str, pathlib.Path]:
     assert main(["report", str(root / "sweep")]) == 0
     runs = [str(root / name) for name in ("real", "extreme", "one")]
     assert main(["compare", *runs, "--html", str(root / "comparison.html")]) == 0
+    assert main(["compare", *map(str, unlike_runs(root)), "--all", "--html", str(root / "unlike.html")]) == 0
     found = {name: root / name / "report.html" for name in ("real", "attacked", "failed", "extreme", "one", "sweep")}
-    return {**found, "comparison": root / "comparison.html"}
+    return {**found, "comparison": root / "comparison.html", "unlike": root / "unlike.html"}
 
 
-NAMES = ("real", "attacked", "failed", "extreme", "one", "sweep", "comparison")
+def unlike_runs(root: pathlib.Path) -> list[pathlib.Path]:
+    """Five runs that differ in long settings, and took seconds, minutes and hours."""
+    return [
+        write_run(
+            root / f"unlike_{i}",
+            config={
+                "data.path": f"/a/folder-of/{'very_long_' * 8}{i}.npz",
+                "data.classes": list(range(10 * i)),
+                "model.name": word,
+            },
+            summary={"seconds_total": [18.4, 612.0, 9000.0, 0.25, 45.0][i], "bytes_up_total": 10 ** (3 * i)},
+        )
+        for i, word in enumerate(("x" * 300, "y", "a word " * 30, "z" * 40, "-0.5"))
+    ]
+
+
+NAMES = ("real", "attacked", "failed", "extreme", "one", "sweep", "comparison", "unlike")
 
 
 class Opened:
@@ -119,6 +136,45 @@ def test_no_screen_is_too_narrow_or_too_wide(browser, pages, name, width):
             .filter(box => box.width && (box.left < 0 || box.right > innerWidth)).length"""
         assert opened.page.evaluate(cut) == 0
         assert opened.page.evaluate("parseFloat(getComputedStyle(document.querySelector('.frame')).fontSize)") >= 12
+
+
+TOUCHED = """() => {
+    const texts = [], found = [];
+    for (const plot of document.querySelectorAll("figure.plot")) {
+        const walk = document.createTreeWalker(plot, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+            const range = document.createRange(), element = walk.currentNode.parentElement;
+            range.selectNodeContents(walk.currentNode);
+            const text = element.textContent;
+            for (const box of range.getClientRects()) if (box.width > 1) texts.push({plot, element, box, text});
+        }
+    }
+    const meet = (a, b) => a.left < b.right - 2 && b.left < a.right - 2 && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+    texts.forEach((a, i) => texts.slice(i + 1).forEach(b => {
+        if (a.plot === b.plot && a.element !== b.element && meet(a.box, b.box)) found.push(`${a.text} touches ${b.text}`);
+    }));
+    for (const svg of document.querySelectorAll("svg[role=img]")) {
+        const covers = element => getComputedStyle(element).backgroundColor.startsWith("rgb(");
+        const bare = texts.filter(t => t.plot === svg.closest("figure") && !covers(t.element));
+        for (const path of svg.querySelectorAll("path.line, path.rule, path.grid")) {
+            const matrix = path.getScreenCTM(), length = path.getTotalLength();
+            for (let i = 0; i <= 500; i++) {
+                const {x, y} = path.getPointAtLength(length * i / 500).matrixTransform(matrix);
+                const hit = bare.find(({box: b}) => x > b.left + 1 && x < b.right - 1 && y > b.top + 3 && y < b.bottom - 3);
+                if (hit) { found.push(`a line crosses ${hit.text}`); break; }
+            }
+        }
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_of_plots_touch_neither_each_other_nor_a_line(browser, pages, name, width):
+    """A text with a background of its own hides the line behind it."""
+    with Opened(browser, pages[name], width) as opened:
+        assert opened.page.evaluate(TOUCHED) == []
 
 
 def test_curves_are_where_they_can_be_seen(browser, pages):
@@ -184,6 +240,42 @@ def test_it_prints_in_black_on_white(browser, pages, name, tmp_path):
         opened.page.emulate_media(media="print")
         assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert opened.page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+PAPER = 680  # CSS pixels across A4 between the margins of style.css: 180 mm, at 96 an inch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paper_is_wide_enough(browser, pages, name):
+    with Opened(browser, pages[name], PAPER) as opened:
+        opened.page.emulate_media(media="print")
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == PAPER
+
+
+TORN = """() => {
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const units = /[0-9][ \\u00a0](s|min|h|B|kB|MB|GB|TB|points)\\b/g;
+    while (walk.nextNode()) {
+        const node = walk.currentNode;
+        if (node.parentElement.closest("code, script, style")) continue;
+        for (const match of node.textContent.matchAll(units)) {
+            const range = document.createRange();
+            range.setStart(node, match.index);
+            range.setEnd(node, match.index + match[0].length);
+            if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) found.push(match[0]);
+        }
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, PAPER])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_number_is_torn_from_its_unit(browser, pages, name, width):
+    with Opened(browser, pages[name], width) as opened:
+        if width == PAPER:
+            opened.page.emulate_media(media="print")
+        assert opened.page.evaluate(TORN) == []
 
 
 def test_a_run_leaves_its_page_however_it_ends(pages):

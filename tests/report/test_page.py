@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cProfile
 import os
+import pstats
 import re
 import shutil
-import time
 
 import pytest
 
@@ -94,9 +95,10 @@ def test_odd_records(run, records):
 @pytest.mark.parametrize("rounds", [100, 10_000])
 def test_a_long_run_stays_small(run, rounds):
     path = run(records=records_of(rounds), num_clients=1000, num_classes=62)
-    started = time.process_time()
-    written = write_report(path)
-    assert written.stat().st_size < 2_000_000 and time.process_time() - started < 3
+    profile = cProfile.Profile()
+    written = profile.runcall(write_report, path)
+    assert written.stat().st_size < 2_000_000
+    assert pstats.Stats(profile).total_calls < 3_000_000  # about a second; calls depend neither on the processor nor on its load
     page = read_page(written)
     assert "1,000 clients" in page.text and "100 of 1,000, evenly spaced" in page.text
 
@@ -124,7 +126,7 @@ def test_privacy_is_told_where_there_is_an_account_of_it(run):
 
 
 def test_replayable_masks_are_told(run):
-    told = "whoever knows it can take every mask off"
+    told = "anybody who knows the seed can remove every mask"
     assert told in read_page(write_report(run("seeded", config={"secure.reproducible": True}))).text
     assert told not in read_page(write_report(run("fresh", config={"secure.reproducible": False}))).text
 

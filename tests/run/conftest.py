@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fedlab.aggregation import Mean
-from fedlab.archive import RunFolder
+from fedlab.algorithms import FedAvg, LocalTraining
+from fedlab.algorithms.optimizers import Constant, Sgd
+from fedlab.archive import RunFolder, checkpoint, make_folder
 from fedlab.cohort import Uniform
 from fedlab.data import Npz
 from fedlab.engine import Compiled
 from fedlab.evaluation import Evaluation
 from fedlab.models import Mlp
 from fedlab.partition import Quantity
-from fedlab.process import FedAvg, LocalTraining
-from fedlab.process.optimizers import Constant, Sgd
 from fedlab.randomness import Secret
+from fedlab.run import inputs, rules
 from fedlab.run.checkpointing import where_to_go_on
 from fedlab.run.experiment import Experiment
 
@@ -75,7 +77,7 @@ def npz(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_of(npz, tmp_path_factory, tensorflow):
     """Trains to the end with the given options in place of the usual ones."""
-    from fedlab.run.learners import build_learner
+    from fedlab.run.learner import build_learner
     from fedlab.run.train import train
 
     def run(logger=None, folder=None, goes_on=False, secret=KEY, **options) -> Run:
@@ -98,13 +100,13 @@ def run_of(npz, tmp_path_factory, tensorflow):
         arms = options.pop("arms", {})
         base = Experiment(**{**usual, **options})
         experiment = base.model_copy(update={"arms": {name: base.model_copy(update=changes) for name, changes in arms.items()}})
-        experiment.check()
-        dataset, partition = experiment.load()
-        folder = folder or RunFolder.create(tmp_path_factory.mktemp("run") / "run")
+        rules.check(experiment)
+        dataset, partition = inputs.load(experiment)
+        folder = folder or RunFolder(make_folder(tmp_path_factory.mktemp("run") / "run"))
         beginning = where_to_go_on(folder)
         assert bool(beginning.round) == goes_on
         secrets = dict.fromkeys(arms, secret) if arms else secret
-        learner = build_learner(experiment, dataset, partition, experiment.load_arms(dataset, partition), secrets)
+        learner = build_learner(experiment, dataset, partition, inputs.load_arms(experiment, dataset, partition), secrets)
         try:
             summary = train(learner, dataset, folder, beginning, lambda _: [logger] if logger else [])
         finally:
@@ -114,6 +116,22 @@ def run_of(npz, tmp_path_factory, tensorflow):
         return Run(folder, experiment, partition, dataset.test, summary, records, model)
 
     return run
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """Copies the folder of a run with a checkpoint of every round, as a kill after so many rounds would have left it."""
+
+    def cut(run, rounds):
+        folder = RunFolder(shutil.copytree(run.folder.path, tmp_path / "killed"))
+        for path in checkpoint.newest_first(folder.checkpoints):
+            if checkpoint.load(path).round > rounds:
+                path.unlink()
+        folder.metrics.write_text("".join(folder.metrics.read_text().splitlines(keepends=True)[:rounds]))
+        folder.summary.unlink()
+        return folder
+
+    return cut
 
 
 @pytest.fixture(scope="session")

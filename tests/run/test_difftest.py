@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.archive import RunFolder
-from fedlab.archive.difftest import read_differences, read_scores
-from fedlab.archive.verdict import latest
+from fedlab.algorithms.optimizers import Exponential
+from fedlab.archive import RunFolder, make_folder
 from fedlab.cohort import All
 from fedlab.corruption import Inversion, LabelFlip
-from fedlab.difftest import Difftest
-from fedlab.difftest.defects import RoundTooEarly, SoftmaxTwice
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
+from fedlab.experiments.defects import RoundTooEarly, SoftmaxTwice
 from fedlab.models import Mlp
 from fedlab.partition import Iid
-from fedlab.process.optimizers import Exponential
+from fedlab.run import inputs
+from fedlab.studies.difftest.options import Difftest
+from fedlab.studies.difftest.record import differences_file, read_differences, read_scores, scores_file
+from fedlab.studies.difftest.verdict import latest
 
 SPEC = Difftest(bootstrap=100, scores=20)
 ARMS = {"right": {}, "wrong": dict(model=SoftmaxTwice(hidden=(8,)), corruption=Inversion(users=("2",)))}
@@ -38,17 +39,18 @@ def defect(run_of):
     )
 
 
+@pytest.mark.slow
 def test_every_second_round_and_the_last_are_compared(defect):
-    rows = read_differences(defect.folder.difftest)
+    rows = read_differences(differences_file(defect.folder))
     clients = list(defect.partition.client_ids)
     assert [(row.round, row.client) for row in rows] == [(r, c) for r in (2, 4, 5) for c in [*clients, "(all)"]]
     assert [all(name in record for name in FIGURES) for record in defect.records] == [False, True, False, True, True]
-    assert len(read_scores(defect.folder.difftest_scores)) == 20
+    assert len(read_scores(scores_file(defect.folder))) == 20
 
 
 def test_the_rows_say_what_the_saved_models_say(defect, tensorflow):
-    (dataset, partition), (spoilt, _) = (arm.load() for arm in defect.experiment.arms.values())
-    newest = latest(read_differences(defect.folder.difftest))
+    (dataset, partition), (spoilt, _) = (inputs.load(arm) for arm in defect.experiment.arms.values())
+    newest = latest(read_differences(differences_file(defect.folder)))
     models = [
         tensorflow.keras.models.load_model(defect.folder.path / "arms" / name / "model.keras") for name in ("right", "wrong")
     ]
@@ -66,7 +68,7 @@ def test_the_rows_say_what_the_saved_models_say(defect, tensorflow):
 
 
 def test_the_summary_has_the_verdict_of_the_last_round(defect):
-    newest = latest(read_differences(defect.folder.difftest))
+    newest = latest(read_differences(differences_file(defect.folder)))
     assert defect.summary["difftest_verdict"] == newest.verdict
     assert defect.summary["difftest_told"] == newest.told("right", "wrong")
     assert defect.summary["difftest_different"] == newest.named("different")
@@ -75,7 +77,7 @@ def test_the_summary_has_the_verdict_of_the_last_round(defect):
 
 @pytest.mark.slow
 def test_a_run_that_went_on_has_the_rows_of_one_that_was_never_stopped(defect, run_of, tmp_path):
-    folder = RunFolder.create(tmp_path / "run")
+    folder = RunFolder(make_folder(tmp_path / "run"))
     shared = dict(
         arms=ARMS,
         eval_every=2,
@@ -83,7 +85,7 @@ def test_a_run_that_went_on_has_the_rows_of_one_that_was_never_stopped(defect, r
         difftest=SPEC.model_copy(update={"every": 2}),
     )
     run_of(folder=folder, num_rounds=3, **shared)
-    assert {row.round for row in read_differences(folder.difftest)} == {2, 3}
+    assert {row.round for row in read_differences(differences_file(folder))} == {2, 3}
     whole = run_of(folder=folder, goes_on=True, num_rounds=5, **shared)
     for name in ("difftest.csv", "difftest_scores.csv"):
         assert (folder.path / name).read_bytes() == (defect.folder.path / name).read_bytes()
@@ -100,7 +102,7 @@ def test_equal_arms_are_equal_on_what_clients_have_held_out(run_of):
     run = run_of(
         arms={"a": {}, "b": {}}, num_rounds=1, difftest=spec, partition=Iid(num_clients=5), evaluation=Evaluation(holdout=0.4)
     )
-    rows = read_differences(run.folder.difftest)
+    rows = read_differences(differences_file(run.folder))
     assert [row.examples for row in rows[:-1]] == [len(i) for i in run.partition.held_out]
     assert run.summary["difftest_told"].startswith("equal: a and b, all scores within their tolerance")
     assert all(row.original_delta_score == 0 for row in rows)
@@ -112,6 +114,7 @@ def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
     assert wrong.factor(3.0) == 0.5 * right.factor(3.0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("options", "message"),
     [

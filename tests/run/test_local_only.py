@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.archive import RunFolder
+from fedlab.algorithms import FedAvg, LocalOnly, LocalTraining
 from fedlab.archive.clients import read_scores
 from fedlab.cohort import All, Uniform
 from fedlab.errors import ConfigError
 from fedlab.models import Mlp, Perceptron
 from fedlab.partition import Iid, Single
 from fedlab.privacy import GaussianFixed
-from fedlab.process import FedAvg, LocalOnly, LocalTraining
+from fedlab.run import inputs
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.secure import Masked
 
@@ -33,36 +33,37 @@ def test_with_one_client_it_is_fed_avg_bit_for_bit(run_of, lab):
 
 
 def test_each_client_is_as_if_it_were_alone(once, lab):
-    from fedlab.run.learners import build_learner
-    from fedlab.run.rounds import of_one_client
+    from fedlab.run.learner import build_learner
 
     experiment = once.experiment.model_copy(update={**SMALL, "process": LocalOnly(), "partition": Iid(num_clients=3)})
-    dataset, partition = experiment.load()
+    dataset, partition = inputs.load(experiment)
     learner = build_learner(experiment, dataset, partition, {})
     records = list(learner.rounds(1))
-    inputs = lab.inputs(3, seed=experiment.seed, partition=partition, epochs=experiment.client.local_epochs)
+    given = lab.inputs(3, seed=experiment.seed, partition=partition, epochs=experiment.client.local_epochs)
     for c in range(3):
-        state = learner._state  # as it was before the first round
-        for round_input in inputs:
-            state, _ = learner._engine.next(state, of_one_client(round_input, c))
-        assert lab.same_bits(state, learner._states[c])
-    accuracies = [learner._scores(c, dataset.test).summary()["accuracy"] for c in range(3)]
+        state = learner.trainer._state  # as it was before the first round
+        for round_input in given:
+            state, _ = learner.trainer._engine.next(state, round_input.of_one_client(c))
+        assert lab.same_bits(state, learner.trainer._states[c])
+    accuracies = [
+        learner.evaluator._scorer.scores(learner.trainer.models[c], dataset.test).summary()["accuracy"] for c in range(3)
+    ]
     assert records[-1]["test_accuracy"] == pytest.approx(np.mean(accuracies))
     assert records[-1]["test_accuracy_worst"] == min(accuracies) and records[-1]["test_accuracy_best"] == max(accuracies)
     assert records[-1]["train_num_examples"] == 2 * len(dataset.train)
     learner.close()
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path):
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one(run_of, killed):
     options = {**SMALL, "process": LocalOnly(), "partition": Iid(num_clients=4), "cohort": Uniform(clients_per_round=2)}
-    options["client"] = LocalTraining(batch_size=5)
-    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
-    run_of(folder=folder, checkpoint=Checkpointing(every=1), **{**options, "num_rounds": 2})
-    resumed = run_of(folder=folder, goes_on=True, **options)
+    options.update(client=LocalTraining(batch_size=5), checkpoint=Checkpointing(every=1, keep=9))
+    whole = run_of(**options)
+    resumed = run_of(folder=killed(whole, 2), goes_on=True, **options)
     assert comparable(whole) == comparable(resumed)
     mine = read_scores(resumed.folder.local_models)
     assert mine == read_scores(whole.folder.local_models) and len(mine) == 4
-    assert np.mean([s.accuracy for s in mine]) == pytest.approx(whole.summary["test_accuracy"])
+    assert np.mean([s.score for s in mine]) == pytest.approx(whole.summary["test_accuracy"])
     assert not whole.folder.model.exists()  # there is no model for all
 
 

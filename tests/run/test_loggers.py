@@ -7,7 +7,7 @@ import csv
 import pytest
 import tensorflow as tf
 
-from fedlab.archive import RunFolder
+from fedlab.archive import RunFolder, make_folder
 from fedlab.run.loggers import Csv, Guarded, Mlflow, TensorBoard
 
 
@@ -27,7 +27,7 @@ def records(*rounds):
 
 @pytest.fixture
 def folder(tmp_path):
-    return RunFolder.create(tmp_path / "run")
+    return RunFolder(make_folder(tmp_path / "run"))
 
 
 def rows(folder):
@@ -104,7 +104,10 @@ def test_a_failing_logger_warns_once_and_is_left_out(capsys):
         log.log(record)
     log.close()
     assert failing.calls == 2
-    assert capsys.readouterr().err == "fedlab train: the tracker logger failed and is left out: OSError: the server is gone\n"
+    assert (
+        capsys.readouterr().err
+        == "fedlab train: the tracker logger failed; the run continues without it: OSError: the server is gone\n"
+    )
 
 
 def test_a_logger_that_cannot_be_opened_is_left_out_too(capsys):

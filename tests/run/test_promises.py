@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from fedlab.aggregation import Mean
+from fedlab.algorithms import DpSgd, FedAvg, LocalTraining, Process
+from fedlab.algorithms.optimizers import Constant, Sgd
 from fedlab.cohort import CohortSampler, FixedSize, Poisson, Uniform
+from fedlab.composition import ALONE
 from fedlab.data import Digits
 from fedlab.engine import Compiled, EngineSpec
 from fedlab.errors import ConfigError
@@ -19,9 +22,7 @@ from fedlab.models import Gan as Pair
 from fedlab.models import Mlp
 from fedlab.partition import Iid
 from fedlab.privacy import GaussianFixed, Mechanism, NoPrivacy
-from fedlab.process import DpSgd, FedAvg, LocalTraining, Process
-from fedlab.process.optimizers import Constant, Sgd
-from fedlab.report.composition import ALONE
+from fedlab.run import rules
 from fedlab.run.experiment import Experiment
 from fedlab.run.privacy import PrivacyAccount
 from fedlab.secure import Layout, Masked, SecureSum
@@ -50,7 +51,7 @@ GOES_WITH: dict[str, dict[str, Any]] = {
     "Gan": {"model": Pair()},
     "LocalOnly": {"privacy": NoPrivacy(), "client": DpSgd()},
 }
-NO_CLAIM = ("Split",)  # sends no updates
+NO_CLAIM = ("Split", "Scaffold")  # sends no updates; sends more than them, which nothing clips
 
 
 def shipped(kind: type[Spec]) -> list[type[Spec]]:
@@ -102,14 +103,14 @@ def subclasses(stage: str, kind: type[Spec]) -> list[type[Spec]]:
 
 @each
 def test_a_shipped_class_keeps_what_it_states(stage, kind):
-    claiming(stage, make(kind)).check()
+    rules.check(claiming(stage, make(kind)))
 
 
 @each
 def test_no_subclass_inherits_an_epsilon(stage, kind):
     for subclass in subclasses(stage, kind):
         with pytest.raises(ConfigError, match="no ε can be claimed") as error:
-            claiming(stage, make(subclass, kind)).check()
+            rules.check(claiming(stage, make(subclass, kind)))
         assert subclass.__name__ in str(error.value) and "\n" not in str(error.value)
 
 
@@ -117,7 +118,7 @@ def test_no_subclass_inherits_an_epsilon(stage, kind):
 def test_a_subclass_that_states_its_own_is_believed(stage, kind):
     [_, other, _] = subclasses(stage, kind)
     stated = {"sampling": kind.sampling} if stage == "cohort" else {"vouches": ("privacy",)}
-    claiming(stage, make(type("Stated", (other,), stated), kind)).check()
+    rules.check(claiming(stage, make(type("Stated", (other,), stated), kind)))
 
 
 @pytest.mark.parametrize(("stage", "kind"), [(s, k) for s, k in EVERY if s in ("engine", "secure")])
@@ -133,9 +134,9 @@ def test_without_a_claim_everything_goes():
         def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
             return np.arange(self.clients_per_round)
 
-    experiment(privacy=NoPrivacy(), cohort=Same(clients_per_round=3)).check()
-    with pytest.raises(ConfigError, match="nothing is known of how Same draws cohorts"):
-        experiment(cohort=Same(clients_per_round=3)).check()
+    rules.check(experiment(privacy=NoPrivacy(), cohort=Same(clients_per_round=3)))
+    with pytest.raises(ConfigError, match="Same does not state how it samples cohorts"):
+        rules.check(experiment(cohort=Same(clients_per_round=3)))
 
 
 class Odd(Uniform):
@@ -148,7 +149,7 @@ class Odd(Uniform):
 @pytest.mark.parametrize(
     ("returned", "says"),
     [
-        (None, "nothing is known of how Odd draws cohorts"),
+        (None, "Odd does not state how it samples cohorts"),
         ("poisson", r"Odd.sampling\(20\) returned 'poisson'"),
         (Uniform(clients_per_round=5).sampling(19), r"return a Poisson, .* with population=20"),
         (type("Poisson", (type(Poisson(sampling_rate=0.5).sampling(9)),), {})(CLIENTS, 1e-9), r"returned Poisson\(population=20"),
@@ -157,19 +158,19 @@ class Odd(Uniform):
 def test_what_a_sampler_states_is_one_of_the_known_ways(returned, says, monkeypatch):
     monkeypatch.setattr(Odd, "returned", returned)
     with pytest.raises(ConfigError, match=says):
-        experiment(cohort=Odd(clients_per_round=5)).check()
+        rules.check(experiment(cohort=Odd(clients_per_round=5)))
 
 
 def test_a_sampler_that_fails_takes_one_line():
     own = type("Own", (Uniform,), {"sampling": lambda self, num_clients: 1 / 0})(clients_per_round=5)
     with pytest.raises(ConfigError, match=r"^cohort: Own.sampling\(20\) failed: ZeroDivisionError: division by zero\.$"):
-        experiment(cohort=own).check()
+        rules.check(experiment(cohort=own))
 
 
 def test_no_mean_of_ones_own_goes_unused():
     """Under privacy the mechanism sums; a subclass of the mean would be dropped without a word."""
     with pytest.raises(ConfigError, match="aggregator=mean"):
-        experiment(aggregator=type("Mean", (Mean,), {})()).check()
+        rules.check(experiment(aggregator=type("Mean", (Mean,), {})()))
 
 
 def test_a_subclass_that_may_choose_more_is_no_bound_of_a_sum():
@@ -190,8 +191,8 @@ def test_an_example_of_two_clients_has_no_figure_of_one():
     shared = Partition(("a", "b"), (np.arange(30), np.arange(25, 60)))
     one = experiment(privacy=NoPrivacy(), client=DpSgd(), partition=Iid(num_clients=2))
     with pytest.raises(ConfigError, match="gives some examples to several clients"):
-        PrivacyAccount(one, shared).lines()
-    assert PrivacyAccount(one, Partition(("a", "b"), (np.arange(30), np.arange(30, 60)))).lines()
+        PrivacyAccount(one, shared, num_weights=10).lines()
+    assert PrivacyAccount(one, Partition(("a", "b"), (np.arange(30), np.arange(30, 60))), num_weights=10).lines()
 
 
 @pytest.mark.parametrize("base", [NoFilter, Users])
@@ -200,7 +201,7 @@ def test_a_filter_is_no_part_of_an_epsilon(base):
     own = type("Own", (base,), {})(**({"path": "kept.csv"} if base is Users else {}))
     partition = Iid(num_clients=CLIENTS)(Digits().load(0).train, 0)
     for stages in ({}, {"privacy": NoPrivacy(), "client": DpSgd()}):
-        lines = [PrivacyAccount(experiment(filter=f, **stages), partition).lines() for f in (NoFilter(), own)]
+        lines = [PrivacyAccount(experiment(filter=f, **stages), partition, num_weights=10).lines() for f in (NoFilter(), own)]
         assert all(ALONE in said for said in lines) and [any("the filter was made" in x for x in said) for said in lines] == [
             0,
             1,

@@ -6,17 +6,18 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 
 from fedlab.aggregation import Compressed, Robust
-from fedlab.archive import RunFolder, checkpoint
+from fedlab.algorithms import DpSgd, FedProx, FedRep, Scaffold
+from fedlab.algorithms.optimizers import Adam, Cosine, Sgd
+from fedlab.archive import RunFolder, checkpoint, make_folder
 from fedlab.cohort import InTurn, Poisson
 from fedlab.engine import Tff
 from fedlab.models import Mlp
 from fedlab.privacy import GaussianAdaptive, GaussianFixed, Tree
-from fedlab.process import DpSgd, FedProx
-from fedlab.process.optimizers import Adam, Cosine, Sgd
-from fedlab.run.checkpointing import Checkpointing, where_to_go_on
+from fedlab.run.checkpointing import Checkpointing, Checkpoints, where_to_go_on
 from fedlab.secure import Masked
 
 FAMILIES = {
@@ -36,7 +37,7 @@ GUARDED = {
     "dp_sgd": dict(client=DpSgd(batch_size=5)),
     "masked": dict(secure=Masked(dropout_rate=0.2, threshold=0.51)),
 }
-QUICK = ("fed_avg", "fed_avg_with_dropout", "dp_sgd")
+QUICK = ("fed_avg_with_dropout", "dp_sgd")
 
 
 def slow_unless_quick(names):
@@ -56,7 +57,7 @@ def stopped_after(run_of, rounds, folder, **options):
 def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, family):
     options = {**FAMILIES[family], "eval_every": 4}  # so that the last round before the stop is evaluated out of turn
     whole = run_of(**options)
-    folder = RunFolder.create(tmp_path / "run")
+    folder = RunFolder(make_folder(tmp_path / "run"))
     stopped_after(run_of, 3, folder, **options)
     resumed = run_of(folder=folder, goes_on=True, **options)
     assert lab.same_bits(whole.model.get_weights(), resumed.model.get_weights())
@@ -74,11 +75,12 @@ class CtrlC:
     def close(self): ...
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", slow_unless_quick(GUARDED))
 def test_a_guarded_run_goes_on_as_if_it_had_never_been_stopped(run_of, lab, tmp_path, family):
     """Noise, clip norms, trees, dropouts and what has been spent are as they would have been."""
     options = {**GUARDED[family], "model": Mlp(hidden=(8,)), "seed": 5}
-    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
+    whole, folder = run_of(**options), RunFolder(make_folder(tmp_path / "run"))
     with pytest.raises(KeyboardInterrupt):
         run_of(folder=folder, logger=CtrlC(), **options)
     assert where_to_go_on(folder).round == 3
@@ -92,7 +94,35 @@ def test_a_guarded_run_goes_on_as_if_it_had_never_been_stopped(run_of, lab, tmp_
 def test_on_tffs_runtime_too(run_of, tmp_path):
     """As far as TFF's sums go the same way twice."""
     options = dict(engine=Tff(), model=Mlp(hidden=(8,)), num_rounds=3)
-    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
+    whole, folder = run_of(**options), RunFolder(make_folder(tmp_path / "run"))
+    run_of(folder=folder, **{**options, "num_rounds": 1})
+    resumed = run_of(folder=folder, goes_on=True, **options)
+    assert resumed.summary["test_loss"] == pytest.approx(whole.summary["test_loss"], rel=1e-5)
+
+
+KEEPING = {"scaffold": dict(process=Scaffold()), "fed_rep": dict(process=FedRep(head_epochs=1))}
+
+
+@pytest.mark.parametrize("name", ["arms", *(pytest.param(name, marks=pytest.mark.slow) for name in KEEPING)])
+def test_what_clients_keep_is_as_if_the_run_had_never_been_killed(run_of, killed, name):
+    """The newest checkpoint is damaged too; the last one of both runs has the same bytes."""
+    options = dict(arms=KEEPING) if name == "arms" else KEEPING[name]
+    options = {**options, "model": Mlp(hidden=(8,)), "num_rounds": 4, "checkpoint": Checkpointing(every=1, keep=4)}
+    whole = run_of(**options)
+    folder = killed(whole, 3)
+    damage(checkpoint.newest_first(folder.checkpoints)[0])
+    resumed = run_of(folder=folder, goes_on=True, **options)
+    assert comparable(whole) == comparable(resumed)
+    ours, theirs = (checkpoint.newest_first(run.folder.checkpoints)[0].read_bytes() for run in (whole, resumed))
+    assert ours == theirs
+    assert {p.name for p in folder.path.iterdir()} == {p.name for p in whole.folder.path.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KEEPING)
+def test_what_clients_keep_on_tffs_runtime(run_of, tmp_path, name):
+    options = dict(engine=Tff(), model=Mlp(hidden=(8,)), num_rounds=3, **KEEPING[name])
+    whole, folder = run_of(**options), RunFolder(make_folder(tmp_path / "run"))
     run_of(folder=folder, **{**options, "num_rounds": 1})
     resumed = run_of(folder=folder, goes_on=True, **options)
     assert resumed.summary["test_loss"] == pytest.approx(whole.summary["test_loss"], rel=1e-5)
@@ -100,7 +130,7 @@ def test_on_tffs_runtime_too(run_of, tmp_path):
 
 @pytest.fixture(scope="module")
 def once_stopped(run_of, tmp_path_factory):
-    folder = RunFolder.create(tmp_path_factory.mktemp("stopped") / "run")
+    folder = RunFolder(make_folder(tmp_path_factory.mktemp("stopped") / "run"))
     stopped_after(run_of, 4, folder)
     return folder
 
@@ -122,18 +152,18 @@ class TestWhereToGoOn:
         beginning = where_to_go_on(stopped)
         assert (beginning.round, len(beginning.records), beginning.remarks) == (4, 4, [])
 
-    def test_at_the_one_before_a_damaged_one_and_says_so(self, stopped, run_of, once):
+    def test_at_the_one_before_a_damaged_one_and_says_so(self, stopped):
         damage(checkpoint.newest_first(stopped.checkpoints)[0])
         beginning = where_to_go_on(stopped)
         assert (beginning.round, [r["round"] for r in beginning.records]) == (3, [1, 2, 3])
         assert "round_000004.ckpt is damaged" in beginning.remarks[0] and "The one before it is used" in beginning.remarks[0]
-        assert comparable(run_of(folder=stopped, goes_on=True)) == comparable(once)
 
     def test_at_the_beginning_when_all_are_damaged(self, stopped):
         for path in checkpoint.newest_first(stopped.checkpoints):
             damage(path)
         beginning = where_to_go_on(stopped)
         assert (beginning.round, beginning.records, len(beginning.remarks)) == (0, [], 2)
+        assert [r.rpartition(". ")[2] for r in beginning.remarks] == ["The one before it is used.", "The run starts at round 1."]
 
     def test_not_after_rounds_whose_records_are_lost(self, stopped):
         lines = stopped.metrics.read_text().splitlines(keepends=True)
@@ -143,16 +173,19 @@ class TestWhereToGoOn:
         assert where_to_go_on(stopped).round == 0
 
 
+@pytest.mark.slow
 def test_records_beyond_the_checkpoint_are_computed_again(stopped, run_of, once):
-    """As after a SIGKILL between two checkpoints."""
+    """As after a SIGKILL between two checkpoints; the newest one is damaged too."""
+    damage(checkpoint.newest_first(stopped.checkpoints)[0])
     last = json.loads(stopped.metrics.read_text().splitlines()[-1])
     with open(stopped.metrics, "a") as file:
         file.write(json.dumps({**last, "round": 5, "weights_hash": "of a round that was lost"}) + "\n{torn")
     assert comparable(run_of(folder=stopped, goes_on=True)) == comparable(once)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_last_round_keeps_that_rounds_scores(run_of, tmp_path):
-    folder = RunFolder.create(tmp_path / "run")
+    folder = RunFolder(make_folder(tmp_path / "run"))
     whole = run_of(folder=folder, eval_every=4)
     folder.summary.unlink()
     again = run_of(folder=folder, goes_on=True, eval_every=4)
@@ -164,7 +197,19 @@ def test_a_checkpoint_of_another_model_is_refused(stopped, run_of):
         run_of(folder=stopped, goes_on=True, model=Mlp(hidden=(9,), dropout=0.3))
 
 
-@pytest.mark.parametrize(("every", "keep", "kept"), [(1, 3, [6, 5, 4]), (4, 2, [6, 4]), (100, 2, [6])])
-def test_how_often_and_how_many(run_of, every, keep, kept):
-    run = run_of(checkpoint=Checkpointing(every=every, keep=keep))
-    assert [checkpoint.load(p).round for p in checkpoint.newest_first(run.folder.checkpoints)] == kept
+def rounds_kept(folder):
+    return [checkpoint.load(p).round for p in checkpoint.newest_first(folder.checkpoints)]
+
+
+def test_a_run_keeps_checkpoints_as_often_as_asked_and_its_last_state(run_of):
+    assert rounds_kept(run_of(checkpoint=Checkpointing(every=4, keep=2)).folder) == [6, 4]
+
+
+@pytest.mark.parametrize(("every", "keep", "kept"), [(1, 3, [6, 5, 4]), (4, 2, [4]), (100, 2, [])])
+def test_how_often_and_how_many(tmp_path, every, keep, kept):
+    folder = RunFolder(make_folder(tmp_path / "run"))
+    checkpoints = Checkpoints(Checkpointing(every=every, keep=keep), folder, 0, {})
+    for round_num in range(1, 7):
+        if checkpoints.is_due(round_num):
+            checkpoints.save(round_num, [np.zeros(1)])
+    assert rounds_kept(folder) == kept

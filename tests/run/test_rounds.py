@@ -71,7 +71,7 @@ def test_clients_hold_their_examples_and_visit_each_once_an_epoch(partition):
 def test_nobody_is_a_round_too(partition):
     made = given(partition, [])
     shapes = {f.name: np.shape(getattr(made, f.name)) for f in dataclasses.fields(made)}
-    assert shapes.pop("round") == () and shapes.pop("clients") == (0,)
+    assert shapes.pop("round") == () and shapes.pop("clients") == (0,) and made.kept == () and shapes.pop("kept")
     assert shapes == {"indices": (0,), "row_splits": (1,), "order": (EPOCHS, 0), "keys": (0, 2), "server_key": (2,)}
 
 

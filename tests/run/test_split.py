@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from fedlab.aggregation import CoordinateMedian
-from fedlab.archive import RunFolder
+from fedlab.algorithms import DpSgd, FedAvg, LocalTraining
+from fedlab.algorithms.optimizers import Adam, Exponential, Sgd
+from fedlab.algorithms.split import Split
 from fedlab.cohort import All, Uniform
 from fedlab.engine import Tff
 from fedlab.errors import ConfigError
 from fedlab.models import Mlp
 from fedlab.partition import Iid, Single
 from fedlab.privacy import GaussianFixed
-from fedlab.process import DpSgd, FedAvg, LocalTraining
-from fedlab.process.optimizers import Adam, Exponential, Sgd
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.secure import Masked
-from fedlab.split import Split
 
 SMALL = dict(num_rounds=3, model=Mlp(hidden=(8, 6)), cohort=All(), partition=Single())
 TUNED = dict(SMALL, client_optimizer=Sgd(learning_rate=0.05, momentum=0.9), client_schedule=Exponential(decay_rate=0.5))
@@ -77,7 +76,7 @@ def test_how_weights_are_handed_on_changes_bytes_only(run_of, lab):
     [Split(handover="peer", labels="client"), pytest.param(Split(order="parallel"), marks=pytest.mark.slow)],
     ids=["turns", "parallel"],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, process):
+def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, killed, process):
     options = dict(
         SMALL,
         process=process,
@@ -87,15 +86,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run_of, lab, tmp_path, proces
         client_optimizer=Adam(learning_rate=0.01),
         eval_every=3,
     )
-    options["num_rounds"] = 4
-    whole, folder = run_of(**options), RunFolder.create(tmp_path / "run")
-    run_of(folder=folder, checkpoint=Checkpointing(every=1), **{**options, "num_rounds": 2})
-    resumed = run_of(folder=folder, goes_on=True, **options)
+    options.update(num_rounds=4, checkpoint=Checkpointing(every=1, keep=9))
+    whole = run_of(**options)
+    resumed = run_of(folder=killed(whole, 2), goes_on=True, **options)
     assert comparable(whole) == comparable(resumed)
     assert lab.same_bits(whole.model.get_weights(), resumed.model.get_weights())
     assert 0 < whole.summary["leakage_distance_correlation"] <= 1
 
 
+@pytest.mark.slow
 def test_split_stands_beside_fed_avg_in_one_run(run_of):
     run = run_of(**{**SMALL, "partition": Iid(num_clients=2)}, arms={"split": {"process": Split()}, "fed_avg": {}})
     assert {"split/test_accuracy", "fed_avg/test_accuracy", "split/leakage_distance_correlation"} <= set(run.summary)

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from fedlab.archive import RunFolder
-from fedlab.archive.attacks import write_result
+from fedlab.studies.attacks.record import write_result
 from tests.report.conftest import write_run
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from fedlab.archive import RunFolder, checkpoint
+from fedlab.archive import RunFolder, checkpoint, make_folder
 from fedlab.archive.folder import write_json
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def run_in(tmp_path):
     """Writes a run whose weights are WEIGHTS, one of them moved, and half as far the round before."""
 
     def write(protection, name=None, moved_by=0.0, seed=0, status="finished", rounds=(3, 4)):
-        folder = RunFolder.create(tmp_path / (name or protection.lower()))
+        folder = RunFolder(make_folder(tmp_path / (name or protection.lower())))
         config = {"seed": seed, "secure": {"_target_": f"fedlab.secure.{protection}"}, "logger": {"of": protection}}
         write_json(
             folder.manifest,

@@ -194,7 +194,7 @@ def test_what_is_not_a_number_is_handed_on_in_the_clear_and_refused_otherwise(ma
 
 def test_values_out_of_range_are_refused_or_clipped(make):
     make.clients.contributions[0][0][3, 2] = 1e7
-    make.clients.contributions[0][4][1, 1] = -7  # agreed were at most 5
+    make.clients.contributions[0][4][1, 1] = -7  # the agreed bound is 5
     if make.kind is Plain:
         outcome = make().run_round(1, CLIENTS, make.clients.of(CLIENTS))
         return agree(outcome.sum, make.clients.sum(CLIENTS), make.clients.layout, 0)
@@ -229,7 +229,7 @@ def test_under_noise_no_update_becomes_longer(options):
 
 def test_another_layout_is_refused(make):
     make.clients.contributions[7].append(np.zeros(2))
-    with pytest.raises(ContributionError, match=r"7 tensors .* agreed were 6 tensors"):
+    with pytest.raises(ContributionError, match=r"7 tensors .* the agreed layout is 6 tensors"):
         make().run_round(1, CLIENTS, make.clients.of(CLIENTS))
 
 
@@ -240,7 +240,7 @@ def test_too_few_contributions_are_refused(make):
 
 @pytest.mark.parametrize("clients", [(1, 1, 2), tuple(range(7))])
 def test_clients_are_different_and_no_more_than_agreed(make, clients):
-    with pytest.raises(ValueError, match="at most 6 agreed"):
+    with pytest.raises(ValueError, match="give at most 6"):
         make().run_round(1, clients, iter(()))
 
 

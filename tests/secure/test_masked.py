@@ -132,7 +132,7 @@ def test_reproducible_keys_give_the_same_messages_and_others_do_not(make_clients
 
 def test_reproducible_keys_are_warned_about():
     assert Masked().lines() == []
-    assert "whoever knows the seed can take every mask off" in Masked(reproducible=True).lines()[0]
+    assert "anybody who knows the seed can remove every mask" in Masked(reproducible=True).lines()[0]
 
 
 @pytest.mark.parametrize("reproducible", [False, True])
@@ -179,7 +179,7 @@ def test_there_is_no_further_attempt_once_shares_have_been_asked_for(make_client
     """What was given out might unmask this one together with a share that a vanished client still holds."""
     clients = make_clients(CLIENTS)
     protocol = Masked(on_failure="retry", observe="all").build(clients.layout, 6)
-    with pytest.raises(BelowThreshold, match=r"2 of 6 clients are left that hold shares .* 4 are needed") as caught:
+    with pytest.raises(BelowThreshold, match=r"2 of 6 clients are left that have shares .* 4 are needed") as caught:
         protocol.run_round(1, CLIENTS, clients.of(CLIENTS), Dropouts(before_unmasking=frozenset(CLIENTS[:4])))
     outcome = caught.value.outcome
     assert outcome.num_attempts == 1 and outcome.included == () and outcome.bytes_up > 0
@@ -229,7 +229,9 @@ def test_a_sum_of_parts_that_share_no_masks_is_not_unmasked(make_clients):
     protocol = Masked().build(clients.layout, 4)
     server = MaskedServer(1, {2: (3,), 3: (2,), 5: (7,), 7: (5,)}, 2, 2, protocol.encoding)
     speak_until_unmasking(server, protocol, CLIENTS[:4], set(), clients)
-    with pytest.raises(BelowThreshold, match="the 4 clients left are no longer all linked by masks, so sums of fewer would show"):
+    with pytest.raises(
+        BelowThreshold, match="the 4 clients left are no longer all linked by masks, which would reveal sums of fewer"
+    ):
         server.close_inputs()
 
 
@@ -296,14 +298,14 @@ def test_a_client_gives_out_its_shares_once_and_never_both(make_clients):
     clients = make_clients(CLIENTS)
     protocol = Masked().build(clients.layout, 6)
     server, members = conversation(protocol, CLIENTS, {5}, clients)
-    with pytest.raises(ValueError, match="cannot have stayed and vanished"):
+    with pytest.raises(ValueError, match="listed as stayed and as vanished"):
         members[2].unmask(Survivors((2, 3, 5), (5, 7)))
-    with pytest.raises(ValueError, match="client 2 sent its input, yet is said to have vanished"):
+    with pytest.raises(ValueError, match="client 2 sent its input, but the server lists it as vanished"):
         members[2].unmask(Survivors((3,), (2,)))
     members[2].unmask(server.survivors(2))
-    with pytest.raises(ValueError, match="client 2 has given out its shares already"):
+    with pytest.raises(ValueError, match="client 2 has sent its shares already"):
         members[2].unmask(server.survivors(2))
-    with pytest.raises(ValueError, match="masks serve once"):
+    with pytest.raises(ValueError, match="a mask is used only once"):
         members[2].masked_input(server.inbox(2), protocol.encoding.zeros(), protocol.encoding.split)
 
 

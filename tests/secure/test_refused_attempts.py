@@ -108,6 +108,7 @@ SETTINGS = {
 FEW = {"sparse": 400, "log": 20, "all": 150, "three": 500, "two": 500}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_refused_attempt_cannot_be_unmasked(setting):
     kind, options, num_clients, rate = SETTINGS[setting]

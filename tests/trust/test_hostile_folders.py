@@ -13,10 +13,11 @@ import pytest
 
 from fedlab import trust
 from fedlab.archive import inventory
-from fedlab.archive.sweep import JobFolder
-from fedlab.cli import child, recorded, sweep_process
+from fedlab.cli import job_process
 from fedlab.cli.main import main
 from fedlab.errors import FedlabError
+from fedlab.run import child, recorded
+from fedlab.run.child import JobFolder
 
 VERBS = [
     "verify -q run",
@@ -103,7 +104,7 @@ def test_no_manifest_reads_the_environment(hostile, command, capfd, monkeypatch)
     hostile.configure(lambda config: config["data"].update(dir="${oc.env:SECRET}"))
     assert hostile.run(command) == 1
     err = capfd.readouterr().err
-    assert "data.dir is no value but an interpolation" in err and "hunter2" not in err
+    assert "data.dir is an interpolation and not a value" in err and "hunter2" not in err
 
 
 NO_COMPONENTS = [
@@ -158,6 +159,15 @@ def test_every_option_that_imports_or_sends_is_declared():
                 assert name in spec.reaches_out, (spec, name)
 
 
+def _all_of(leader: int) -> bytes:
+    """Reads a terminal to its end, whose other end is closed. A single read may return only the echo of what was typed."""
+    shown = b""
+    with contextlib.closing(os.fdopen(leader, "rb", buffering=0)) as terminal, contextlib.suppress(OSError):  # EIO is its end
+        while piece := terminal.read(4096):
+            shown += piece
+    return shown
+
+
 class TestQuestion:
     FINDINGS = ["model._target_=my.net"]
 
@@ -179,13 +189,11 @@ class TestQuestion:
         hostile.configure(lambda config: own_function(hostile, config))
         leader, follower = pty.openpty()
         os.write(leader, f"{answer}\n".encode())
-        with open(follower, closefd=False) as typed, open(follower, "w") as terminal:
-            monkeypatch.setattr(sys, "stdin", typed)
-            monkeypatch.setattr(sys, "stderr", terminal)
+        with open(follower, closefd=False) as typed, open(follower, "w") as terminal, monkeypatch.context() as during:
+            during.setattr(sys, "stdin", typed)
+            during.setattr(sys, "stderr", terminal)
             code = hostile.run("data misclassification run")
-            terminal.flush()
-            shown = os.read(leader, 4096)
-        os.close(leader)
+        shown = _all_of(leader)
         assert b"Go on? [y/N]" in shown and hostile.has_struck == (answer == "y") == (code == 0), shown
 
 
@@ -208,7 +216,7 @@ class TestJobs:
         """What the job's own process does."""
         inventory.break_seal(job)
         with trust.session():
-            sweep_process._run(job)
+            job_process._run(job)
 
     def test_goes_on_with_its_own_components(self, hostile, job):
         self.run(job)
@@ -231,7 +239,7 @@ class TestJobs:
         for name in ("yaml", "numpy", "json", "runpy", "fedlab"):
             (hostile.path.parent / f"{name}.py").write_text(f"open({str(hostile.mark)!r}, 'w')")
         command = child.job_command(hostile.path.parent / "nowhere")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
         assert "job.json cannot be read" in done.stderr and not hostile.has_struck
 
 

@@ -1,1 +1,1 @@
-"""What a run's page is made of: a module per section, each with `build(run) -> Section | None`."""
+"""The sections of a run's page: a module per section, each with `build(run) -> Section | None`."""

@@ -1,18 +1,21 @@
-"""How the final model does on each client's own examples."""
+"""The metrics of the final model on each client's own examples."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.clients import ClientScore, read_scores
+from fedlab.archive.task import learned
 from fedlab.report import words
 from fedlab.report.heat import evenly_spaced
 from fedlab.report.plot import Axis, Plot, histogram, scatter
 from fedlab.report.scale import linear, suited
 from fedlab.report.section import Section, section
+from fedlab.types import Metric
 
 _BINS = 20
 _MAX_DOTS = 1500
@@ -20,16 +23,17 @@ _WORST = 5
 
 
 def build(run: Run) -> Section | None:
-    """None for a run that did not evaluate client by client."""
+    """Returns the section; None for a run without evaluation per client."""
     scores = read_scores(run.folder.clients)
     if not scores:
         return None
-    accuracies = [s.accuracy for s in scores]
+    metric, values = learned(run.manifest).ranking, [s.score for s in scores]
     held_out = (run.config.get("evaluation") or {}).get("holdout")
     own = "own examples, kept from training" if held_out else "own training examples"
-    plots = [accuracy_histogram(accuracies, f"accuracy on the client's {own}", [s.examples for s in scores])]
+    plots = [score_histogram(values, metric, f"{metric.label} on the client's {own}", [s.examples for s in scores])]
     if len({s.examples for s in scores}) > 1 and len(scores) > 2:
-        plots.append(_by_size(scores))
+        plots.append(_by_size(scores, metric))
+    deviation = statistics.pstdev(values)
     return section(
         "clients",
         "Clients",
@@ -38,14 +42,45 @@ def build(run: Run) -> Section | None:
         own=own,
         model="Its own model" if run.folder.local_models.is_file() else "The final model",
         count=len(scores),
-        median=statistics.median(accuracies),
-        deviation=statistics.pstdev(accuracies),
-        worst=sorted(scores, key=lambda s: s.accuracy)[:_WORST] if min(accuracies) < max(accuracies) else [],
+        label="" if metric.percent else f"{metric.label}, ",
+        median=worded(metric, statistics.median(values)),
+        deviation=f"{100 * deviation:.2f} percentage points" if metric.percent else words.number(deviation),
+        **table_of(sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)[:_WORST], run),
+        varies=min(values) < max(values),
     )
 
 
+def worded(metric: Metric, value: float) -> str:
+    """Formats a value of the metric for a page."""
+    return words.percent(value) if metric.percent else words.number(value)
+
+
+def table_of(scores: Sequence[ClientScore], run: Run) -> dict[str, Any]:
+    """Returns the values for the template of a table of clients."""
+    task = learned(run.manifest)
+    loss = task.metrics.get("loss", Metric("loss"))
+    unit = loss.unit.rpartition(", ")[2]
+    rows = [(s.client, s.examples, worded(task.ranking, s.score), s.loss) for s in scores]
+    return {"rows": rows, "metric": task.ranking.label, "loss": f"{loss.label}, {unit}" if unit else loss.label}
+
+
+def score_histogram(values: Sequence[float], metric: Metric, label: str, sizes: Sequence[int]) -> Plot:
+    """Returns the histogram of a metric over clients. `label`: the kind of examples; `sizes`: examples per client."""
+    if metric.percent:
+        return accuracy_histogram(values, label, sizes)
+    x = linear(min(values), max(values))
+    step = (x.high - x.low) / _BINS
+    edges = [x.low + i * step for i in range(_BINS + 1)]
+    counts = [0] * _BINS
+    for value in values:
+        counts[min(_BINS - 1, max(0, int((value - x.low) / step)))] += 1
+    low, high, median = (words.number(v) for v in (min(values), max(values), statistics.median(values)))
+    alt = f"Histogram of the {metric.label} of {words.counted(len(values), 'client')}: from {low} to {high}, median {median}."
+    return histogram(f"{metric.label[:1].upper()}{metric.label[1:]} per client", alt, Axis(x, label), counts, edges, "clients")
+
+
 def accuracy_histogram(accuracies: Sequence[float], label: str, sizes: Sequence[int]) -> Plot:
-    """Returns the histogram of clients' accuracies; `label` says on which examples, `sizes` how many of these each client has.
+    """Returns the histogram of clients' accuracies; `label`: the kind of examples; `sizes`: examples per client.
 
     An accuracy on n examples is a multiple of 1/n. Each bar spans equally many of them for the median n, so that no bar is
     high or low only because it spans one more.
@@ -66,15 +101,18 @@ def accuracy_histogram(accuracies: Sequence[float], label: str, sizes: Sequence[
     return histogram("Accuracy per client", alt, x, counts, edges, "clients")
 
 
-def _by_size(scores: Sequence[ClientScore]) -> Plot:
+def _by_size(scores: Sequence[ClientScore], metric: Metric) -> Plot:
     shown = [scores[i] for i in evenly_spaced(len(scores), _MAX_DOTS)]
-    sizes, accuracies = [float(s.examples) for s in shown], [s.accuracy for s in shown]
-    low = min(accuracies)
-    x, y = suited(sizes, whole=True), linear(low if low < 1 else 0.95, 1, nice=False)
+    sizes, values = [float(s.examples) for s in shown], [s.score for s in shown]
+    low, kind = min(values), "percent" if metric.percent else "number"
+    x = suited(sizes, whole=True)
+    y = linear(low if low < 1 else 0.95, 1, nice=False) if metric.percent else linear(low, max(values))
     dots = "s1 many" if len(shown) > 100 else "s1"
+    what = metric.label[:1].upper() + metric.label[1:]
+    many = "accuracies" if metric.label == "accuracy" else "values"
     alt = (
-        f"Accuracy of each client against its number of examples, {words.number(min(sizes))} to {words.number(max(sizes))}; "
-        f"accuracies from {words.percent(low)} to {words.percent(max(accuracies))}."
+        f"{what} of each client against its number of examples, {words.number(min(sizes))} to {words.number(max(sizes))}; "
+        f"{many} from {worded(metric, low)} to {worded(metric, max(values))}."
     )
     label = "examples on the client" + (", logarithmic" if x.log else "")
-    return scatter("Accuracy by size", alt, Axis(x, label), Axis(y, "", "percent"), [("", dots, list(zip(sizes, accuracies)))])
+    return scatter(f"{what} by size", alt, Axis(x, label), Axis(y, "", kind), [("", dots, list(zip(sizes, values)))])

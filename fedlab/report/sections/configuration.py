@@ -10,11 +10,11 @@ from fedlab.archive.differences import flat
 from fedlab.report import words
 from fedlab.report.section import Section, section
 
-Stage = tuple[str, str, list[tuple[str, str]]]  # name, the class it names, its options
+Stage = tuple[str, str, list[tuple[str, str]]]  # name, class, options
 
 
 def build(run: Run) -> Section | None:
-    """What has no stage stands first."""
+    """Returns the section. Options without a stage come first."""
     alone = [(key, words.setting(value)) for key, value in run.config.items() if not isinstance(value, Mapping)]
     stages = [_stage(key, value) for key, value in run.config.items() if isinstance(value, Mapping) and value]
     return section(

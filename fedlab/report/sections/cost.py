@@ -1,4 +1,4 @@
-"""What the run took: seconds of each phase, seconds of each round, bytes sent, memory."""
+"""The cost of the run: seconds per phase and per round, bytes sent, memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from fedlab.archive import Run
 from fedlab.report.plot import Curve, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import series
+from fedlab.studies import STUDIES
 
 _PHASES = {
     "data": "reading the data",
     "tensorflow": "importing TensorFlow",
+    "building": "building the model",
+    "cutting": "cutting the model",
     "lowering": "lowering the process",
     "tracing": "tracing the round",
     "training": "training",
     "aggregation": "aggregating",
     "evaluation": "evaluating",
+    "pictures": "drawing pictures",
     "checkpoints": "saving checkpoints",
-    "difftest": "testing the two models against each other",
-    "attack": "attacking",
+    **{phase: words for study in STUDIES for phase, words in study.phases.items()},
 }
 
 
 def build(run: Run) -> Section | None:
-    """None for a run that died before its first round and left no times."""
+    """Returns the section; None for a run that ended before its first round and recorded no times."""
     seconds, records = run.manifest.get("seconds") or {}, run.records()
     if not seconds and not records:
         return None
@@ -49,7 +52,7 @@ def build(run: Run) -> Section | None:
 
 
 def _phases(seconds: dict[str, float]) -> list[tuple[str, float, float]]:
-    """(phase, seconds, percent of all): what no phase accounts for comes last."""
+    """Returns (phase, seconds, percent of the total); the remaining time comes last."""
     total = seconds.get("total") or sum(seconds.values()) or 1.0
     known = {name: value for name, value in seconds.items() if name != "total"}
     rows = [(_PHASES.get(name, name.replace("_", " ")), value, 100 * value / total) for name, value in known.items()]
@@ -58,7 +61,7 @@ def _phases(seconds: dict[str, float]) -> list[tuple[str, float, float]]:
 
 
 def _traffic(records: list[dict[str, Any]]) -> list[tuple[str, float, float, float | None]]:
-    """(direction, bytes in all, bytes a round, bytes a message)."""
+    """Returns (direction, total bytes, bytes per round, bytes per message)."""
     rows = []
     for name, direction in (("bytes_down", "server to clients"), ("bytes_up", "clients to server")):
         total = sum(r.get(name) or 0 for r in records)

@@ -1,4 +1,4 @@
-"""With what the run was computed: a result is only as repeatable as this."""
+"""The environment of the run, which limits how far its result can be repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedlab.report.section import Section, section
 
 
 def build(run: Run) -> Section | None:
-    """fedlab, machine, packages and fingerprints."""
+    """Returns the section on fedlab, machine, packages and fingerprints."""
     manifest = run.manifest
     fedlab, machine, packages = (manifest.get(key) or {} for key in ("fedlab", "machine", "packages"))
     groups = [

@@ -1,4 +1,4 @@
-"""Pictures that a run made: in its folder images/, the GIFs, which move, and then the PNGs, in the order of their names."""
+"""The pictures in the folder images/ of a run: first the animated GIFs, then the PNGs, each in the order of their names."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import re
 import struct
 from collections.abc import Sequence
 
+from fedlab import studies
 from fedlab.archive import Run
-from fedlab.archive.attacks import read_results
 from fedlab.report.section import Section, section
+from fedlab.studies.registry import resolved
 
-MAX_BYTES = 1_000_000  # of all pictures together, so that a page stays one that can be mailed
-_PIXELS = 96  # a picture narrower than this is enlarged without smoothing
-_OF_A_SERIES = 6  # of pictures that differ in a number alone, where a GIF shows them all
+MAX_BYTES = 1_000_000  # total of all pictures, so that a page can be mailed
+_PIXELS = 96  # a narrower picture is enlarged without smoothing
+_OF_A_SERIES = 6  # the most pictures whose names differ in a number alone, if a GIF shows them all
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """For an `img` element."""
+    """The values of an `img` element."""
 
     caption: str
     kind: str  # png, gif
@@ -34,8 +35,9 @@ class Picture:
 
 
 def build(run: Run) -> Section | None:
-    """None where there are no pictures. Those for which there is no room are named."""
-    elsewhere = {result["name"] for result in read_results(run.folder)}  # shown among the attacks
+    """Returns the section; None without pictures. It names the pictures that exceed `MAX_BYTES`."""
+    shown = [resolved(section.pictures)(run.folder) for section in studies.sections() if section.pictures]
+    elsewhere = {name for names in shown for name in names}
     moving, still = ([p for p in _sorted(run.folder.images, f"*.{kind}") if p.stem not in elsewhere] for kind in ("gif", "png"))
     paths = [*moving, *(_thinned(still) if moving else still)]
     if not paths:
@@ -55,7 +57,7 @@ def build(run: Run) -> Section | None:
 
 
 def _newest(pictures: Sequence[Picture]) -> list[Picture]:
-    """The last PNG of each series of several."""
+    """Returns the last PNG of each series of several."""
     series: dict[str, list[Picture]] = {}
     for one in pictures:
         series.setdefault(re.sub(r"\d+", "#", one.caption), []).append(one)
@@ -63,7 +65,7 @@ def _newest(pictures: Sequence[Picture]) -> list[Picture]:
 
 
 def picture(path: pathlib.Path, root: pathlib.Path) -> Picture | None:
-    """None for what is no picture, or is not there."""
+    """Reads a picture; None if the file is missing or not a picture."""
     content = path.read_bytes() if path.is_file() else b""
     size = _size(content)
     return _picture(path, root, content, size) if size else None
@@ -74,8 +76,9 @@ def _picture(path: pathlib.Path, root: pathlib.Path, content: bytes, size: tuple
 
 
 def caption(path: pathlib.Path, root: pathlib.Path) -> str:
-    """The file's name in words: "reconstruction_client_3.png" is "reconstruction client 3"."""
-    return re.sub(r"[_\-]+", " ", " / ".join(path.relative_to(root).with_suffix("").parts)).strip()
+    """Returns the file's name in words: "reconstruction_client_03.png" is "reconstruction client 3"."""
+    text = re.sub(r"[_\-]+", " ", " / ".join(path.relative_to(root).with_suffix("").parts)).strip()
+    return re.sub(r"\b0+(?=\d+\b)", "", text)
 
 
 def _sorted(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
@@ -83,7 +86,7 @@ def _sorted(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
 
 
 def _thinned(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-    """At most `_OF_A_SERIES` of those whose names differ in digits alone, from the first to the last."""
+    """Keeps at most `_OF_A_SERIES` paths of those that differ in digits alone, including the first and the last."""
     series: dict[str, list[pathlib.Path]] = {}
     for path in paths:
         series.setdefault(re.sub(r"\d+", "#", str(path)), []).append(path)
@@ -95,12 +98,12 @@ def _thinned(paths: list[pathlib.Path]) -> list[pathlib.Path]:
 
 
 def _natural(name: str) -> list:
-    """So that round_9 comes before round_10."""
+    """Returns a sorting key that puts round_9 before round_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) from the header of a PNG or a GIF; None for what is neither."""
+    """Returns (width, height) from the header of a PNG or GIF; None for other content."""
     if len(content) >= 24 and content.startswith(b"\x89PNG\r\n\x1a\n"):
         return struct.unpack(">II", content[16:24])
     if len(content) >= 10 and content.startswith((b"GIF87a", b"GIF89a")):

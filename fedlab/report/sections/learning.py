@@ -1,35 +1,40 @@
-"""Learning curves: accuracy, loss, and whatever else a run measured in each round."""
+"""Learning curves: accuracy, loss, and the other metrics of each round."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from fedlab.archive import Run
+from fedlab.archive.task import learned
 from fedlab.report import words
 from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
+from fedlab.types import Metric
 
 _MAX_OTHERS = 12
-# Metrics that mean something beside each other: one picture for each of these pairs
+# Pairs of metrics that share a picture
 _TOGETHER = {
     "real_score": ("generated_score", "Discriminator's score, evaluation", "real", "generated"),
     "train_real_score": ("train_generated_score", "Discriminator's score, training", "real", "generated"),
 }
-_ELSEWHERE = ("epsilon", "leakage_", "bytes_")  # sections of their own tell of these
+_ELSEWHERE = ("epsilon", "leakage_", "bytes_")  # these have sections of their own
 
 
 def build(run: Run) -> Section | None:
-    """None where no round was completed."""
+    """Returns the section; None without a completed round."""
     arms = {name: run.arm(name).records() for name in run.arms}
     records = arms or {"": run.records()}
     adversarial = any("train_gradient_penalty" in record for rs in records.values() for record in rs)
-    loss = ("Discriminator's loss", "Wasserstein, with penalties") if adversarial else ("Loss", "cross-entropy, nats")
-    plots = [
-        line_plot("Accuracy", _pairs(records, "accuracy"), "", "percent"),
-        line_plot(loss[0], _pairs(records, "loss"), loss[1], zero=not adversarial),
-    ]
-    told = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
+    task = learned(run.manifest)
+    own = task.metrics.get("loss", Metric("loss"))
+    loss = ("Discriminator's loss", "Wasserstein, with penalties") if adversarial else (_capital(own.label), own.unit)
+    headline, shown = task.headline or "loss", task.ranking
+    plots = [line_plot(loss[0], _pairs(records, "loss"), loss[1], zero=not adversarial)]
+    if headline != "loss":
+        kind = "percent" if shown.percent else "number"
+        plots.insert(0, line_plot(_capital(shown.label), _pairs(records, headline), shown.unit, kind))
+    told = {f"{kind}_{name}" for kind in ("train", "test") for name in (headline, "loss")}
     others: list[Plot] = []
     for first, (second, title, *each) in _TOGETHER.items():
         pair = [
@@ -42,11 +47,15 @@ def build(run: Run) -> Section | None:
             others.append(drawn)
             told |= {first, second}
     for name in dict.fromkeys(n for rs in records.values() for n in names(rs) if n not in told and not n.startswith(_ELSEWHERE)):
-        title = words.metric_label(name)
+        title = words.task_label(name, task)
         curves = [Curve(arm or title, series(rs, name), color(i)) for i, (arm, rs) in enumerate(records.items())]
+        drawn_of = [curve.name for curve in curves if curve.points]
+        title += f": {drawn_of[0]}" if len(records) > len(drawn_of) == 1 else ""  # one curve has no legend
         if any(_moves(curve.points) for curve in curves) and len(others) < _MAX_OTHERS:
-            kind = "percent" if "accuracy" in name else "number"
-            drawn = line_plot(title[0].upper() + title[1:], curves, "", kind)
+            metric = task.metric(name)
+            kind = "percent" if "accuracy" in name or (metric and metric.percent) else "number"
+            unit = metric.unit if metric else words.axis_label(name).removeprefix(words.metric_label(name)).removeprefix(", ")
+            drawn = line_plot(_capital(title), curves, unit, kind)
             others += [drawn] if drawn else []
     if not any(plots) and not others:
         return None
@@ -54,7 +63,7 @@ def build(run: Run) -> Section | None:
 
 
 def _pairs(records: Mapping[str, list], metric: str) -> list[Curve]:
-    """Training and test of a run; of several arms the test, where there are any test scores."""
+    """Returns the training and test curves of a run; for several arms the test curves, if there are test scores."""
     if "" in records:
         kinds = (("train", "clients, while training", "s8"), ("test", "test set", "s1"))
         return [Curve(name, series(records[""], f"{kind}_{metric}"), css) for kind, name, css in kinds]
@@ -63,6 +72,10 @@ def _pairs(records: Mapping[str, list], metric: str) -> list[Curve]:
     return [Curve(f"{arm}, {what}", series(rs, f"{kind}_{metric}"), color(i)) for i, (arm, rs) in enumerate(records.items())]
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _moves(points: Sequence[Point]) -> bool:
-    """A metric that is always the same needs no picture."""
+    """Returns whether the values differ: a constant metric needs no picture."""
     return len({y for _, y in points if y is not None}) > 1

@@ -1,4 +1,4 @@
-"""Without federation: how the model of each client does on the test set."""
+"""Local models without federation: the metric of each client's model on the test set."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ import statistics
 
 from fedlab.archive import Run
 from fedlab.archive.clients import read_scores
+from fedlab.archive.task import learned
 from fedlab.report.section import Section, section
-from fedlab.report.sections.clients import accuracy_histogram
+from fedlab.report.sections.clients import score_histogram, table_of, worded
 
-_SHOWN = 3  # at either end
+_SHOWN = 3  # clients at either end
 
 
 def build(run: Run) -> Section | None:
-    """None for a run with one model for all."""
+    """Returns the section; None for a run with one model for all clients."""
     scores = read_scores(run.folder.local_models)
     if not scores:
         return None
     tested = run.manifest["data"]["test_examples"]
-    ranked = sorted(scores, key=lambda s: s.accuracy)
-    accuracies = [s.accuracy for s in ranked]
+    metric = learned(run.manifest).ranking
+    ranked = sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)  # the worst first
+    values = [s.score for s in ranked]
     ends = ranked if len(ranked) <= 2 * _SHOWN else [*ranked[:_SHOWN], *ranked[-_SHOWN:]]
     return section(
         "local",
         "Models of their own",
         "sections/local_models.html",
-        plots=[accuracy_histogram(accuracies, "accuracy of the client's own model on the test set", [tested] * len(scores))],
+        plots=[
+            score_histogram(values, metric, f"{metric.label} of the client's own model on the test set", [tested] * len(scores))
+        ],
         count=len(scores),
-        mean=statistics.fmean(accuracies),
-        worst=accuracies[0],
-        best=accuracies[-1],
-        ends=ends,
+        label="" if metric.percent else f"a {metric.label} of ",
+        mean=worded(metric, statistics.fmean(values)),
+        worst=worded(metric, values[0]),
+        best=worded(metric, values[-1]),
+        **table_of(ends, run),
     )

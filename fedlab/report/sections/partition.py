@@ -1,4 +1,4 @@
-"""The data, and how it is divided among the clients."""
+"""The data and its partition among the clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.report.section import Section, section
 
 
 def build(run: Run) -> Section | None:
-    """A heat map of clients and classes; the picture of the run where it wrote no counts."""
+    """Returns the section with a heat map of clients and classes, or with the picture of a run without counts."""
     clients = read_labels(run.folder.labels)
     picture = "" if clients or not run.folder.partition.is_file() else _encoded(run)
     data, partition = run.manifest.get("data") or {}, run.manifest.get("partition") or {}

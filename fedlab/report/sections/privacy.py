@@ -1,22 +1,22 @@
-"""What was spent of privacy: ε over the rounds, and the account that the manifest keeps."""
+"""The privacy loss: ε over the rounds, and the account in the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fedlab.archive import Run
-from fedlab.archive.figures import REPLAYABLE, is_replayable
+from fedlab.archive.claims import together
+from fedlab.archive.figures import is_replayable
 from fedlab.archive.reading import Arm
+from fedlab.composition import ALONE, REPLAYABLE
 from fedlab.report import words
-from fedlab.report.composition import ALONE, together
 from fedlab.report.plot import Curve, color, line_plot
 from fedlab.report.section import Section, section
-from fedlab.report.series import last, names, series
+from fedlab.report.series import distinct, last, names, series
 
 
 def build(run: Run) -> Section | None:
-    """None for a run that promises nothing."""
+    """Returns the section; None for a run without a privacy claim."""
     records = run.records()
     spent = distinct({name: series(records, name) for name in names(records) if name.startswith("epsilon")})
     account = run.manifest.get("privacy") or {}
@@ -35,13 +35,8 @@ def build(run: Run) -> Section | None:
     )
 
 
-def distinct(spent: Mapping[str, Any]) -> list[str]:
-    """Returns the names without those that say what `epsilon` says: it is the smallest of several accountants' figures."""
-    return [name for name, value in spent.items() if name == "epsilon" or value != spent.get("epsilon")]
-
-
 def _rows(account: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the promise in words does not say already."""
+    """Returns the rows of the account that the privacy claim in words does not contain."""
     shown = ("mechanism", "noise_multiplier", "delta", "unit", "neighbours", "sampling", "conversion", "reason")
     values = {key: account[key] for key in shown if account.get(key)}
     return [(k.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else words.setting(v)) for k, v in values.items()]

@@ -1,4 +1,4 @@
-"""What crossed the cut of split learning: bytes by kind, and how much of the images' geometry is left in them."""
+"""The messages across the cut of split learning: bytes by kind, and how much of the images' geometry they preserve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIRECTIONS = {"up": "client to server", "down": "server to client", "across": "
 
 
 def build(run: Run) -> Section | None:
-    """None for a run without a cut. Of a run with arms, all that are cut stand in one table and one picture."""
+    """Returns the section; None for a run without a cut. All arms with a cut share one table and one picture."""
     cut = {name: part for name, part in _parts(run).items() if (part.manifest.get("split") or {}).get("cut")}
     if not cut:
         return None
@@ -42,7 +42,7 @@ def _parts(run: Run) -> dict[str, Run]:
 
 
 def _place(name: str, split: Mapping[str, Any]) -> str:
-    """Where a model is cut, in a sentence."""
+    """Describes the position of the cut in a sentence."""
     shape = " × ".join(f"{n:,}" for n in split.get("cut_shape") or [])
     text = f"the client holds the layers up to {split['cut']}, whose output is {shape} values an example"
     if split.get("cut_top"):
@@ -51,7 +51,7 @@ def _place(name: str, split: Mapping[str, Any]) -> str:
 
 
 def _traffic(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float, float]]:
-    """(kind, way, bytes in all, bytes a round) of each kind of message, in the order in which they come up."""
+    """Returns (kind, direction, total bytes, bytes per round) of each kind of message, in order of appearance."""
     found = {}
     for name in dict.fromkeys(n for record in records for n in record if n.startswith("bytes_") and n.count("_") > 1):
         direction, _, kind = name[len("bytes_") :].partition("_")

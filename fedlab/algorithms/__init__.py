@@ -1,0 +1,36 @@
+"""Federated algorithms, one file each: options, client step, server step, client state.
+
+Configurations name the classes of this module; it imports no TensorFlow. Shared modules: `base` (the slots that algorithms fill),
+`local` and `optimizers` (options), `client_work`, `composing` and `steps` (TFF's slots), `keeping` and `keeping_trainer` (client
+state), `trainer` (a training in progress).
+"""
+
+from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Parts, Process, Setting
+from fedlab.algorithms.fed_avg import FedAvg
+from fedlab.algorithms.fed_prox import FedProx
+from fedlab.algorithms.fed_rep import FedRep
+from fedlab.algorithms.fed_sgd import FedSgd
+from fedlab.algorithms.gan import Gan
+from fedlab.algorithms.local import DpSgd, LocalTraining
+from fedlab.algorithms.local_only import LocalOnly
+from fedlab.algorithms.scaffold import Scaffold
+from fedlab.algorithms.split import Split
+
+__all__ = [
+    "LARGEST_METRIC",
+    "Algorithm",
+    "DpSgd",
+    "FedAvg",
+    "FedProx",
+    "FedRep",
+    "FedSgd",
+    "Gan",
+    "KeepingProcess",
+    "LocalOnly",
+    "LocalTraining",
+    "Parts",
+    "Process",
+    "Scaffold",
+    "Setting",
+    "Split",
+]

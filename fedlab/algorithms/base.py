@@ -1,0 +1,191 @@
+"""`Algorithm`: the options of a federated algorithm, and the start of its training. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from fedlab.aggregation import Aggregator, Mean
+from fedlab.algorithms.local import DpSgd, LocalTraining
+from fedlab.algorithms.optimizers import Constant, Optimizer, Schedule, Sgd
+from fedlab.engine import EngineSpec, SecureSumming
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.privacy import NoPrivacy, Privacy
+from fedlab.spec import Spec
+from fedlab.tasks import Task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_federated as tff
+
+    from fedlab.algorithms.client_work import ExampleSpec
+    from fedlab.algorithms.keeping import Keeping
+    from fedlab.algorithms.trainer import Trainer
+    from fedlab.models.adversarial import GanModel
+    from fedlab.models.functional import TaskModel
+    from fedlab.types import Dataset, Partition
+
+LARGEST_METRIC = 1e30  # for one client or example; 100,000,000 of them add up without overflow
+
+
+class Stages(Protocol):
+    """The other stages of an experiment, as an algorithm checks them before data is read."""
+
+    @property
+    def client(self) -> LocalTraining: ...
+    @property
+    def client_optimizer(self) -> Optimizer: ...
+    @property
+    def server_optimizer(self) -> Optimizer: ...
+    @property
+    def aggregator(self) -> Aggregator: ...
+    @property
+    def privacy(self) -> Privacy: ...
+    @property
+    def engine(self) -> EngineSpec: ...
+    @property
+    def needs_protocol(self) -> bool: ...
+    @property
+    def why_uniform(self) -> str | None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The components of a TFF process. By default, the server adds the mean update, weighted by examples, to its model."""
+
+    model: TaskModel | GanModel
+    examples: ExampleSpec  # shape and dtype of one client's raw data
+    client: LocalTraining
+    client_optimizer: Optimizer
+    client_schedule: Schedule = dataclasses.field(default_factory=Constant)
+    server_optimizer: Optimizer = dataclasses.field(default_factory=lambda: Sgd(learning_rate=1.0))
+    aggregator: tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory = dataclasses.field(
+        default_factory=lambda: Mean().build()
+    )
+    takes_weights: bool = True  # False: all clients count alike
+    largest_metric: float = LARGEST_METRIC  # the metrics of a client that reach it are left out, and the client is counted
+    num_clients: int = 1  # in the whole federation
+    num_examples: int = 1  # training examples of all clients
+    keras: tf.keras.Model | None = None  # the Keras model behind `model`; None for a pair of networks
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The environment of a training: its data, its clients, and the engine."""
+
+    seed: int
+    dataset: Dataset
+    partition: Partition
+    engine: EngineSpec
+    summing: SecureSumming | None  # the protocol that sums clients' contributions; None: a plain sum
+    privacy: Privacy
+    local_epochs: int  # passes over a client's examples per round: `Algorithm.epochs`
+    scratch: pathlib.Path | None = None  # folder of temporary files; None: that of the system
+
+
+class Algorithm(Spec):
+    """The client step and the server step of each round. `start` returns the training that the loop over rounds drives."""
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "start": ("fedlab.algorithms.trainer.Trainer",),
+        "build": ("tensorflow_federated.templates.IterativeProcess",),
+    }
+
+    # `auto`: by examples if the aggregator takes weights, else uniform
+    client_weighting: Literal["auto", "examples", "uniform"] = "auto"
+    task: ClassVar[Task | None] = None  # the task that this algorithm learns from any data; None: the task of the data
+    personal: ClassVar[bool] = False  # whether every client has its own model after training
+
+    def check(self, stages: Stages) -> None:
+        """Raises `ConfigError` for stages that contradict each other or have no effect here. Reads no data."""
+        if self.client_weighting == "examples" and stages.why_uniform:
+            raise ConfigError(
+                f"process.client_weighting=examples, but {stages.why_uniform}: use process.client_weighting=uniform (or auto)."
+            )
+
+    def weigh_by_examples(self, takes_weights: bool) -> bool:
+        """Returns True if a client's weight is proportional to its number of examples."""
+        return self.client_weighting == "examples" or (self.client_weighting == "auto" and takes_weights)
+
+    @property
+    def keeps(self) -> str:
+        """Returns, in words, the state that clients keep between rounds; "" if none. No privacy mechanism protects it."""
+        return ""
+
+    def epochs(self, client: LocalTraining) -> int:
+        """Returns the number of passes over a client's examples per round, each of which needs an order of the examples."""
+        return client.local_epochs
+
+    @abc.abstractmethod
+    def start(self, parts: Parts, setting: Setting) -> Trainer:
+        """Returns the training before its first round. Raises `FedlabError` if it cannot be built."""
+
+
+class Process(Algorithm):
+    """An algorithm that is a TFF learning process; every engine runs it under every protection."""
+
+    @abc.abstractmethod
+    def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
+        """Fills TFF's four slots: distributor, client work, aggregator, finalizer."""
+
+    def start(self, parts: Parts, setting: Setting) -> Trainer:
+        from fedlab.algorithms.trainer import ProcessTrainer
+
+        return ProcessTrainer(self.build(parts), parts, setting)
+
+
+class KeepingProcess(Process):
+    """A process whose clients keep state between rounds. `keeping` defines the state and the client step."""
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {**Process.makes, "keeping": ("fedlab.algorithms.keeping.Keeping",)}
+
+    @property
+    def keeps(self) -> str:
+        return "state"
+
+    @abc.abstractmethod
+    def keeping(self, parts: Parts) -> Keeping:
+        """Returns the client state and the client step. Imports modules that need TensorFlow here, not at the top of the file."""
+
+    def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
+        return self._process(parts, self.keeping(parts))
+
+    def _process(self, parts: Parts, keeping: Keeping) -> tff.learning.templates.LearningProcess:
+        from fedlab.algorithms.keeping import learning_process
+
+        return learning_process(parts, keeping, self.weigh_by_examples(parts.takes_weights))
+
+    def start(self, parts: Parts, setting: Setting) -> Trainer:
+        from fedlab.algorithms.keeping_trainer import KeepingTrainer
+
+        keeping = self.keeping(parts)
+        if self.personal != (keeping.own_model is not None):
+            does = "no own_model" if self.personal else "an own_model"
+            raise FedlabError(
+                f"{type(self).__name__}.personal is {self.personal}, and its Keeping has {does}: where every client has a model "
+                "of its own, state both, else neither."
+            )
+        keeping.check_own_model(parts)
+        return KeepingTrainer(self._process(parts, keeping), keeping, parts, setting)
+
+
+def check_nothing_is_summed(name: str, stages: Stages, **also: bool) -> None:
+    """Raises `ConfigError` unless the stages that form or protect a sum have no effect. `also`: further conditions."""
+    needed: dict[str, Any] = {
+        "aggregator=mean": type(stages.aggregator) is Mean,
+        "privacy=none": type(stages.privacy) is NoPrivacy,
+        "secure=plain": not stages.needs_protocol,
+        **also,
+    }
+    for stage, is_so in needed.items():
+        if not is_so:
+            raise ConfigError(f"process={name} sends no updates to be summed: it goes with {stage} only.")
+
+
+def check_no_noise_on_clients(stages: Stages, why: str) -> None:
+    """Raises `ConfigError`, beginning with `why`, if clients train by DP-SGD or add noise to their weights."""
+    if isinstance(stages.client, DpSgd) or stages.client.weight_noise:
+        raise ConfigError(why)

@@ -1,0 +1,28 @@
+"""The privacy claims of recorded runs, and their sum (`fedlab.composition`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedlab.archive.figures import epsilon, is_replayable, is_simulated, may_end_early
+from fedlab.archive.reading import Run
+from fedlab.composition import Claim, added_up
+
+_NO_FILTER = "fedlab.filter.NoFilter"
+
+
+def claim_of(run: Run) -> Claim:
+    """Returns the claim of `run`, which has no arms, for the rounds so far."""
+    spent, account = epsilon(run), run.manifest.get("privacy") or {}
+    if spent is None:
+        return Claim(None)
+    places = [run.summary, *([account] if may_end_early(run) else []), *reversed(run.records())]
+    figures = next((place for place in places if "delta" in place), account)
+    seed = run.config.get("seed") if is_replayable(run) else None
+    filtered = (run.config.get("filter") or {}).get("_target_", _NO_FILTER) != _NO_FILTER
+    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run), seed, filtered)
+
+
+def together(runs: Sequence[Run]) -> str | None:
+    """Describes the privacy cost of taking part in every run; arms count as runs. None for a single run, or without any ε."""
+    return added_up([claim_of(one) for run in runs if run.rounds_completed for one in run.each_arm()])

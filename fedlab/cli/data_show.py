@@ -1,0 +1,79 @@
+"""`fedlab data show`: shows how the data of a run is divided among its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fedlab.console.output import writable
+from fedlab.console.parsing import Parser
+from fedlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from fedlab.types import Dataset, Partition
+
+
+def parser() -> Parser:
+    """Returns the parser."""
+    made = Parser(
+        "fedlab data show",
+        description="Shows how the data of a run is divided among its clients; takes the overrides of fedlab train.",
+        epilog="example: fedlab data show data=mnist partition=shards partition.num_clients=100 --png partition.png",
+    )
+    made.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help="as for fedlab train, such as data=mnist")
+    made.add_config_dir()
+    made.add_file("--png", help="also write a heat map of clients and classes")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Loads and divides the data as `fedlab train` does with the same overrides; prints the sizes. Raises `FedlabError`."""
+    args = parser().parse(argv)
+    png = writable("--png", args.png)
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from fedlab.config.composing import compose
+    from fedlab.partition import heterogeneity, label_counts
+
+    config = compose(args.overrides, args.config_dir)
+    dataset, partition = _divided(config)
+    train, sizes = dataset.train, partition.sizes
+    has_classes = train.task.num_classes is not None
+    if png and not has_classes:
+        raise ConfigError(f"--png {png}: the task of this data is {train.task.name}, and there are no classes to draw.")
+    figures = heterogeneity(train.y, partition, train.num_classes) if has_classes else None
+    heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {config.seed}"
+    table = Table("", "min", "median", "max", title=heading, title_justify="left")
+    spreads = {"examples per client": (sizes.min(), np.median(sizes), sizes.max())}
+    if figures:
+        spreads["classes per client"] = figures.classes
+    for label, spread in spreads.items():
+        table.add_row(label, *(f"{value:,.10g}" for value in spread))
+    Console().print(table)
+    print(f"{len(partition):,} clients hold {partition.sizes.sum():,} of {len(train):,} training examples")
+    print(f"{len(dataset.test):,} examples are held out for testing")
+    if figures:
+        print(f"mean label entropy {figures.mean_label_entropy:.3f} bits (0: one class each)")
+        print(f"mean total variation {figures.mean_total_variation:.3f} from the global label distribution (0: equal)")
+    if png:
+        from fedlab.report.partition_plot import plot_partition
+
+        plot_partition(label_counts(train.y, partition, train.num_classes), png, heading, partition.client_ids)
+        print(f"heat map in {png}")
+    return 0
+
+
+def _divided(config: DictConfig) -> tuple[Dataset, Partition]:
+    """Returns the data and its partition, after corruption and filter."""
+    from fedlab.config.composing import build
+    from fedlab.fingerprint import fingerprints
+
+    source, partitioner = build(config, "data"), build(config, "partition")
+    dataset = source.load(config.seed)
+    partition = partitioner(dataset.train, config.seed)
+    dataset = build(config, "corruption")(dataset, partition, config.seed)
+    return dataset, build(config, "filter")(dataset, partition, fingerprints)

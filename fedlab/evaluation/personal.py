@@ -1,0 +1,61 @@
+"""A model for each client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fedlab.archive import RunFolder
+from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.evaluation.evaluator import Trained, Weights
+from fedlab.evaluation.predictions import OneModel
+from fedlab.evaluation.scores import spread
+from fedlab.types import Partition
+
+
+class ModelPerClient(OneModel):
+    """Evaluates each client's model on the whole test set, and on this client's own examples."""
+
+    def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:
+        """Returns means over clients of their models' test metrics, and a percentile, the worst and the best of the headline."""
+        test, headline = self.dataset.test, self.headline
+        self._summaries = [self._scorer.scores(weights, test).summary() for weights in _each(trained)]
+        found = {f"test_{name}": float(np.mean([s[name] for s in self._summaries])) for name in self._summaries[0]}
+        values = np.array([summary[headline] for summary in self._summaries])
+        varies = spread(values, self.more_is_better)
+        return {**found, **{f"test_{headline}_{which}": value for which, value in varies.items() if which != "mean"}}
+
+    def client_predictions(self, trained: Trained, partition: Partition) -> list[np.ndarray]:
+        train = self.dataset.train
+        none = np.zeros((0, *self.prediction.output_shape), np.float32)
+        each = zip(_each(trained), partition.evaluated.indices)
+        return [self._scorer.predictions(weights, train, i) if len(i) else none for weights, i in each]
+
+    def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
+        """Also writes local_models.csv. Writes model.keras only if there is a single client."""
+        figures = super().finish(trained, partition, folder)
+        rows = zip(partition.client_ids, partition.sizes.tolist(), self._summaries)
+        scores = [ClientScore(name, n, s[self.headline], s["loss"]) for name, n, s in rows]
+        write_scores(folder.local_models, scores, self.headline)
+        return figures
+
+    def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
+        """Returns the scores of each client's own model on its own examples: the held-out ones, if there are any."""
+        own, found = partition.evaluated, []
+        for weights, name, indices in zip(_each(trained), own.client_ids, own.indices):
+            if len(indices):
+                summary = self._scorer.scores(weights, self.dataset.train.select(indices)).summary()
+                found.append(ClientScore(name, len(indices), summary[self.headline], summary["loss"]))
+        return found
+
+    def _only_model(self, trained: Trained) -> Weights | None:
+        models = _each(trained)
+        return models[0] if len(models) == 1 else None
+
+
+def _each(trained: Trained) -> Sequence[list]:
+    models = trained.models
+    assert models is not None, "a personal algorithm has a model for each client"
+    return models

@@ -1,0 +1,111 @@
+"""One model that predicts a target for each example, for all clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab import randomness
+from fedlab.archive import RunFolder, replacing
+from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
+from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
+from fedlab.evaluation.scores import ExampleScorer, spread
+from fedlab.models import functional
+from fedlab.tasks import Prediction
+from fedlab.types import Partition
+
+
+class OneModel(Evaluator):
+    """Evaluates one global model on the test set and on each client's own examples."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """The task."""
+        assert isinstance(self.task, Prediction)
+        return self.task
+
+    @property
+    def headline(self) -> str:
+        """The metric by which clients are ranked."""
+        return self.task.headline or "loss"
+
+    @property
+    def more_is_better(self) -> bool:
+        """True if a larger headline metric is better."""
+        shown = self.task.measured.get(self.headline)
+        return shown is not None and shown.more_is_better
+
+    def _build(self, model: Any) -> None:
+        examples, task = self.dataset.train, self.prediction
+        task.check_examples(examples, self.dataset.name)
+        shape = examples.x.shape[1:]
+
+        def build() -> tf.keras.Model:
+            tf.keras.backend.reset_uids()  # so that layers are called dense, dense_1, … in every process
+            return model(shape, task.num_outputs)
+
+        self.keras = build_model(build, int(randomness.key(self.seed, "initial weights")[0] % 2**32))
+        weights = functional.keras_weights(self.keras)
+        self.num_weights = sum(w.size for ws in weights for w in ws)
+        self.model = functional.functional_model(build, weights, shape, task)
+        self._scorer = ExampleScorer(self.model, examples.x.dtype, self.evaluation.batch_size)
+
+    def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:
+        """Returns the task's metrics on the test set."""
+        scores = self._scorer.scores(trained.weights, self.dataset.test).summary()
+        return {f"test_{name}": value for name, value in scores.items()}
+
+    def is_measured(self, metric: str) -> bool:
+        return metric.startswith("test_")
+
+    def client_predictions(self, trained: Trained, partition: Partition) -> list[np.ndarray]:
+        own = partition.evaluated
+        found = self._scorer.predictions(trained.weights, self.dataset.train, np.concatenate(own.indices))
+        return np.split(found, np.cumsum(own.sizes)[:-1])
+
+    def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
+        """Writes model.keras and clients.csv; returns the spread of the headline metric over clients."""
+        figures = {}
+        if self.evaluation.per_client:
+            scores = self._client_scores(trained, partition)
+            write_scores(folder.clients, scores, self.headline)
+            varies = spread(np.array([s.score for s in scores]), self.more_is_better)
+            figures = {f"client_{self.headline}_{which}": value for which, value in varies.items() if which != "best"}
+        model = self._only_model(trained)
+        if model is not None:
+            self._save(model, folder)
+        return figures
+
+    def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
+        """Returns the model's scores on each client's own examples: the held-out ones, if there are any."""
+        scores, found = self._scorer.scores(trained.weights, self.dataset.train), []
+        for name, indices in zip(partition.client_ids, partition.evaluated.indices):
+            if len(indices):
+                summary = scores.summary(indices)
+                found.append(ClientScore(name, len(indices), summary[self.headline], summary["loss"]))
+        return found
+
+    def _only_model(self, trained: Trained) -> Weights | None:
+        """Returns the weights of the single final model; None if there are several models."""
+        return trained.weights
+
+    def _save(self, weights: Weights, folder: RunFolder) -> None:
+        """Writes model.keras: inputs are floats, [0, 1] for images; outputs are logits."""
+        count, arrays = len(self.keras.trainable_variables), [np.asarray(w) for w in weights]
+        functional.set_keras_weights(self.keras, (tuple(arrays[:count]), tuple(arrays[count:])))
+        with replacing(folder.model) as partial:
+            self.prediction.exported(self.keras).save(partial)
+
+
+def build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
+    """Builds the model, and rewords an exception of a user's own function as a mistake in the configuration."""
+    try:
+        return functional.initial_keras_model(build, seed)
+    except FedlabError:
+        raise
+    except Exception as error:
+        where = own_frames(error) or "HYDRA_FULL_ERROR=1 shows where"
+        raise ConfigError(f"model: {type(error).__name__}: {one_line(error)} ({where}).") from error

@@ -1,0 +1,80 @@
+"""Fingerprints: hashes that show if two runs used the same data, partition, files and options.
+
+Those of files and values need no NumPy, which tab completion does not wait for; those of arrays import it when they are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedlab.types import Dataset, Partition
+
+_CHUNK_BYTES = 1 << 20
+
+
+def file_fingerprint(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file's content, as 64 hexadecimal digits. Raises `OSError` if the file cannot be read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def json_fingerprint(value: Any, digits: int = 64) -> str:
+    """Returns the first `digits` hexadecimal digits of the SHA-256 of a value as JSON.
+
+    The order of keys has no effect. Values that JSON does not have count as their text.
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:digits]
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Returns the SHA-256 of every array of the data set, with its shape and type."""
+    digest = hashlib.sha256()
+    for examples in (dataset.train, dataset.test):
+        for array in (examples.x, examples.y, examples.user_ids):
+            _add(digest, array)
+    return digest.hexdigest()
+
+
+def partition_fingerprint(partition: Partition) -> str:
+    """Returns the SHA-256 of the clients' names and the indices of their examples."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name, indices in zip(partition.client_ids, partition.indices):
+        digest.update(f"{name}\n".encode())
+        _add(digest, np.sort(indices))
+    for indices in partition.held_out or ():
+        _add(digest, np.sort(indices))
+    return digest.hexdigest()
+
+
+def fingerprints(dataset: Dataset, partition: Partition) -> tuple[str, str]:
+    """Returns the fingerprints of the data and of the partition."""
+    return data_fingerprint(dataset), partition_fingerprint(partition)
+
+
+def combined(fingerprints: Iterable[str]) -> str:
+    """Returns one fingerprint for several; a single one unchanged."""
+    first, *others = fingerprints
+    return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first
+
+
+def _add(digest: hashlib._Hash, array: object) -> None:
+    import numpy as np
+
+    if array is None:
+        digest.update(b"none")
+        return
+    array = np.asarray(array)
+    if array.dtype.kind not in "uifbU":  # objects: hash their text
+        array = array.astype(str)
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")

@@ -1,0 +1,55 @@
+"""Reads the data of an experiment: its clients' examples, after corruption and filter."""
+
+from __future__ import annotations
+
+from fedlab import studies
+from fedlab.corruption import NoCorruption
+from fedlab.fingerprint import fingerprints
+from fedlab.partition import checked, hold_out
+from fedlab.run.experiment import Experiment, of_arm
+from fedlab.run.rules import check_clients, check_task
+from fedlab.types import Dataset, Partition
+
+_DATA_STAGES = ("data", "partition", "corruption", "filter")  # the stages that determine the examples of an arm's clients
+
+
+def load(experiment: Experiment) -> tuple[Dataset, Partition]:
+    """Reads, partitions, corrupts and filters the data. Needs TensorFlow for data=emnist only. Raises `FedlabError`."""
+    dataset = experiment.data.load(experiment.seed)
+    check_task(experiment, dataset)
+    if not experiment.arms:
+        _check_examples(experiment, dataset)
+    partition = experiment.partition(dataset.train, experiment.seed)
+    dataset = experiment.corruption(dataset, partition, experiment.seed)
+    kept = experiment.filter(dataset, partition, fingerprints)
+    kept = checked(kept, len(dataset.train), f"filter: {type(experiment.filter).__name__}")
+    kept = hold_out(kept, experiment.evaluation.holdout, experiment.seed)
+    if not experiment.arms:
+        check_clients(experiment, len(kept))
+    return dataset, kept
+
+
+def _check_examples(experiment: Experiment, dataset: Dataset) -> None:
+    """Raises `ConfigError` if a study cannot use these examples."""
+    for check in studies.hooks("check_examples"):
+        check(experiment, dataset.train.x.shape[1:])
+
+
+def load_arms(experiment: Experiment, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:
+    """Reads the data of each arm; returns `dataset` and `partition`, the experiment's, if the arm has the same."""
+    found = {}
+    for name, arm in experiment.arms.items():
+        with of_arm(name):
+            found[name] = (dataset, partition) if _same(experiment, arm, *_DATA_STAGES) else load(arm)
+            # The same arrays, stored once; the corrupted clients may depend on the partition
+            unit = () if type(arm.corruption) is NoCorruption else ("partition",)
+            if _same(experiment, arm, "data", "corruption", *unit):
+                found[name] = (dataset, found[name][1])
+            check_task(arm, found[name][0], name)
+            check_clients(arm, len(found[name][1]))
+            _check_examples(arm, found[name][0])
+    return found
+
+
+def _same(one: Experiment, other: Experiment, *stages: str) -> bool:
+    return all(getattr(one, stage) == getattr(other, stage) for stage in stages)

@@ -1,0 +1,273 @@
+"""Rules for the stages of an experiment: a list of small functions, checked before any data is read."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable
+
+from fedlab import studies
+from fedlab.archive.figures import ranked_metric
+from fedlab.archive.task import Learned, described
+from fedlab.errors import ConfigError
+from fedlab.models import Adversaries
+from fedlab.partition import holds_nothing_out, num_held_out
+from fedlab.run.early_stop import EarlyStop
+from fedlab.run.experiment import COMMON_TO_ARMS, Experiment, of_arm, task_of
+from fedlab.run.promises import check_privacy
+from fedlab.secure import Plain
+from fedlab.spec import Spec
+from fedlab.tasks import Task
+from fedlab.types import Dataset
+
+Rule = Callable[[Experiment], None]  # raises `ConfigError` in one line
+
+
+def check(experiment: Experiment) -> None:
+    """Raises `ConfigError` for stages that cannot work together, of the run or of an arm. Also applies the studies' rules."""
+    for rule in studies.hooks("check"):
+        rule(experiment)
+    ended_early(experiment)
+    _check_known_tasks(experiment)
+    _check_own(experiment)
+
+
+def _check_known_tasks(experiment: Experiment) -> None:
+    """Checks targets and conditions of metrics where the algorithm, of the run or of an arm, tells the task before the data."""
+    for name, one in experiment.arms.items() or [("", experiment)]:
+        if one.process.task is not None:
+            with of_arm(name) if name else contextlib.nullcontext():
+                check_metrics(one, one.process.task, name)
+
+
+def _check_own(experiment: Experiment) -> None:
+    """Applies the rules to a whole run, or to one of its arms."""
+    for rule in OF_DATA:
+        rule(experiment)
+    for rule in () if experiment.arms else (*OF_TRAINING, *studies.hooks("check_training")):
+        rule(experiment)
+    for name, arm in experiment.arms.items():
+        an_arm(experiment, name, arm)
+        with of_arm(name):
+            _check_own(arm)
+
+
+def an_arm(experiment: Experiment, name: str, arm: Experiment) -> None:
+    """Checks that an arm has a valid name, that there is another arm, and that it overrides no option common to all arms."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ConfigError(f"arms.{name}: the name of an arm must consist of letters, digits, - and _.")
+    if len(experiment.arms) < 2:
+        raise ConfigError(f"arms has only {name}: give at least two arms, or none.")
+    for option in COMMON_TO_ARMS:
+        if getattr(arm, option) != getattr(experiment, option):
+            raise ConfigError(f"arms.{name}.{option}: all arms have the same {option}: set it outside of arms.")
+    if arm.engine.device != experiment.engine.device:
+        raise ConfigError(f"arms.{name}.engine.device: all arms compute on the same device: set it outside of arms.")
+
+
+def ended_early(experiment: Experiment) -> None:
+    """Checks that a condition for ending early can be met before the last round, and reveals nothing that ε does not cover."""
+    stop = experiment.stop
+    for option, metric in stop.metrics.items():
+        arm = (metric or "").rpartition("/")[0]
+        if experiment.arms and arm not in experiment.arms:
+            first = next(iter(experiment.arms))
+            raise ConfigError(
+                f"stop.{option}={metric or 'null'}: name the arm whose metric counts, such as {first}/test_accuracy."
+            )
+        if arm and not experiment.arms:
+            raise ConfigError(f"stop.{option} names arm '{arm}', and this run has no arms: leave it out.")
+        for name in (name for name, one in experiment.arms.items() if name != arm and one.is_private):
+            raise ConfigError(
+                f"stop.{option}={metric}: arm {name} would end by the metric of arm {arm}, whose training its ε does not cover, "
+                f"and the number of rounds would reveal it: leave stop out, or train {name} in a run of its own."
+            )
+    if not stop.is_on:
+        return
+    if experiment.eval_every >= experiment.num_rounds:
+        raise ConfigError(
+            f"stop: with eval_every={experiment.eval_every} and num_rounds={experiment.num_rounds}, only the last round is "
+            "evaluated, and the run cannot end earlier: lower eval_every."
+        )
+    earlier = (experiment.num_rounds - 1) // experiment.eval_every
+    if stop.patience is not None and earlier <= stop.patience:
+        raise ConfigError(
+            f"stop.patience={stop.patience}: only {earlier} evaluations precede the last round, and a run ends earlier after "
+            f"{stop.patience + 1} at the soonest: lower stop.patience."
+        )
+    for one in experiment.arms.values() or [experiment]:
+        if one.is_private and (one.process.personal or one.process.keeps):
+            raise ConfigError(
+                f"stop: the test metrics of process {type(one.process).__name__} follow from what clients keep, which ε does not "
+                "cover, and the number of rounds would reveal it: leave stop out, or choose another process."
+            )
+        if one.secure.observe not in ("none", "all", ()):
+            raise ConfigError(
+                f"stop: the run may end before a round of secure.observe={one.secure.observe}: use secure.observe=all."
+            )
+
+
+def users_are_known(experiment: Experiment) -> None:
+    """Checks that a partition by user has data with user ids."""
+    if experiment.partition.needs_user_ids and not experiment.data.has_user_ids:
+        raise ConfigError(
+            f"this partition divides by user, but data {experiment.data.name} has no user ids: "
+            "use data=mnist_by_writer, data=emnist or an npz with user_ids, or another partition."
+        )
+
+
+def enough_examples(experiment: Experiment) -> None:
+    """Checks that there are at least as many examples as clients."""
+    num_clients, num_examples = experiment.partition.known_num_clients, experiment.data.num_train_examples
+    if num_clients is not None and num_examples is not None and num_clients > num_examples:
+        raise ConfigError(
+            f"partition.num_clients is {num_clients:,}, but data {experiment.data.name} has {num_examples:,} training examples: "
+            "lower partition.num_clients."
+        )
+
+
+def something_is_held_out(experiment: Experiment) -> None:
+    """Checks that at least one client holds out at least one example."""
+    num_examples, share = experiment.data.num_train_examples, experiment.evaluation.holdout
+    if num_examples is not None and share:
+        largest = experiment.partition.largest_client(num_examples)
+        if not num_held_out(share, largest):
+            raise ConfigError(holds_nothing_out(share, largest))
+
+
+def filtered(experiment: Experiment) -> None:
+    """Checks the file of a filter."""
+    experiment.filter.check()
+
+
+def sums_can_be_made(experiment: Experiment) -> None:
+    """Checks that the engine and the aggregator work with the secure-sum protocol."""
+    protected = type(experiment.secure) is not Plain
+    if experiment.needs_protocol and not experiment.engine.runs_protocols:
+        if experiment.aggregator.marks_sums:
+            raise ConfigError(
+                "this aggregator marks sums as secure, and TFF's own runtime cannot compute marked sums: use engine=compiled, or "
+                "aggregator=robust."
+            )
+        option = "secure.observe" if experiment.secure.observe != "none" else "secure.dropout_rate"
+        raise ConfigError(
+            f"{f'secure={experiment.secure.name}' if protected else option} needs engine=compiled: TFF's own runtime sums "
+            "unprotected updates and records nothing."
+        )
+    if protected and experiment.aggregator.needs_individual_updates:
+        raise ConfigError(
+            f"secure={experiment.secure.name} gives the server only a sum, but this aggregator compares individual updates: "
+            "use aggregator=mean, robust or secure, or secure=plain."
+        )
+
+
+def model_of_the_algorithm(experiment: Experiment) -> None:
+    """Checks that the algorithm trains models of this kind."""
+    own = experiment.process.task
+    check_model(own is not None and own.trains_adversaries, experiment.model)
+
+
+def check_model(adversaries: bool, model: object) -> None:
+    """Raises `ConfigError` unless `model` is a pair of networks exactly if `adversaries` is true."""
+    if adversaries and not isinstance(model, Adversaries):
+        raise ConfigError(
+            "process=gan trains a generator against a discriminator: use model=gan_small, model=gan_published, or your own "
+            "subclass of fedlab.models.Adversaries."
+        )
+    if not adversaries and isinstance(model, Adversaries):
+        raise ConfigError(
+            "this model is a pair of networks, a generator and a discriminator: use process=gan, or a classifier (model=mlp)."
+        )
+
+
+def evaluated(experiment: Experiment) -> None:
+    """Checks that the files for evaluating generated images exist."""
+    experiment.evaluation.check()
+
+
+def stages_of_the_algorithm(experiment: Experiment) -> None:
+    """Applies the algorithm's own rules for the other stages."""
+    experiment.process.check(experiment)
+
+
+def enough_clients(experiment: Experiment) -> None:
+    """Checks the number of clients if it is known before the data."""
+    check_clients(experiment, experiment.partition.known_num_clients)
+
+
+def check_clients(experiment: Experiment, num_clients: int | None) -> None:
+    """Raises `ConfigError` for too few clients. Called again once the data is partitioned. None: the number is unknown."""
+    if num_clients is None:
+        return
+    experiment.cohort.check(num_clients)
+    most, secure = experiment.most_clients(num_clients), experiment.secure
+    experiment.aggregator.check(most)
+    if most < secure.least_clients:
+        raise ConfigError(
+            f"secure={secure.name} needs at least {secure.least_clients} clients per round, but there are at most "
+            f"{most}, and the sum over one client reveals its update: sample more clients."
+        )
+
+
+def check_task(experiment: Experiment, dataset: Dataset, arm: str = "") -> None:
+    """Raises `ConfigError` for stages that need classes if the task of the data has none, and for targets that no run can reach.
+
+    Called once the data is known, for the run and for each of its arms, with their names.
+    """
+    if not experiment.arms:
+        check_metrics(experiment, task_of(experiment, dataset), arm)
+    task = dataset.train.task
+    if task.num_classes is not None:
+        return
+    for stage in type(experiment).model_fields:
+        options = getattr(experiment, stage)
+        if isinstance(options, Spec) and options.needs_classes:
+            raise ConfigError(
+                f"{stage}: {type(options).__name__} needs data with classes, and the task of data {experiment.data.name} is "
+                f"{task.name}: choose another {stage}, or data with classes."
+            )
+
+
+def check_metrics(experiment: Experiment, task: Task, arm: str = "") -> None:
+    """Applies `check_targets` and `check_stop` to a run without arms, or to the arm of this name."""
+    check_targets("evaluation.rounds_to={:g}", experiment.evaluation.rounds_to, described(task.described()))
+    check_stop(experiment.stop, task, arm)
+
+
+def check_targets(option: str, targets: Iterable[float], task: Learned) -> None:
+    """Raises `ConfigError` for a target of rounds_to if the task has no metric of the test set, or if it cannot have this value.
+
+    `option`: the option that has the target, with {:g} for it.
+    """
+    headline = task.headline or "loss"
+    for target in targets:
+        if headline not in task.metrics:
+            raise ConfigError(f"{option.format(target)}: the task {task.name} has no metric of the test set: leave it out.")
+        if task.metrics[headline].percent and not 0 <= target <= 1:
+            raise ConfigError(f"{option.format(target)}: test_{headline} is a fraction from 0 to 1, such as 0.97 for 97 %.")
+
+
+def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
+    """Raises `ConfigError` if a condition on a metric of `arm` names one that the task lacks, or a value that it cannot have."""
+    condition = stop.condition
+    for option, given in stop.metrics.items():
+        of, _, name = (given or ranked_metric(described(task.described()))).rpartition("/")
+        if of != arm:
+            continue
+        metric = task.measured.get(name.removeprefix("test_"))
+        if metric is None:
+            known = ", ".join(f"test_{known}" for known in task.measured) or "none"
+            raise ConfigError(f"stop.{option}: no metric {name} on the test set. The task {task.name} has: {known}.")
+        if option == "when" and condition and metric.percent and not 0 <= condition.value <= 1:
+            raise ConfigError(f"stop.when={stop.when}: {name} is a fraction from 0 to 1, such as 0.97 for 97 %.")
+
+
+OF_DATA: tuple[Rule, ...] = (users_are_known, enough_examples, something_is_held_out, filtered)
+OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
+    sums_can_be_made,
+    model_of_the_algorithm,
+    evaluated,
+    stages_of_the_algorithm,
+    enough_clients,
+    check_privacy,
+)

@@ -1,0 +1,205 @@
+"""`Training`: computes an experiment without arms, round by round: cohorts, an algorithm's training, evaluation, privacy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedlab.algorithms import LARGEST_METRIC, Parts, Setting
+from fedlab.algorithms.client_work import ExampleSpec
+from fedlab.archive import RunFolder, make_folder, replacing
+from fedlab.archive.clients import write_ledger
+from fedlab.archive.metrics import Record
+from fedlab.composition import Claim
+from fedlab.evaluation import build_evaluator
+from fedlab.evaluation.evaluator import Evaluator
+from fedlab.randomness import Secret
+from fedlab.run.experiment import Experiment
+from fedlab.run.learner import Learner, require_finite, weights_hash
+from fedlab.run.privacy import PrivacyAccount
+from fedlab.run.rounds import prepared_rounds
+from fedlab.types import Dataset, Partition
+
+
+class Training(Learner):
+    """The loop around the algorithm, which computes the rounds, and the evaluator, which computes the metrics."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        partition: Partition,
+        secret: Secret | None = None,
+        scratch: pathlib.Path | None = None,
+    ):
+        """`secret`: for the draws that ε relies on; None: a new one, which is not stored. `scratch`: as in `build_learner`."""
+        super().__init__(experiment, dataset, partition)
+        algorithm = experiment.process
+        self.evaluator = build_evaluator(
+            self.task(), algorithm.personal, experiment.model, dataset, experiment.evaluation, experiment.seed
+        )
+        self.num_weights = self.evaluator.num_weights
+        self.privacy = PrivacyAccount(experiment, partition, secret, num_weights=self.num_weights)
+        self.num_rounds = self.privacy.num_rounds
+        parts = assemble(experiment, self.evaluator, dataset, partition, self.privacy)
+        setting = Setting(
+            seed=experiment.seed,
+            dataset=dataset,
+            partition=partition,
+            engine=experiment.engine,
+            summing=experiment.summing(len(partition)),
+            privacy=experiment.privacy,
+            local_epochs=algorithm.epochs(experiment.client),
+            scratch=scratch,
+        )
+        self.trainer = algorithm.start(parts, setting)
+        self._sent: list = []  # the weights that the server sent to clients in the newest round
+        self.seconds = self.trainer.seconds
+        self.seconds.update(training=0.0, evaluation=0.0)
+
+    @property
+    def weights(self) -> list:
+        """Returns the trained weights, like `Trainer.weights`."""
+        return self.trainer.weights
+
+    @property
+    def state(self) -> list:
+        return self.trainer.state
+
+    @property
+    def weights_hash(self) -> str:
+        return weights_hash(self.trainer.hashed)
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        self.trainer.restore(state)
+
+    def rounds(self, first: int) -> Iterator[Record]:
+        experiment = self.experiment
+        epochs = experiment.process.epochs(experiment.client)
+        rounds = prepared_rounds(self.partition, experiment.cohort, epochs, self.privacy.sources, first, self.last_round)
+        started = time.perf_counter()
+        for cohort, given in rounds:
+            self._sent = self.weights
+            outcome = self.trainer.next(cohort, given)
+            seconds = time.perf_counter() - started
+            self.seconds["training"] += seconds
+            record = {
+                "round": cohort.round,
+                "seconds": round(seconds, 6),
+                "num_clients": outcome.num_clients,
+                "num_dropped": outcome.num_dropped,
+                "bytes_down": outcome.bytes_down,
+                "bytes_up": outcome.bytes_up,
+                "weights_hash": self.weights_hash,
+                **self.privacy.figures(cohort.round),
+                **outcome.metrics,
+            }
+            if self._is_evaluated(cohort.round):
+                record.update(self._timed(self._measured, cohort.round))
+            yield record
+            self._check(record)
+            if cohort.round >= self.last_round:  # `end_after` was called in the meantime
+                break
+            started = time.perf_counter()
+
+    def _check(self, record: Record) -> None:
+        """Raises `FedlabError` if training has diverged in the round of `record`, which has been stored.
+
+        A private training (server noise, DP-SGD) may end only because of values that ε covers: shared weights and their
+        consequences. Neither a training metric, nor a count of clients, nor client state may end it.
+        """
+        private, weights = self.experiment.is_private, self.weights
+        left_out, reported = record.get("non_finite_clients", 0), record["num_clients"]
+        signs = [sign for name, sign in self.evaluator.signs.items() if record.get(name)]
+        # A secure sum leaves out metrics that are finite but too large for it; in that case the model changes
+        certain = not private and self.experiment.largest_metric == LARGEST_METRIC
+        if 0 < reported <= left_out and (certain or all(map(np.array_equal, weights, self._sent))):
+            signs.append("no client's update was finite")
+        losses = self.evaluator.losses if private else ("train_loss", *self.evaluator.losses)
+        require_finite(record, weights, losses, signs)
+
+    def _is_evaluated(self, round_num: int) -> bool:
+        return round_num % self.experiment.eval_every == 0 or round_num == self.last_round
+
+    def _measured(self, round_num: int) -> dict[str, Any]:
+        """Returns the metrics of an evaluated round.
+
+        A private run leaves out metrics that are infinite or NaN because of client state, so that they do not end it.
+        """
+        found = {**self.evaluator.measured(self.trainer, round_num), **self.trainer.measured()}
+        if self.experiment.is_private and self.experiment.process.keeps:
+            return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
+        return found
+
+    def _timed(self, measure: Any, *args: Any) -> Any:
+        """Returns the result of `measure`, and adds its seconds to the phase of evaluation."""
+        started = time.perf_counter()
+        found = measure(*args)
+        self.seconds["evaluation"] += time.perf_counter() - started
+        return found
+
+    def is_measured(self, metric: str) -> bool:
+        return self.evaluator.is_measured(metric) or metric in self.trainer.measures
+
+    def client_predictions(self) -> list[np.ndarray]:
+        return self.evaluator.client_predictions(self.trainer, self.partition)
+
+    def keep(self, folder: RunFolder, round_num: int) -> None:
+        """Writes the server's view of an observed round with the weights that the server sent, and the evaluator's files."""
+        if self.trainer.observed:
+            view = dataclasses.replace(self.trainer.observed, model=tuple(np.asarray(w) for w in self._sent))
+            make_folder(folder.observed)
+            with replacing(folder.observed / f"round_{round_num:06d}.npz") as partial:
+                view.save(partial)
+        self.evaluator.keep(folder, round_num)
+
+    def finish(self, folder: RunFolder) -> dict[str, Any]:
+        """Returns the final ε and metrics; writes the models, tables per client, and privacy.csv if examples are protected.
+
+        ε is that of all planned rounds, also if the run ended earlier: the trained models determined when it ended.
+        """
+        ledger, figures = self.privacy.per_client(self.num_rounds), self.privacy.figures(self.num_rounds)
+        if ledger:
+            write_ledger(folder.ledger, ledger, figures["delta"])
+        figures = {**figures, **self._timed(self._measured, self.last_round)}
+        return {**figures, **self._timed(self.evaluator.finish, self.trainer, self.partition, folder)}
+
+    def lines(self) -> list[str]:
+        return [*self.evaluator.lines(), *self.trainer.lines(), *self.privacy.lines(), *self.experiment.secure.lines()]
+
+    def claim(self) -> Claim:
+        return self.privacy.claim()
+
+    def described(self) -> dict[str, Any]:
+        warnings = self.experiment.secure.lines()
+        secure = {"secure": {"lines": warnings}} if warnings else {}
+        return {"privacy": self.privacy.described(), **secure, **self.trainer.described()}
+
+    def close(self) -> None:
+        self.trainer.close()
+
+
+def assemble(
+    experiment: Experiment, evaluator: Evaluator, dataset: Dataset, partition: Partition, privacy: PrivacyAccount
+) -> Parts:
+    """Returns the components of the algorithm of `experiment`."""
+    return Parts(
+        model=evaluator.model,
+        examples=ExampleSpec.of(dataset.train),
+        client=experiment.client,
+        client_optimizer=experiment.client_optimizer,
+        client_schedule=experiment.client_schedule,
+        server_optimizer=experiment.server_optimizer,
+        aggregator=privacy.aggregator(experiment) or experiment.aggregator.build(),
+        takes_weights=experiment.why_uniform is None,
+        largest_metric=experiment.largest_metric,
+        num_clients=len(partition),
+        num_examples=int(partition.sizes.sum()),
+        keras=evaluator.keras,
+    )

@@ -1,0 +1,90 @@
+"""The models that an attacker at the server has: the global one, and one from each client's message."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedlab.errors import FedlabError
+from fedlab.randomness import generator
+from fedlab.secure import SecureSum, ServerView
+
+
+@dataclasses.dataclass(frozen=True)
+class Victim:
+    """A model: its weights, trainable first. `noise`: the standard deviation of the noise on them."""
+
+    name: str
+    weights: tuple[np.ndarray, ...]
+    noise: float = 0.0
+
+    def with_noise(self, stddev: float, num_trainable: int, seed: int) -> Victim:
+        """Returns the model with Gaussian noise on its trainable weights. The noise depends on `seed` and on the name."""
+        rng = generator(seed, f"attack weight noise {self.name}")
+        noisy = [w + rng.normal(0, stddev, w.shape).astype(w.dtype) for w in self.weights[:num_trainable]]
+        return Victim(self.name, (*noisy, *self.weights[num_trainable:]), stddev)
+
+
+def clients_of(
+    view: ServerView, secure: SecureSum, names: Sequence[str], num_trainable: int, most: int, seed: int
+) -> list[Victim]:
+    """Returns the models of at most `most` clients as the server sees them: the weights that it sent − update.
+
+    The server divides a weighted update by its weight, which the message contains. It decodes masked words as if they had no
+    masks. If it can decode nothing, it uses the bytes of the message, as fractions in [−1, 1). `names`: of all clients.
+    Raises `FedlabError` if the record contains no update of a model.
+    """
+    if view.layout is None or not view.model:
+        raise FedlabError(f"the record of round {view.round} does not say which model clients had been sent: train again.")
+    place = _place(view, num_trainable)
+    protocol = secure.build(view.layout, view.most_clients, seed, view.round)
+    clients = sorted(view.received)
+    clients = [clients[i] for i in np.unique(np.linspace(0, len(clients) - 1, min(len(clients), most)).round().astype(int))]
+    victims = []
+    for client in clients:
+        read = protocol.read(view, client)
+        update = _bytes_as_numbers(view, client, num_trainable) if read is None else _unweighted(read, place, num_trainable)
+        if update is None:  # the client dropped out before it sent anything
+            continue
+        trained = [np.asarray(w - u, np.float32) for w, u in zip(view.model, update)]
+        victims.append(Victim(f"client {names[client]}", (*trained, *view.model[num_trainable:])))
+    protocol.close()
+    if not victims:
+        raise FedlabError(f"no client sent anything in round {view.round}, which is on record: record another one.")
+    return victims
+
+
+def _place(view: ServerView, num_trainable: int) -> int:
+    """Returns the position of the update in a contribution: the last consecutive tensors with the shapes of the weights."""
+    assert view.layout is not None
+    wanted = [w.shape for w in view.model[:num_trainable]]
+    tensors = view.layout.tensors
+    for begin in range(len(tensors) - num_trainable, -1, -1):
+        if [t.shape for t in tensors[begin : begin + num_trainable]] == wanted and all(
+            t.is_float for t in tensors[begin : begin + num_trainable]
+        ):
+            return begin
+    raise FedlabError(
+        f"what clients sent in round {view.round} holds no plain update: attack.target=clients needs aggregator=mean or robust, "
+        "and secure.scope=everything."
+    )
+
+
+def _unweighted(read: Sequence[np.ndarray], place: int, num_trainable: int) -> list[np.ndarray]:
+    """Returns the update, divided by the weight that follows it, if any."""
+    end = place + num_trainable
+    weight = read[end] if end < len(read) and np.ndim(read[end]) == 0 and read[end].dtype.kind == "f" else np.float32(1)
+    return [u / (weight if weight else 1) for u in read[place:end]]
+
+
+def _bytes_as_numbers(view: ServerView, client: int, num_trainable: int) -> list[np.ndarray] | None:
+    """Returns the bytes of the message, repeated, as signed fractions in the shapes of the weights; None without bytes."""
+    sent = [array.view(np.uint8).ravel() for array in view.received[client].values()]
+    if not sum(map(len, sent)):
+        return None
+    weights = view.model[:num_trainable]
+    sizes = np.cumsum([0, *(w.size for w in weights)])
+    numbers = np.resize(np.concatenate(sent), sizes[-1]).view(np.int8).astype(np.float32) / 128
+    return [numbers[a:b].reshape(w.shape) for a, b, w in zip(sizes, sizes[1:], weights)]

@@ -1,0 +1,44 @@
+"""The functions that a run calls for its differential test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fedlab.errors import ConfigError, did_you_mean
+from fedlab.run.experiment import Experiment
+from fedlab.studies.difftest.options import Difftest
+
+if TYPE_CHECKING:
+    from fedlab.run.learner import Learner
+    from fedlab.studies.difftest.observing import ArmComparer
+
+
+def check(experiment: Experiment) -> None:
+    """Raises `ConfigError` if the run lacks the arms that its differential test compares."""
+    spec = experiment.of_study("difftest")
+    if not isinstance(spec, Difftest):
+        return
+    if not experiment.arms:
+        raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+    if experiment.stop.is_on and experiment.eval_every % spec.every:
+        raise ConfigError(
+            f"stop: the run may end after any evaluated round (eval_every={experiment.eval_every}), and with "
+            f"difftest.every={spec.every} the arms are not compared after each of them: set difftest.every=1."
+        )
+    for name in spec.arms or ():
+        if name not in experiment.arms:
+            hint = did_you_mean(name, experiment.arms)
+            raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(experiment.arms)}.{hint}")
+
+
+def observe_arms(
+    experiment: Experiment, arms: Mapping[str, Learner], num_rounds: int, seconds: dict[str, float]
+) -> ArmComparer | None:
+    """Returns the observer that compares two arms; None without a differential test."""
+    spec = experiment.of_study("difftest")
+    if not isinstance(spec, Difftest):
+        return None
+    from fedlab.studies.difftest.observing import ArmComparer  # imports SciPy
+
+    return ArmComparer(spec, arms, experiment.seed, num_rounds, seconds)

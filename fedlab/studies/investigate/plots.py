@@ -1,0 +1,60 @@
+"""Pictures: a classifier's accuracy over users, and the images of two generators."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fedlab.archive import replacing
+
+_COLOURS = ("#4c72b0", "#dd8452")
+_BINS = np.linspace(0, 1, 41).tolist()
+_GREY = "#7b8593"
+_SIDE = 6  # images per row and column of a grid
+_TITLES = {"low": "low accuracy", "high": "high accuracy"}
+
+
+def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, title: str = "") -> None:
+    """Writes a PNG: a histogram of users over accuracy for each of `series` ([users], in [0, 1]), with its quartiles."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    figure.suptitle(title, fontsize=10)
+    for (name, values), colour in zip(series.items(), _COLOURS):
+        low, high = np.percentile(values, (25, 75))
+        axes.hist(values, _BINS, color=colour, alpha=0.6, label=f"{name}: quartiles {low:.1%} and {high:.1%}")
+        for quartile in (low, high):
+            axes.axvline(quartile, color=colour, linewidth=1, linestyle=":")
+    axes.set_xlabel("accuracy on a user's own examples")
+    axes.set_ylabel("users")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=len(series), frameon=False, fontsize=8)  # below the axes
+    figure.savefig(path, format="png", dpi=110)
+
+
+def save_side_by_side(images: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+    """Writes a PNG with a grid of 36 of each arm's `images`, uint8 [n, height, width, channels].
+
+    The background is transparent and the names are grey, readable on light and on dark pages.
+    """
+    figure = Figure(figsize=(3.1 * len(images), 3.4), layout="constrained")
+    for axes, (name, mine) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items()):
+        axes.imshow(_grid(mine), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(_TITLES.get(name, name), fontsize=10, color=_GREY)
+        axes.set_axis_off()
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110, transparent=True)
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Returns one image, uint8 [height, width] or [height, width, 3], with grey lines between the images."""
+    chosen = images[: _SIDE**2]
+    rows = [chosen[i : i + _SIDE] for i in range(0, len(chosen), _SIDE) if len(chosen[i : i + _SIDE]) == _SIDE]
+    padded = [np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=96) for row in rows]
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in padded], axis=0)
+    return sheet[..., 0] if sheet.shape[-1] == 1 else sheet

@@ -1,0 +1,192 @@
+"""Trains the runs of a scorecard, each in a process of its own, and writes the scorecard. A finished run is not repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+from fedlab import cores
+from fedlab.archive import make_folder, manifest, read_run
+from fedlab.archive.folder import relative
+from fedlab.archive.lock import RunLock
+from fedlab.errors import FedlabError
+from fedlab.run.child import JobFolder, JobRecord, running
+from fedlab.stopping import STOPS
+from fedlab.studies.reproduce import measuring, page, text
+from fedlab.studies.reproduce.plan import Job, Plan
+from fedlab.studies.reproduce.results import FAILED, NOT_RUN, PASSED, Card, CardRow
+from fedlab.studies.reproduce.scorecard import Row
+
+Line = Callable[[str], None]
+_LOOK_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """The runs of one row: a figure per seed, if all have finished; otherwise the reason."""
+
+    values: list[Any] | None
+    reason: str = ""
+    ended: str | None = None
+
+
+def reproduce(plan: Plan, progress: Line, side_by_side: int = 1) -> Card:
+    """Trains the runs that have not finished, judges all rows, and writes the scorecard; returns it.
+
+    `side_by_side`: number of runs at a time, at least 1; they share the cores. A failed run fails its rows and does not end the
+    command. Raises `FedlabError` if the folder cannot be written or another process works in it.
+    """
+    try:
+        make_folder(plan.folder.path)
+    except OSError as error:
+        raise FedlabError(f"cannot make the folder {plan.folder.path} ({error.strerror}): give --out FOLDER.") from error
+    failures: dict[pathlib.Path, str] = {}
+    with RunLock(plan.folder.lock):
+        try:
+            with contextlib.closing(_trained(plan.todo, side_by_side, progress)) as trained:
+                for job, reason in trained:
+                    if reason is not None:
+                        failures[job.folder] = reason
+                    _write(plan, failures)
+        except STOPS:  # the runs have saved their states
+            _write(plan, failures)
+            progress(f"to go on: {plan.command}")
+            raise
+        return _write(plan, failures)
+
+
+@dataclasses.dataclass
+class _Running:
+    """A run in its process."""
+
+    job: Job
+    label: str
+    child: subprocess.Popen
+    leaving: contextlib.ExitStack  # ends the process
+    started: float
+
+
+def _trained(todo: Sequence[Job], side_by_side: int, progress: Line) -> Generator[tuple[Job, str | None], None, None]:
+    """Trains or continues the runs that have not finished; yields each with the reason of its failure in one line, or None."""
+    share = min(side_by_side, len(todo))
+    waiting = [(f"run {i} of {len(todo)}: {job.name}, seed {job.seed}", job) for i, job in enumerate(todo, 1)]
+    busy: list[_Running] = []
+    with contextlib.ExitStack() as every:  # ends all processes, whatever is raised
+        while waiting or busy:
+            while waiting and len(busy) < side_by_side:
+                label, job = waiting.pop(0)
+                if JobFolder(job.folder).status == "finished":
+                    progress(f"{label}: finished before")
+                else:
+                    busy.append(_begun(job, label, share, every, progress))
+            for one in list(busy):
+                try:
+                    code = one.child.wait(_LOOK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+                busy.remove(one)
+                one.leaving.close()
+                reason = None if code == 0 else JobFolder(one.job.folder).last_line() or f"its process ended with code {code}"
+                seconds = time.monotonic() - one.started
+                progress(f"{one.label}: {'failed' if reason else 'finished'} after {seconds:.0f} s")
+                yield one.job, reason
+
+
+def _begun(job: Job, label: str, share: int, every: contextlib.ExitStack, progress: Line) -> _Running:
+    """Starts the process of a run, which gets its share of the cores: all, if `share` is 1."""
+    folder = JobFolder(job.folder)
+    make_folder(folder.path)
+    folder.write(JobRecord(number=0, name=job.name, command=job.command, parameters={}, config=dict(job.config)))
+    progress(f"{label}: training; its output is in {relative(folder.log)}")
+    environment = {**os.environ, **cores.limiting(cores.share(share))} if share > 1 else None
+    leaving = every.enter_context(contextlib.ExitStack())
+    child = leaving.enter_context(running(folder, environment=environment))
+    return _Running(job, label, child, leaving, time.monotonic())
+
+
+def _write(plan: Plan, failures: Mapping[pathlib.Path, str]) -> Card:
+    """Judges every row by the runs in the folder; writes the scorecard and returns it."""
+    card = judged(plan, failures)
+    card.write(plan.folder)
+    text.write(card, plan.folder.text)
+    page.write_page(card, plan.folder, plan.folder.page)
+    return card
+
+
+def judged(plan: Plan, failures: Mapping[pathlib.Path, str]) -> Card:
+    """Returns the scorecard. `failures`: the reason of each run that has just failed, by its folder."""
+    found = {name: _measured(row, plan.jobs[name], failures) for name, row in plan.card.rows.items()}
+    rows = [_row(plan, name, row, found) for name, row in plan.card.rows.items()]
+    return Card(plan.name, plan.card.title, plan.card.paper, plan.command, manifest.now(), rows)
+
+
+def _measured(row: Row, jobs: Sequence[Job], failures: Mapping[pathlib.Path, str]) -> _Measured:
+    values, ended = [], None
+    for job in jobs:
+        if job.folder in failures:
+            return _Measured([], f"the run with seed {job.seed} failed: {failures[job.folder]}")
+        if JobFolder(job.folder).status != "finished":
+            return _Measured(None)
+        try:
+            run = read_run(job.folder)
+            values.append(measuring.measured(run, row))
+            ended = max(filter(None, (ended, run.manifest.get("ended"))), default=None)
+        except FedlabError as error:
+            return _Measured([], str(error))
+    return _Measured(values, "", ended)
+
+
+def _row(plan: Plan, name: str, row: Row, found: Mapping[str, _Measured]) -> CardRow:
+    mine, jobs = found[name], plan.jobs[name]
+    values = mine.values or []
+    numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    whole = bool(values) and len(numbers) == len(values)
+    mean: Any = statistics.fmean(numbers) if whole else None
+    if values and mean is None:
+        mean = ", ".join(dict.fromkeys(measuring.shown(row.metric, v) if v is not None else "not reached" for v in values))
+    verdict, reason = _verdict(row, mine, found)
+    return CardRow(
+        name=name,
+        source=row.source,
+        figure=row.metric,
+        metric=measuring.label(row),
+        paper=row.paper,
+        rule=measuring.rule_of(row),
+        size=row.size,
+        seeds=list(row.seeds),
+        minutes=row.minutes,
+        note=row.note,
+        command=jobs[0].command,
+        values=values,
+        mean=mean,
+        deviation=statistics.stdev(numbers) if whole and len(numbers) > 1 else None,
+        difference=mean - row.paper if whole and isinstance(row.paper, float) else None,
+        verdict=verdict,
+        reason=reason,
+        runs=[job.folder.relative_to(plan.folder.path).as_posix() for job in jobs],
+        ended=mine.ended,
+        asked=name in plan.asked,
+    )
+
+
+def _verdict(row: Row, mine: _Measured, found: Mapping[str, _Measured]) -> tuple[str, str]:
+    """Returns the verdict and its reason. A row without finished runs, or compared with such a row, is not run."""
+    if mine.values is None:
+        return NOT_RUN, ""
+    if mine.reason:
+        return FAILED, mine.reason
+    if None in mine.values:
+        return FAILED, "the target was not reached"
+    other = found[row.rule.other] if row.rule.other is not None else None
+    if other is not None and other.values is None:
+        return NOT_RUN, f"row {row.rule.other} has not been run"
+    figures_of_other = other.values if other else None
+    judgement = row.rule.judge(mine.values, row.paper, figures_of_other, lambda value: measuring.shown(row.metric, value))
+    return PASSED if judgement.passed else FAILED, judgement.reason

@@ -1,0 +1,8 @@
+"""Tasks: the learning objective of a run. The data declares its task. This module imports no TensorFlow."""
+
+from fedlab.tasks.base import Prediction, Task
+from fedlab.tasks.classification import Classification
+from fedlab.tasks.generation import Generation
+from fedlab.types import Metric
+
+__all__ = ["Classification", "Generation", "Metric", "Prediction", "Task"]

@@ -1,0 +1,128 @@
+"""`Task`: the learning objective, its metrics and their display in reports. `Prediction`: the task of predicting targets."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fedlab.errors import DataError
+from fedlab.spec import Spec
+from fedlab.types import Metric
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from fedlab.types import ExampleSet
+
+
+class Task(Spec):
+    """The learning objective of a run. Reports, rankings and checks use these attributes, never the task's name."""
+
+    name: ClassVar[str]  # in words, as errors and reports call it
+    measured: ClassVar[Mapping[str, Metric]] = {}  # the metrics by name, without test_ or train_, in report order
+    headline: ClassVar[str | None] = None  # the metric by which runs and clients are ranked
+    # (module, class) that builds, evaluates and exports the model: one model for all clients, and one model per client
+    evaluator: ClassVar[tuple[str, str]]
+    personal_evaluator: ClassVar[tuple[str, str] | None] = None
+    trains_adversaries: ClassVar[bool] = False  # the model is a generator and a discriminator, not one network
+
+    def described(self) -> dict[str, Any]:
+        """Returns the manifest's entry, for readers of the run."""
+        metrics = {name: dataclasses.asdict(metric) for name, metric in self.measured.items()}
+        return {"name": self.name, "headline": self.headline, "metrics": metrics}
+
+
+class Prediction(Task):
+    """One network predicts a target for each example.
+
+    A subclass defines the targets (`target_shape`, `target_dtype`), the network's outputs (`num_outputs`), the loss and the
+    metrics. Methods that take tensors are traced into TensorFlow graphs and import TensorFlow themselves.
+
+    Metrics are quotients of sums, so that clients can add them up: `losses` and `counts` return one example's terms, `metrics`
+    computes the metrics from the sums over any number of examples.
+    """
+
+    makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "losses": ("tensorflow.Tensor",),
+        "counts": ("collections.abc.Mapping",),
+        "metrics": ("collections.abc.Mapping",),
+    }
+    evaluator: ClassVar[tuple[str, str]] = ("fedlab.evaluation.predictions", "OneModel")
+    personal_evaluator: ClassVar[tuple[str, str] | None] = ("fedlab.evaluation.personal", "ModelPerClient")
+
+    target_shape: ClassVar[tuple[int, ...]] = ()  # of one stored target
+    target_dtype: ClassVar[str] = "int32"  # of stored targets
+    outputs_are_logits: ClassVar[bool] = False  # True: a network that ends in a softmax or a sigmoid is rejected
+
+    # Every target is a class in [0, num_classes). None: no classes; stages that need classes raise an error
+    num_classes: int | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        """Returns the number of outputs per example: the second argument of the network's builder."""
+        raise NotImplementedError(f"{type(self).__name__} defines no num_outputs")
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Returns the shape of the network's output for one example."""
+        return (self.num_outputs,)
+
+    @property
+    def needed_outputs(self) -> str:
+        """Returns the requirement on the network's outputs, for error messages."""
+        return f"{self.name} needs outputs of shape {(None, *self.output_shape)}"
+
+    def check_examples(self, examples: ExampleSet, name: str) -> None:
+        """Raises `DataError` for examples that the task cannot use. `name`: of the data."""
+
+    def check_targets(self, y: np.ndarray) -> None:
+        """Raises `DataError` for stored targets [n, *target_shape] that are invalid."""
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise DataError("targets with NaN or infinity.")
+
+    def inputs(self, x: tf.Tensor) -> tf.Tensor:
+        """Converts stored examples to the network's inputs."""
+        from fedlab.tasks.encoding import as_model_input
+
+        return as_model_input(x)
+
+    def targets(self, y: tf.Tensor) -> tf.Tensor:
+        """Converts stored targets to the loss's targets."""
+        return y
+
+    def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each example: outputs [n, *output_shape] → float32 [n]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no losses")
+
+    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of a batch, a scalar, which training minimises."""
+        import tensorflow as tf
+
+        return tf.reduce_mean(self.losses(outputs, targets))
+
+    def counts(self, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Returns each example's other terms of the sums: name → float32 [n, …]."""
+        return {}
+
+    def sums(self, loss: tf.Tensor, num_examples: tf.Tensor, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Returns a batch's terms of the sums, given its `loss`."""
+        import tensorflow as tf
+
+        counts = {name: tf.reduce_sum(each, 0) for name, each in self.counts(outputs, targets).items()}
+        return collections.OrderedDict(loss=loss * num_examples, **counts, num_examples=num_examples)
+
+    def metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the metrics, given the sums: `loss`, those of `counts`, and `num_examples`. Tensors or NumPy arrays."""
+        return {"loss": sums["loss"] / sums["num_examples"]}
+
+    def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns the predictions that a differential test compares: [n, …]; with classes, their probabilities."""
+        return outputs
+
+    def exported(self, model: tf.keras.Model) -> tf.keras.Model:
+        """Returns the model that a finished run saves as model.keras."""
+        return model

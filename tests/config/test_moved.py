@@ -1,0 +1,74 @@
+"""Names of components that configuration files and runs of earlier versions hold."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from fedlab.archive import Run, RunFolder
+from fedlab.archive.arms import arm_configs
+from fedlab.archive.differences import compared
+from fedlab.cli.choice_help import asked
+from fedlab.config.composing import build, build_experiment, compose, locate
+from fedlab.errors import ConfigError
+from fedlab.moved import COMPONENTS, MODULES, present, with_present_names
+from fedlab.run import locations
+
+OLD = {  # a component of each module that has moved
+    "fedlab.process.FedAvg": "fedlab.algorithms.FedAvg",
+    "fedlab.process.optimizers.Sgd": "fedlab.algorithms.optimizers.Sgd",
+    "fedlab.split.Split": "fedlab.algorithms.Split",
+    "fedlab.run.objective.Objective": "fedlab.studies.sweep.objective.Objective",
+    "fedlab.run.investigation.Investigation": "fedlab.studies.investigate.options.Investigation",
+    "fedlab.difftest.Difftest": "fedlab.studies.difftest.options.Difftest",
+    "fedlab.attacks.NoAttack": "fedlab.studies.attacks.options.NoAttack",
+    "fedlab.attacks.ModelInversion": "fedlab.studies.attacks.model_inversion.ModelInversion",
+    "fedlab.difftest.defects.SoftmaxTwice": "fedlab.experiments.defects.SoftmaxTwice",
+}
+
+
+def test_a_location_of_an_old_component_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recorded_now = locations.absolute({"attack": {"_target_": "fedlab.attacks.ModelInversion", "file": "model.keras"}})
+    assert recorded_now["attack"]["file"] == str(tmp_path / "model.keras")
+
+
+def test_each_module_that_has_moved_is_tried():
+    assert {old.rpartition(".")[0] for old in OLD} == set(MODULES) and set(COMPONENTS) <= set(OLD)
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.items())
+def test_an_old_name_means_the_present_component(old, new):
+    module, _, name = new.rpartition(".")
+    assert locate(old, "stage") is getattr(importlib.import_module(module), name)
+    assert locations.component(old) is locations.component(new) is locate(new, "stage")
+
+
+def test_a_name_that_nobody_knows_stays_as_it_is():
+    assert present("fedlab.nowhere.Thing") == "fedlab.nowhere.Thing" and present("mine") == "mine"
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        locate("fedlab.nowhere.Thing", "stage")
+
+
+def test_a_run_of_an_earlier_version_differs_in_no_option(tmp_path):
+    now = {"difftest": {"_target_": "fedlab.studies.difftest.options.NoDifftest"}, "seed": 0, "list": [1]}
+    then = {**now, "difftest": {"_target_": "fedlab.difftest.NoDifftest"}}
+    assert Run(RunFolder(tmp_path), {"config": then}, {}).config == now == with_present_names(now)
+    assert compared(then, now) == []
+    assert build(then, "difftest") == build(now, "difftest")
+
+
+def test_an_arm_with_an_old_name_overrides_the_options_of_the_same_component():
+    base = {"process": {"_target_": "fedlab.algorithms.FedAvg", "weighted": True}}
+    arms = {"a": {"process": {"_target_": "fedlab.process.FedAvg", "also": 1}}}
+    whole = {"_target_": "fedlab.algorithms.FedAvg", "weighted": True, "also": 1}
+    assert arm_configs({**base, "arms": arms}) == {"a": {"process": whole}}
+
+
+def test_a_users_own_file_may_hold_an_old_name(tmp_path):
+    (tmp_path / "difftest").mkdir()
+    (tmp_path / "difftest" / "mine.yaml").write_text("_target_: fedlab.difftest.Difftest\ntolerance: 0.1\n")
+    config = compose(["difftest=mine", "+arms={a: {seed: 0}, b: {seed: 0}}"], str(tmp_path))
+    assert build_experiment(config).of_study("difftest").tolerance == 0.1
+    assert "score_tolerance" in asked(["-cd", str(tmp_path), "difftest=mine", "--help"])

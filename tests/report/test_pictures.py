@@ -1,0 +1,62 @@
+"""Pictures that matplotlib draws: nothing strikes the names of a legend through, no tick is a value that cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from fedlab.report.curves import plot_curves
+from fedlab.report.privacy_plot import plot_privacy
+from fedlab.studies.investigate.page import _histograms
+from fedlab.studies.investigate.plots import plot_accuracies
+
+_SCORES = {"a/generated_score": 1.0, "a/real_score": 2.0, "b/generated_score": 2.0, "b/real_score": 1.0}
+
+
+def _flat(value: float) -> dict[str, float]:
+    return {f"{kind}_{metric}": value for kind in ("train", "test") for metric in ("accuracy", "loss")}
+
+
+PICTURES = {
+    "accuracies": lambda path: plot_accuracies({"without": np.array([0.99, 1, 1]), "with": np.array([0.1, 0.3, 0.5])}, path),
+    "accuracies everywhere": lambda path: plot_accuracies(
+        {"without": np.linspace(0, 1, 500), "with": np.linspace(0, 1, 99)}, path
+    ),
+    "privacy": lambda path: plot_privacy([1, 2, 3], [5.0, 5.1, 5.2], [0.1, 0.2, 0.3], path),
+    "curves": lambda path: plot_curves([{"round": r, **_flat(r * r / 900)} for r in range(1, 31)], path),
+    "curves of a GAN": lambda path: plot_curves(
+        [
+            {"round": r, "a/polarity": r / 9, "b/polarity": 1 - r / 9, **{n: s * r for n, s in _SCORES.items()}}
+            for r in range(1, 9)
+        ],
+        path,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_strikes_a_legend_through(name, tmp_path, monkeypatch):
+    figures: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **more: (figures.append(self), save(self, *args, **more)))
+    PICTURES[name](tmp_path / "picture.png")
+    (figure,) = figures
+    FigureCanvasAgg(figure).draw()
+    legends = [legend.get_window_extent() for legend in figure.findobj(Legend)]
+    page = figure.get_window_extent()
+    assert legends
+    for box in legends:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0  # none is cut
+        for axes in figure.axes:
+            assert not box.overlaps(axes.get_window_extent())  # all lines and bars lie inside of the axes
+            assert not any(box.overlaps(text.get_window_extent()) for text in (axes.xaxis.label, *axes.get_xticklabels()))
+
+
+def test_users_of_an_investigation_are_all_in_its_histograms():
+    users = [(str(i), i / 20, 1.0, True) for i in range(21)]
+    for plot, counts in zip(_histograms(users), ([1] * 19 + [2], [0] * 19 + [21])):
+        assert plot.marks[0].d.count("M") == sum(count > 0 for count in counts)
+        assert plot.y.scale.high >= max(counts) and all(0 <= tick <= 1 for tick in plot.x.scale.ticks)

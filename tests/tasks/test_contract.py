@@ -1,0 +1,129 @@
+"""Laws of every task that predicts: metrics are quotients of sums, so clients can add them; readers know how to show them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedlab.archive.task import CLASSIFICATION, described
+from fedlab.errors import DataError
+from fedlab.evaluation.scores import ExampleScores
+from fedlab.models import functional
+from fedlab.tasks import Classification, Generation, Metric, Prediction
+from fedlab.types import ExampleSet
+
+N = 12
+
+
+class BalancedAccuracy(Classification):
+    """A metric whose sums are vectors: the mean over classes of the share of their examples that are predicted rightly."""
+
+    measured: ClassVar[Mapping[str, Metric]] = {"balanced": Metric("balanced accuracy", percent=True, more_is_better=True)}
+    headline: ClassVar[str | None] = "balanced"
+
+    def counts(self, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        of_class = tf.one_hot(targets, self.num_classes)
+        right = tf.cast(tf.equal(tf.argmax(outputs, 1, tf.int32), targets), tf.float32)
+        return {"right": right[:, None] * of_class, "all": of_class}
+
+    def metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
+        share = sums["right"] / sums["all"]
+        return {"loss": sums["loss"] / sums["num_examples"], "balanced": sum(share[c] for c in range(self.num_classes)) / 3}
+
+
+TASKS = [Classification(num_classes=3), BalancedAccuracy(num_classes=3)]  # a new task is one more row
+
+
+def some(task: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs and stored targets of N examples, every class among them."""
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(size=(N, *task.output_shape)).astype(np.float32)
+    return outputs, (np.arange(N) % 3).astype(task.target_dtype)
+
+
+def each_of(task: Prediction) -> dict[str, np.ndarray]:
+    """Returns the terms that each example adds to the sums."""
+    outputs, y = some(task)
+    targets = task.targets(tf.constant(y))
+    each = {"loss": task.losses(tf.constant(outputs), targets), **task.counts(tf.constant(outputs), targets)}
+    return {name: np.asarray(values) for name, values in each.items()}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+class TestEveryTask:
+    def test_its_methods_fit_together(self, task):
+        assert set(functional.check_task(task)) == {*each_of(task), "num_examples"}
+
+    def test_sums_over_batches_give_the_metrics_over_all_examples(self, task):
+        """As a client adds them up, in a graph, and as the evaluation does, from what each example adds."""
+        zero, update, finalize = functional._metrics(task, functional.check_task(task))
+        (outputs, y), state = some(task), zero()
+        for batch in (slice(0, 5), slice(5, 7), slice(7, N)):
+            given, targets = tf.constant(outputs[batch]), task.targets(tf.constant(y[batch]))
+            result = tf.nest.map_structure(tf.convert_to_tensor, (task.loss(given, targets), given, len(y[batch])))
+            state = update(state, targets, functional.tff.learning.models.BatchOutput(*result))
+        found = {name: float(value) for name, value in finalize(state).items()}
+        whole = ExampleScores(task, each_of(task)).summary()
+        assert found.pop("num_examples") == N
+        assert found == pytest.approx(whole, rel=1e-5)
+
+    def test_some_examples_are_measured_alone(self, task):
+        chosen = np.array([3, 4, 5, 8])
+        alone = ExampleScores(task, {name: values[chosen] for name, values in each_of(task).items()}).summary()
+        assert ExampleScores(task, each_of(task)).summary(chosen) == alone
+
+    def test_readers_of_the_manifest_know_its_metrics(self, task):
+        told = described(json.loads(json.dumps(task.described())))
+        assert (told.name, told.headline, told.metrics) == (task.name, task.headline, task.measured)
+        assert told.ranking == task.measured[task.headline]
+
+    def test_examples_carry_it_along(self, task):
+        _, y = some(task)
+        examples = ExampleSet(np.zeros((N, 2), np.float32), y, task=task)
+        assert examples.select(np.arange(3)).task is task
+
+
+def test_manifests_without_a_task_are_of_classification():
+    assert described(None) == CLASSIFICATION == described(Classification(num_classes=3).described())
+
+
+def test_labels_of_metrics_say_on_what_and_over_whom():
+    words = {name: CLASSIFICATION.label(name) for name in ("test_accuracy", "train_loss", "client_accuracy_p10", "seconds")}
+    assert words == {
+        "test_accuracy": "test accuracy",
+        "train_loss": "training loss",
+        "client_accuracy_p10": "clients, accuracy, 10th percentile",
+        "seconds": None,
+    }
+
+
+def test_generation_has_no_metric_to_rank_by():
+    assert Generation().described() == {"name": "generation", "headline": None, "metrics": {}}
+
+
+class Number(Prediction):
+    name: ClassVar[str] = "number"
+    target_dtype: ClassVar[str] = "float32"
+
+
+def test_whatever_asks_for_classes_of_a_task_without_is_told_so():
+    examples = ExampleSet(np.zeros((N, 2), np.float32), np.zeros(N, np.float32), task=Number())
+    with pytest.raises(DataError, match=r"this needs data with classes, and the task of this data is number\."):
+        _ = examples.num_classes
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "told"),
+    [
+        (Classification(num_classes=3), np.array([0, 3], np.int32), r"labels outside \[0, 3\)"),
+        (Number(), np.array([0, np.inf], np.float32), "targets with NaN or infinity"),
+    ],
+)
+def test_targets_that_are_none_are_refused(task, y, told):
+    with pytest.raises(DataError, match=told):
+        task.check_targets(y)
