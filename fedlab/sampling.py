@@ -187,6 +187,21 @@ class Schedule(Sampling):
             possible = math.ceil(rounds * self.cohort / self.population)
         return possible if self.most is None else min(self.most, possible)
 
+    def require_possible(self, rounds: int) -> None:
+        """Raises `ConfigError` if no schedule of `rounds` rounds keeps the limits: the population has too few users for them."""
+        disjoint = min(self.apart + 1, rounds)  # consecutive rounds that share no user
+        if disjoint * self.cohort > self.population:
+            raise ConfigError(
+                f"a separation of {self.apart:,} rounds needs {disjoint * self.cohort:,.10g} users, {self.cohort:,.10g} in each "
+                f"of {disjoint:,} rounds, but the population is {self.population:,}: give a smaller separation or cohort."
+            )
+        if self.most is not None and rounds * self.cohort > self.most * self.population:
+            needed = math.ceil(rounds * self.cohort / self.population)
+            raise ConfigError(
+                f"{rounds:,} rounds of {self.cohort:,.10g} users cannot be drawn from {self.population:,} users who take part at "
+                f"most {self.most:,} time{'s' * (self.most > 1)}: some take part at least {needed:,} times."
+            )
+
     def scaled(self, population: int, cohort: float) -> Schedule:
         if self.in_turn:
             return Schedule.of_turns(population, round(cohort))

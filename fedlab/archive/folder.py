@@ -113,6 +113,9 @@ class RunFolder:
         if folder.never_began:
             raise FedlabError(f"{folder.why_never_began()}.")
         if not folder.manifest.is_file():
+            below = min((*path.glob("*/manifest.json"), *path.glob("*/*/manifest.json")), default=None)
+            if below is not None:
+                raise FedlabError(f"{path} is a folder of runs, not a run: name one of them, such as {below.parent}.")
             raise FedlabError(f"no such run: {path} holds no manifest.json. `fedlab runs` lists the runs there are.")
         return folder
 

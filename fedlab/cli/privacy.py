@@ -123,7 +123,7 @@ def _accounts(args: argparse.Namespace) -> AccountOf:
         return estimate.of_examples(args.examples, args.batch, args.epochs, args.sampling)
     if args.sampling == "tree":
         tree = (args.participations, args.separation or 0, args.restart_every or 0)
-        return estimate.of_tree(args.population, args.cohort, *tree)
+        return estimate.of_tree(args.population, args.cohort, args.rounds, *tree)
     return estimate.of_users(args.population, args.cohort, args.sampling)
 
 

@@ -65,10 +65,14 @@ def of_users(population: int, cohort: int, sampling: str) -> AccountOf:
     return lambda noise: accounts.gaussian(noise, Poisson(population, cohort / population))
 
 
-def of_tree(population: int, cohort: int, participations: int | None, separation: int, restart_every: int) -> AccountOf:
+def of_tree(
+    population: int, cohort: int, rounds: int, participations: int | None, separation: int, restart_every: int
+) -> AccountOf:
     """Returns the accounts of noise from a tree (DP-FTRL). `participations`: the most rounds of a user; None: all rounds.
 
     `separation`: the least number of rounds between two of them. `restart_every`: rounds until a new tree; 0: one tree.
+    Raises `ConfigError` if no schedule of `rounds` rounds keeps these limits.
     """
     schedule = Schedule(population, cohort, participations, separation)
+    schedule.require_possible(rounds)
     return lambda noise: accounts.tree(noise, schedule, restart_every)

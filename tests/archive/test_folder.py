@@ -96,6 +96,16 @@ def test_killed_at_any_step_of_its_beginning_it_leaves_a_run_or_a_folder_that_is
     assert told == {"run", "a run was killed before it began, and computed nothing: remove this folder, and train again"}
 
 
+def test_a_folder_without_a_run_names_a_run_below_it(tmp_path):
+    with pytest.raises(FedlabError, match=r"no such run: .* holds no manifest\.json"):
+        RunFolder.existing(make_folder(tmp_path / "sweep"))
+    for name in ("2_seed=1", "1_seed=0"):
+        (tmp_path / "sweep" / "jobs" / name).mkdir(parents=True)
+        (tmp_path / "sweep" / "jobs" / name / "manifest.json").write_text("{}")
+    with pytest.raises(FedlabError, match=r"is a folder of runs, not a run: name one of them, such as .*sweep/jobs/1_seed=0\.$"):
+        RunFolder.existing(tmp_path / "sweep")
+
+
 class TestFoldersOfRunsThatNeverBegan:
     def test_that_of_an_older_fedlab_names_its_command(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -239,6 +239,18 @@ class TestSchedule:
                 assert own.apart >= stated.apart or own.most == 1
         assert InTurn(clients_per_round=3).sampling(8).participations(5) == 2
 
+    def test_limits_are_possible_if_users_in_turn_keep_them(self):
+        """Users in turn take part as evenly and as far apart as can be: their limits are possible, tighter ones are not."""
+        for cohort, population, rounds in itertools.product(range(1, 6), range(1, 12), (1, 2, 5, 9)):
+            if cohort <= population:
+                kept = Schedule.of(population, [[(t * cohort + i) % population for i in range(cohort)] for t in range(rounds)])
+                kept.require_possible(rounds)
+                if kept.most > 1:
+                    with pytest.raises(ConfigError, match=f"some take part at least {kept.most} times"):
+                        Schedule(population, cohort, kept.most - 1).require_possible(rounds)
+                    with pytest.raises(ConfigError, match="give a smaller separation or cohort"):
+                        Schedule(population, cohort, apart=population // cohort).require_possible(rounds)
+
     def test_a_simulated_federation_in_turn_has_its_own_participations(self):
         """100 users of whom each takes part once in 100 rounds do not limit 10,000 users, 5,000 of them a round."""
         few = dataclasses.replace(Schedule.of(100, [[i] for i in range(100)]), in_turn=True)

@@ -100,6 +100,14 @@ MISTAKES = [
         "shuffled does not go with --population, which takes poisson, fixed, all",
     ),
     (f"{EXAMPLES} --noise 1 --sampling fixed", "--sampling fixed does not go with --examples"),
+    (
+        "--population 100 --cohort 10 --rounds 20 --noise 1 --sampling tree --participations 1",
+        "20 rounds of 10 users cannot be drawn from 100 users who take part at most 1 time: some take part at least 2 times",
+    ),
+    (
+        "--population 100 --cohort 10 --rounds 20 --noise 1 --sampling tree --separation 10",
+        "needs 110 users, 10 in each of 11 rounds, but the population is 100",
+    ),
     (f"{USERS} --noise 1 --sampling dice", "invalid choice: 'dice'"),
     (f"{USERS} --noise x", "'x' is not a number of at least 0"),
     (f"{USERS} --noise nan", "'nan' is not a number of at least 0"),
