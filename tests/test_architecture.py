@@ -188,7 +188,7 @@ def test_options_of_studies_are_read_without_what_runs_them():
         ("matplotlib", {"report", "studies"}),
         ("PIL", {"archive", "report"}),
         ("jinja2", {"report"}),
-        ("h5py", {"models"}),
+        ("h5py", {"data", "models"}),
         ("markupsafe", {"report"}),
     ],
 )

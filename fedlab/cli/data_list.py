@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
         config = config_of(name, args.dir)
         needed = OmegaConf.missing_keys(config)
         if needed:
-            table.add_row(name, "any", "any", "optional", " ".join(f"{key}=…" for key in sorted(needed)))
+            unread = pkgutil.resolve_name(config.data._target_).unread
+            table.add_row(name, *unread, " ".join(f"{key}=…" for key in sorted(needed)))
             continue
         source: Source = build(config, "data")
         size = source.published

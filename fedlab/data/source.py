@@ -51,6 +51,8 @@ class Source(Spec):
     locations: ClassVar[tuple[str, ...]] = ("dir",)
     name: ClassVar[str]
     data_files: ClassVar[tuple[DataFile, ...]] = ()
+    # What `fedlab data list` prints of a source without the path that it needs: examples, classes, users
+    unread: ClassVar[tuple[str, str, str]] = ("any", "any", "optional")
 
     @classmethod
     def recorded_location(cls, option: str, value: Any) -> Any:

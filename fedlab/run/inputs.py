@@ -14,7 +14,10 @@ _DATA_STAGES = ("data", "partition", "corruption", "filter")  # the stages that 
 
 
 def load(experiment: Experiment) -> tuple[Dataset, Partition]:
-    """Reads, partitions, corrupts and filters the data. Needs TensorFlow for data=emnist only. Raises `FedlabError`."""
+    """Reads, partitions, corrupts and filters the data. Raises `FedlabError`.
+
+    Needs TensorFlow for data=emnist without data.path only.
+    """
     dataset = experiment.data.load(experiment.seed)
     check_task(experiment, dataset)
     if not experiment.arms:

@@ -112,7 +112,7 @@ def users_are_known(experiment: Experiment) -> None:
     if experiment.partition.needs_user_ids and not experiment.data.has_user_ids:
         raise ConfigError(
             f"this partition divides by user, but data {experiment.data.name} has no user ids: "
-            "use data=mnist_by_writer, data=emnist or an npz with user_ids, or another partition."
+            "use data=mnist_by_writer, data=emnist, data=femnist or an npz with user_ids, or another partition."
         )
 
 
