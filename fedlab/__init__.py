@@ -7,6 +7,7 @@
     fedlab.open_run("outputs/…").metrics
     fedlab.resume("outputs/…", "num_rounds=6"), fedlab.verify("outputs/…")
     fedlab.runs()
+    fedlab.plot("multirun/…", x="bytes").save("accuracy.pdf")
     fedlab.sweep("digits/fedavg", "client_optimizer.learning_rate=0.1,0.3").best
 
 Data flows one way, and the folders are its stages:
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from fedlab.errors import ConfigError, DataError, FedlabError
 
 if TYPE_CHECKING:
-    from fedlab.library import ComparedRuns, Figure, SavedRun, compare, open_run, resume, run, runs, verify
+    from fedlab.library import ComparedRuns, Figure, PlottedRuns, SavedRun, compare, open_run, plot, resume, run, runs, verify
     from fedlab.studies.sweep.library import SavedSweep, SweepJob, open_sweep, sweep
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "FedlabError",
     "Figure",
+    "PlottedRuns",
     "SavedRun",
     "SavedSweep",
     "SweepJob",
@@ -41,6 +43,7 @@ __all__ = [
     "compare",
     "open_run",
     "open_sweep",
+    "plot",
     "resume",
     "run",
     "runs",
@@ -48,7 +51,7 @@ __all__ = [
     "verify",
 ]
 
-_OF_LIBRARY = ("ComparedRuns", "Figure", "SavedRun", "compare", "open_run", "resume", "runs", "verify")
+_OF_LIBRARY = ("ComparedRuns", "Figure", "PlottedRuns", "SavedRun", "compare", "open_run", "plot", "resume", "runs", "verify")
 
 
 def __getattr__(name: str) -> Any:

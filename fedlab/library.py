@@ -1,4 +1,4 @@
-"""`fedlab.run`, `resume`, `verify`, `open_run`, `runs` and `compare`: the command line's functions, for scripts and notebooks.
+"""`fedlab.run`, `resume`, `verify`, `open_run`, `runs`, `compare` and `plot`: the command line's functions, for Python.
 
 This module prints nothing, parses no command line and never ends the process. A user's mistake raises a `FedlabError` with a
 one-line message.
@@ -14,7 +14,7 @@ import pathlib
 import re
 import shlex
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedlab import trust as trusting
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from fedlab.archive import Run, RunFolder
+    from fedlab.report.choices import Band, X
+    from fedlab.report.lines import Picture
     from fedlab.run.progress import Following
     from fedlab.run.verifying import Verification
 
@@ -167,7 +169,7 @@ def compare(*given: SavedRun | str | os.PathLike[str]) -> ComparedRuns:
     from fedlab.report import comparison
     from fedlab.targets import target_in
 
-    found, broken = comparison.gather([one._run if isinstance(one, SavedRun) else os.fspath(one) for one in given])
+    found, broken = comparison.gather([_readable(one) for one in given])
     for error in broken:
         warnings.warn(f"left out: {error}", stacklevel=2)
     compared = comparison.compare(found)
@@ -180,6 +182,49 @@ def compare(*given: SavedRun | str | os.PathLike[str]) -> ComparedRuns:
         {name: [metrics.get(name) for metrics in final] for name in compared.metrics},
         compared.remarks,
     )
+
+
+def plot(
+    *given: SavedRun | str | os.PathLike[str],
+    x: X = "round",
+    y: str | Sequence[str] = (),
+    group_by: str | Sequence[str] = (),
+    band: Band = "std",
+    labels: Sequence[str] = (),
+    width: float | str = "column",
+    height: float | None = None,
+    log: str = "",
+) -> PlottedRuns:
+    """Draws a metric of runs as a picture for a paper, like `fedlab plot`; a notebook shows it, and `save` writes it.
+
+    `given`: as for `compare`, one or more. `x`: round, bytes, bytes_up, bytes_down, seconds or epsilon. `y`: one or more metrics
+    of metrics.jsonl, by default the one that ranks runs. `group_by`: options such as "partition.alpha"; by default, runs that
+    differ in their seed alone are one line. `band`: std, ci, range or none. `labels`: names for the lines, in their order.
+    `width`: column, text, wide, or inches; `height`: inches, by default it follows from the width. `log`: x, y or both.
+
+    Warns of damaged runs and leaves them out. Raises `ConfigError` for an unknown metric, option or choice.
+    """
+    from fedlab.report import choices, comparison, lines
+
+    for name, value, allowed in (("x", x, choices.XS), ("band", band, choices.BANDS), ("log", log, ("", *choices.LOGS))):
+        if value not in allowed:
+            raise ConfigError(f"{name}={value!r}: choose one of {', '.join(filter(None, allowed))}.")
+    size = choices.WIDTHS.get(width, 0.0) if isinstance(width, str) else float(width)
+    for name, inches in (("width", size), ("height", height)):
+        if inches is not None and not choices.SMALLEST <= inches <= choices.LARGEST:
+            words = f" or {', '.join(choices.WIDTHS)}" if name == "width" else ""
+            shown = width if name == "width" else height
+            raise ConfigError(f"{name}={shown!r}: give inches from {choices.SMALLEST:g} to {choices.LARGEST:g}{words}.")
+    found, broken = comparison.gather([_readable(one) for one in given], at_least=1)
+    for error in broken:
+        warnings.warn(f"left out: {error}", stacklevel=2)
+    metrics, keys = ([value] if isinstance(value, str) else list(value) for value in (y, group_by))
+    return PlottedRuns(lines.picture(found, x, metrics, keys, band, labels), size, height, log)
+
+
+def _readable(one: SavedRun | str | os.PathLike[str]) -> Run | str:
+    """Returns the run, or the folder of a run or of a sweep, which `fedlab.open_sweep` returns."""
+    return one._run if isinstance(one, SavedRun) else os.fspath(getattr(one, "folder", one))
 
 
 class SavedRun:
@@ -316,6 +361,61 @@ class ComparedRuns:
             {"folder": run.folder, "seed": run.config.get("seed"), **{name: values[i] for name, values in columns.items()}}
             for i, run in enumerate(self.runs)
         ]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlottedRuns:
+    """A picture of runs for a paper; a notebook displays it. `width`, `height`: in inches; None: follows from the width."""
+
+    picture: Picture = dataclasses.field(repr=False)
+    width: float
+    height: float | None
+    log: str
+
+    @property
+    def caption(self) -> str:
+        """Returns sentences for the caption: the axes, and the meaning of lines and bands."""
+        return self.picture.caption
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Returns caveats in sentences, such as runs that are left out."""
+        return self.picture.remarks
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one row per point: metric, line, runs, x, mean, low, high; bytes, seconds and fractions as in metrics.jsonl.
+
+        `mean` is None where the metric is not a finite number; `low` and `high` are None without a band.
+        """
+        found = []
+        for panel in self.picture.panels:
+            for line in panel.lines:
+                around = {x: (low, high) for x, low, high in line.band}
+                for x, mean in line.points:
+                    low, high = around.get(x, (None, None))
+                    values = {"x": x, "mean": mean, "low": low, "high": high}
+                    found.append({"metric": panel.metric, "line": line.label, "runs": line.num_runs, **values})
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Writes the picture to `path`, which ends in .pdf, .svg or .png, and returns it.
+
+        Raises `ConfigError` for another ending, `FedlabError` if the file cannot be written.
+        """
+        from fedlab.report.choices import FORMATS
+        from fedlab.report.paper import save
+
+        target = pathlib.Path(path).expanduser()
+        if target.suffix[1:].lower() not in FORMATS:
+            raise ConfigError(f"{target}: the name must end in .{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}.")
+        return save(self.picture, target, self.width, self.height, self.log)
+
+    def _repr_png_(self) -> bytes:
+        """Returns the picture as PNG, for IPython."""
+        from fedlab.report.paper import drawn
+
+        return drawn(self.picture, "png", self.width, self.height, self.log)
 
 
 def chosen(experiment: str) -> list[str]:

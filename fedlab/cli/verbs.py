@@ -21,6 +21,12 @@ _ALL = (
         "fedlab.cli.compare",
         runs=math.inf,
     ),
+    Verb(
+        "plot",
+        "draw runs for a paper, with a band over seeds: fedlab plot SWEEP --x bytes --out FILE.pdf",
+        "fedlab.cli.plot",
+        runs=math.inf,
+    ),
     *(verb for verb in studies.verbs() if not verb.verb),
     Verb("verify", "repeat a run and compare the weights of every round, bit for bit", "fedlab.cli.verify", runs=1),
     Verb(

@@ -12,13 +12,22 @@ from typing import Any, TextIO
 
 from fedlab.errors import ConfigError, of_own_code
 
+# Option → the file that its error suggests
+_EXAMPLES = {
+    "--csv": "report.csv",
+    "--png": "report.png",
+    "--latex": "table.tex",
+    "--markdown": "table.md",
+    "--out": "picture.pdf",
+}
+
 
 def writable(flag: str, path: pathlib.Path | None) -> pathlib.Path | None:
     """Returns `path`, the value of `flag`. Raises `ConfigError` if it is a folder or its folder does not exist."""
     if path is None:
         return None
     if path.is_dir():
-        example = path / f"report.{flag[2:] if flag in ('--csv', '--png') else 'html'}"
+        example = path / _EXAMPLES.get(flag, "report.html")
         raise ConfigError(f"{flag} {path} is a folder: name a file in it, such as {example}.")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{flag} {path}: there is no folder {path.parent}.")

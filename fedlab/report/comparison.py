@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,18 +10,16 @@ from typing import Any
 
 from fedlab.archive import Run, read_run, scan
 from fedlab.archive.claims import together
-from fedlab.archive.differences import flat
 from fedlab.archive.figures import check_targets, final_figures, rounds_to_of, targets_of
 from fedlab.archive.folder import relative
-from fedlab.archive.reading import Arm
+from fedlab.archive.reading import folder_and_arm
 from fedlab.archive.task import Learned, learned
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
+from fedlab.report.grouping import alike, differing, hashable, identifying, setting
 from fedlab.report.series import distinct
 from fedlab.targets import named, target_in
 
-# Options that the comparison ignores. `num_rounds` counts: a longer run is another experiment.
-_ASIDE = {"seed", "checkpoint", "logger"}
 _LAST = ("seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
 _NO_METRIC = {
     "num_rounds",
@@ -102,34 +99,39 @@ class Comparison:
         return sum(len(group.runs) for group in self.groups)
 
 
-def gather(given: Sequence[str | pathlib.Path | Run]) -> tuple[list[Run], list[FedlabError]]:
-    """Returns the runs in `given` (runs, run folders, or folders of runs) and the broken ones. Each arm counts as a run.
+def gather(given: Sequence[str | pathlib.Path | Run], at_least: int = 2) -> tuple[list[Run], list[FedlabError]]:
+    """Returns the runs in `given` (runs, run folders, RUN:ARM, or folders of runs) and the broken ones. Each arm counts as a run.
 
-    Raises `FedlabError` if a folder contains no run, `ConfigError` for a total of fewer than two runs.
+    Raises `FedlabError` if a folder contains no run, `ConfigError` for a total of fewer than `at_least` runs.
     """
     runs: dict[pathlib.Path, Run] = {}
     broken: list[FedlabError] = []
     for one in given:
-        path = one.path if isinstance(one, Run) else pathlib.Path(one)
-        if isinstance(one, Run):
-            found: Iterable[Run | FedlabError] = [one]
-        elif not path.is_dir() or any((path / name).exists() for name in ("manifest.json", "inventory.json")):
-            found = [read_run(path)]
-        else:
-            found = list(scan(path))
-            if not found:
-                raise FedlabError(f"no such run: {path} holds no manifest.json, and no run below it.")
-        for run in found:
+        for run in _found(one):
             if isinstance(run, FedlabError):
                 broken.append(run)
             else:
                 for arm in run.each_arm():
                     runs.setdefault(arm.path.resolve(), arm)
-    if len(runs) < 2 and broken:
+    if len(runs) < at_least and broken:
         raise broken[0]
-    if len(runs) < 2:
+    if len(runs) < at_least:
         raise ConfigError(f"{words.counted(len(runs), 'run')} given: name two or more, or a folder that holds several.")
     return list(runs.values()), broken
+
+
+def _found(given: str | pathlib.Path | Run) -> Iterable[Run | FedlabError]:
+    if isinstance(given, Run):
+        return [given]
+    path, arm = folder_and_arm(str(given))
+    if arm is not None:
+        return [read_run(path).arm(arm)]
+    if not path.is_dir() or any((path / name).exists() for name in ("manifest.json", "inventory.json")):
+        return [read_run(path)]
+    found = list(scan(path))
+    if not found:
+        raise FedlabError(f"no such run: {path} holds no manifest.json, and no run below it.")
+    return found
 
 
 def compare(runs: Sequence[Run], targets: Sequence[float] = ()) -> Comparison:
@@ -141,16 +143,21 @@ def compare(runs: Sequence[Run], targets: Sequence[float] = ()) -> Comparison:
     """
     check_targets(runs, targets)
     asked = dict.fromkeys([*targets, *(target for run in runs for target in targets_of(run))])
-    configs = [_setting(run) for run in runs]
-    keys = [key for key in dict.fromkeys(k for c in configs for k in c) if len({_hashable(c.get(key)) for c in configs}) > 1]
-    members: dict[tuple[str, ...], list[int]] = {}
-    for i, config in enumerate(configs):
-        members.setdefault(tuple(_hashable(config.get(key)) for key in keys), []).append(i)
-    settings = [{key: configs[indices[0]][key] for key in keys if key in configs[indices[0]]} for indices in members.values()]
+    configs = [setting(run) for run in runs]
+    keys = differing(configs)
+    members = alike(configs, keys)
+    settings = [{key: configs[indices[0]][key] for key in keys if key in configs[indices[0]]} for indices in members]
     groups = []
-    for indices, mine in zip(members.values(), settings):
+    for indices, mine in zip(members, settings):
         group = tuple(runs[i] for i in indices)
-        groups.append(Group(_marks(mine, settings), mine, group, {**_spreads(group), **_reached(group, asked)}))
+        groups.append(
+            Group(
+                dict(words.option(key, mine[key]) for key in identifying(mine, settings)),
+                mine,
+                group,
+                {**_spreads(group), **_reached(group, asked)},
+            )
+        )
     metrics = dict.fromkeys(name for group in groups for name in group.metrics)
     spent = {n: [group.metrics.get(n) for group in groups] for n in metrics if n.startswith("epsilon")}
     metrics = {n: None for n in metrics if n not in spent or n in distinct(spent)}
@@ -159,12 +166,6 @@ def compare(runs: Sequence[Run], targets: Sequence[float] = ()) -> Comparison:
     ordered = [n for n in first if n in metrics] + [n for n in metrics if n not in (*first, *_LAST)]
     ordered += [n for n in _LAST if n in metrics]
     return Comparison(tuple(groups), tuple(keys), tuple(ordered), (*_remarks(runs, groups), *_unreached(groups, asked)), tasks[0])
-
-
-def _setting(run: Run) -> dict[str, Any]:
-    """Returns the configuration of a run by dotted keys, with the name of the arm if it is one."""
-    arm = {"arm": run.path.name} if isinstance(run, Arm) else {}
-    return {**arm, **{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE and k != "stop._target_"}}
 
 
 def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -176,17 +177,6 @@ def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ]
         rows.append((next(name for name, _ in pairs if name), [value for _, value in pairs]))
     return rows
-
-
-def _marks(mine: dict[str, Any], all_settings: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Returns the options that identify a group. Options that only its class has are left out."""
-    pairs = []
-    for key, value in mine.items():
-        target = f"{key.partition('.')[0]}._target_"
-        peers = [s for s in all_settings if s.get(target) == mine.get(target)]
-        if key == target or len({_hashable(s.get(key)) for s in peers}) > 1:
-            pairs.append(words.option(key, value))
-    return dict(pairs)
 
 
 def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
@@ -234,7 +224,7 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
         yield f"{words.counted(early, 'run')} ended early (stop.when, stop.patience): final metrics are those of the last round."
     prints: dict[str, set[str | None]] = {}
     for run in runs:
-        asked = _hashable([run.config.get("data"), run.config.get("seed")])
+        asked = hashable([run.config.get("data"), run.config.get("seed")])
         prints.setdefault(asked, set()).add((run.manifest.get("data") or {}).get("fingerprint"))
     if any(len(found) > 1 for found in prints.values()):
         yield "Some runs asked for the same data, and were not given the same: its fingerprints differ."
@@ -243,7 +233,3 @@ def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
     for group in groups:
         if len(set(group.seeds)) < len(group.seeds):
             yield f"{group.label}: some of its runs have the same seed, and are no independent repetitions."
-
-
-def _hashable(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)

@@ -89,7 +89,9 @@ def test_damage_of_any_kind_to_any_file_is_named(folder, name, damage):
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", [*CORE, "inventory.json"])
 @pytest.mark.parametrize(
-    "verb", [["runs", "."], ["report", "run"], ["compare", "run", "run"], ["verify", "run"]], ids=lambda v: v[0]
+    "verb",
+    [["runs", "."], ["report", "run"], ["compare", "run", "run"], ["plot", "run", "--out", "a.svg"], ["verify", "run"]],
+    ids=lambda v: v[0],
 )
 def test_every_reader_names_damage_in_one_line(folder, capsys, verb, name, damage):
     damage(folder.path / name)

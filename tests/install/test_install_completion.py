@@ -137,6 +137,8 @@ def test_values_offered_are_those_of_the_option() -> None:
     assert candidates("fedlab privacy --sampling p") == ["poisson"]
     assert candidates("fedlab difftest a b --data ") == ["clients", "test"]
     assert candidates("fedlab report -o ") == candidates("fedlab train --config-dir ") == []  # bash completes the path
+    assert candidates("fedlab plot a --band ") == ["ci", "none", "range", "std"]
+    assert candidates("fedlab plot a --width ") == ["column", "text", "wide"]
     assert candidates("fedlab data filter run --by ") == ["example", "user"]
 
 
@@ -159,7 +161,7 @@ def test_every_verb_is_a_function_and_every_action_is_one_of_a_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["attack", "verify", "report", "compare", "runs", "forget", "difftest", "data filter", "train resume="]
+    "verb", ["attack", "verify", "report", "compare", "plot", "runs", "forget", "difftest", "data filter", "train resume="]
 )
 def test_folders_of_runs_are_offered(verb: str, tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
