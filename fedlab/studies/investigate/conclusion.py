@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fedlab.archive import replacing
 from fedlab.arrays import read_arrays
 from fedlab.corruption import Corruption, NoCorruption
-from fedlab.errors import DataError, FedlabError
+from fedlab.errors import DataError, FedlabError, one_line
 from fedlab.filter.files import read_examples, read_users
 from fedlab.studies.investigate import symptoms
 from fedlab.studies.investigate.population import Measured, Population
@@ -17,18 +18,43 @@ from fedlab.studies.investigate.record import ARMS, InvestigationFolder
 from fedlab.studies.investigate.symptoms import Verdict
 
 _REAL = 5_000  # the most real images for the tests of symptoms
+_SHOWN = 36  # real images in the picture
+_FEWEST = 6  # images in a row of the picture
 
 
-def tried_on_real(population: Population, corruption: Corruption, seed: int) -> dict[str, dict[str, float]]:
-    """Returns, per symptom, its share in real images without the bug ("clean") and, if there is a corruption, with it ("bug")."""
+def real_images(population: Population, corruption: Corruption, seed: int) -> dict[str, np.ndarray]:
+    """Returns real images uint8 [n, height, width, channels] without the bug ("clean") and, if there is a corruption, the same
+    images with it ("bug"). n is at most 5,000. Raises `DataError` for other data.
+    """
     clean = population.clean.train
-    chosen = np.linspace(0, len(clean) - 1, min(_REAL, len(clean))).astype(np.int64)
-    found = {"clean": symptoms.shares(_images(clean.x[chosen]))}
+    chosen = _spread(len(clean), _REAL)
+    found = {"clean": _images(clean.x[chosen])}
     if type(corruption) is not NoCorruption:
         everybody = corruption.model_copy(update={"fraction": 1.0, "users": None})
-        bugged = everybody(population.clean, population.partition, seed).train
-        found["bug"] = symptoms.shares(bugged.x[chosen])
+        found["bug"] = everybody(population.clean, population.partition, seed).train.x[chosen]
     return found
+
+
+def write_real(folder: InvestigationFolder, images: dict[str, np.ndarray]) -> None:
+    """Writes the 36 of the real images that the picture shows."""
+    shown = {name: some[_spread(len(some), _SHOWN)] for name, some in images.items() if len(some) >= _FEWEST}
+    with replacing(folder.real) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **shown)
+
+
+def read_real(folder: InvestigationFolder) -> dict[str, np.ndarray]:
+    """Reads the images of `write_real`; returns {} for a folder of an earlier version. Raises `FedlabError` for damage."""
+    try:
+        return read_arrays(folder.real)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise FedlabError(f"{folder.real} is damaged ({one_line(error)}): remove it and {folder.trial.name}.") from error
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """Returns at most `most` positions below `count`, at equal distances."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
 
 def described(measured: Measured, population: Population) -> dict[str, Any]:

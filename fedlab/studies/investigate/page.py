@@ -16,6 +16,7 @@ from fedlab.report.page import Page
 from fedlab.report.plot import Axis, Plot, histogram
 from fedlab.report.scale import linear
 from fedlab.report.section import render, section
+from fedlab.studies.investigate.conclusion import read_real
 from fedlab.studies.investigate.record import InvestigationFolder
 
 _BINS = 20  # of a histogram
@@ -26,9 +27,10 @@ def write_investigation(folder: InvestigationFolder, name: str) -> pathlib.Path:
     trial, verdict = folder.read(folder.trial), folder.read(folder.verdict)
     lead = render("investigate/lead.html", lines=[*verdict["lines"], *_privacy(folder)], command=verdict["command"])
     grid = base64.b64encode(folder.grids.read_bytes()).decode()
+    real = sorted(read_real(folder))  # the kinds of real images in the picture
     affected = sum(user[3] for user in trial["users"])
     sections = (
-        section("images", "What the GANs generate", "investigate/grids.html", grid=grid, verdict=verdict),
+        section("images", "What the GANs generate", "investigate/grids.html", grid=grid, verdict=verdict, real=real),
         section(
             "users",
             "Users",

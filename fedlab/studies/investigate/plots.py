@@ -16,7 +16,13 @@ _COLOURS = ("#4c72b0", "#dd8452")
 _BINS = np.linspace(0, 1, 41).tolist()
 _GREY = "#7b8593"
 _SIDE = 6  # images per row and column of a grid
-_TITLES = {"low": "low accuracy", "high": "high accuracy"}
+_ROWS = (("bug", "clean"), ("low", "high"))
+_TITLES = {
+    "clean": "real, without the bug",
+    "bug": "real, with the bug",
+    "low": "generated, low accuracy",
+    "high": "generated, high accuracy",
+}
 
 
 def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, title: str = "") -> None:
@@ -38,15 +44,19 @@ def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, t
 
 
 def save_side_by_side(images: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    """Writes a PNG with a grid of 36 of each arm's `images`, uint8 [n, height, width, channels].
+    """Writes a PNG with a grid of 36 of each of `images`, uint8 [n, height, width, channels]: those of the arms "low" and "high",
+    and above them real images without the bug ("clean") and with it ("bug"), if given.
 
     The background is transparent and the names are grey, readable on light and on dark pages.
     """
-    figure = Figure(figsize=(3.1 * len(images), 3.4), layout="constrained")
-    for axes, (name, mine) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items()):
-        axes.imshow(_grid(mine), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(_TITLES.get(name, name), fontsize=10, color=_GREY)
-        axes.set_axis_off()
+    rows = [row for row in _ROWS if images.keys() & set(row)]
+    figure = Figure(figsize=(3.1 * 2, 3.4 * len(rows)), layout="constrained")
+    for panels, row in zip(figure.subplots(len(rows), 2, squeeze=False), rows):
+        for axes, name in zip(panels, row):
+            axes.set_axis_off()
+            if name in images:
+                axes.imshow(_grid(images[name]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axes.set_title(_TITLES[name], fontsize=10, color=_GREY)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=110, transparent=True)
 

@@ -1,5 +1,6 @@
 """The folder of an investigation: two filter files, the run of its GANs, its results. A stage is done if its last file exists.
 
+real.npz        stage filter: 36 real images without the bug ("clean") and with it ("bug"), for the picture
 trial.json      stage filter: the accuracy of the classifier on users with the bug in their data, the users that the filters
                 keep, the share of each symptom in real images without and with the bug, and the truth: the users with the bug
 verdict.json    the symptoms in generated images and the conclusion; verdict.txt the same in words
@@ -23,9 +24,10 @@ class InvestigationFolder:
         self.path = path
         self.filters = {arm: path / f"{arm}.csv" for arm in ARMS}
         self.trial = path / "trial.json"
+        self.real = path / "real.npz"
         self.histogram = path / "accuracies.png"
         self.gans = RunFolder(path / "gans")
-        self.grids = path / "grids.png"  # the images of both arms, side by side
+        self.grids = path / "grids.png"  # real images and the images of both arms, side by side
         self.verdict = path / "verdict.json"
         self.text = path / "verdict.txt"
         self.report = path / "report.html"

@@ -21,12 +21,12 @@ from fedlab.fingerprint import file_fingerprint, json_fingerprint
 from fedlab.run import locations, rules
 from fedlab.run.child import JobFolder, JobRecord, running
 from fedlab.stopping import STOPS
-from fedlab.studies.investigate.conclusion import conclude, described, read_images, tried_on_real
+from fedlab.studies.investigate.conclusion import conclude, described, read_images, read_real, real_images, write_real
 from fedlab.studies.investigate.filtering import write_by_example, write_by_user
 from fedlab.studies.investigate.options import Investigation
 from fedlab.studies.investigate.record import ARMS, InvestigationFolder
 from fedlab.studies.investigate.subject import STAGES, tried_subject
-from fedlab.studies.investigate.symptoms import Verdict
+from fedlab.studies.investigate.symptoms import Verdict, shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +127,15 @@ def _filtered(plan: InvestigationPlan) -> dict[str, Any]:
 
     measured = tried.measured
     plot_accuracies({"without the bug": measured.accuracies_clean, "with the bug": measured.accuracies}, folder.histogram)
-    corruption = configuration.build(stages, "corruption")
+    real = real_images(tried.population, configuration.build(stages, "corruption"), int(stages.seed))
+    write_real(folder, real)
     return {
         "by": options.by,
         "bug": str(plan.config["corruption"]["_target_"]).rpartition(".")[2],
         "lines": lines,
         "classifier": tried.sha256,
         **described(measured, tried.population),
-        "real": tried_on_real(tried.population, corruption, int(stages.seed)),
+        "real": {name: shares(images) for name, images in real.items()},
         "config": {stage: plan.config[stage] for stage in STAGES},
     }
 
@@ -145,7 +146,7 @@ def _concluded(plan: InvestigationPlan, trial: dict[str, Any]) -> Verdict:
     from fedlab.studies.investigate.plots import save_side_by_side
 
     folder, found = plan.folder, conclude(plan.folder, trial)
-    save_side_by_side({arm: read_images(folder, arm) for arm in ARMS}, folder.grids)
+    save_side_by_side({**read_real(folder), **{arm: read_images(folder, arm) for arm in ARMS}}, folder.grids)
     folder.write_text(found.lines())
     folder.write(folder.verdict, {**found.as_json(), "command": plan.command})
     write_investigation(folder, plan.name)

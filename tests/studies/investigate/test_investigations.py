@@ -69,7 +69,8 @@ def test_half_of_the_users_inverted_is_found_and_nobody_is_not(out, capsys):
     for folder in (path.parent for path in out.glob("*/verdict.json")):
         assert read_run(folder / "gans").arms == ["low", "high"]
         page = (folder / "report.html").read_text()
-        assert page.count("data:image/png;base64") == 1  # both GANs' images side by side
+        assert page.count("data:image/png;base64") == 1  # real images, and both GANs' images
+        assert "Above: real images of the training data, with the bug and without it" in page
         assert all(f"{name} the bug: quartiles" in page for name in ("without", "with"))  # a histogram of the users each
         assert (folder / "verdict.txt").read_text().splitlines() == json.loads((folder / "verdict.json").read_text())["lines"]
 
