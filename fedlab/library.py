@@ -159,11 +159,14 @@ def runs(folder: str | os.PathLike[str] | None = None) -> list[SavedRun]:
     return sorted(found, key=lambda one: str(one.manifest.get("started") or ""))
 
 
-def compare(*given: SavedRun | str | os.PathLike[str]) -> ComparedRuns:
+def compare(*given: SavedRun | str | os.PathLike[str], rounds_to: Sequence[float] = ()) -> ComparedRuns:
     """Compares two or more runs, like `fedlab compare`: the settings that differ, and the metrics of each run.
 
-    `given`: runs, folders of runs, or folders that contain several, such as a sweep. Each arm of a run counts as one run. Warns
-    of damaged runs and leaves them out. Raises `FedlabError` for a folder without runs, `ConfigError` for fewer than two runs.
+    `given`: runs, folders of runs, or folders that contain several, such as a sweep. Each arm of a run counts as one run.
+    `rounds_to`: targets of the metric that ranks runs, such as 0.97, in addition to those that the runs ask for.
+
+    Warns of damaged runs and leaves them out. Raises `FedlabError` for a folder without runs, `ConfigError` for fewer than two
+    runs.
     """
     from fedlab.archive.figures import final_figures, rounds_to_of
     from fedlab.report import comparison
@@ -172,7 +175,7 @@ def compare(*given: SavedRun | str | os.PathLike[str]) -> ComparedRuns:
     found, broken = comparison.gather([_readable(one) for one in given])
     for error in broken:
         warnings.warn(f"left out: {error}", stacklevel=2)
-    compared = comparison.compare(found)
+    compared = comparison.compare(found, rounds_to)
     settings = {run.path: group.settings for group in compared.groups for run in group.runs}
     targets = [target for name in compared.metrics if (target := target_in(name)) is not None]
     final = [{**final_figures(run), **rounds_to_of(run, targets)} for run in found]
@@ -181,6 +184,7 @@ def compare(*given: SavedRun | str | os.PathLike[str]) -> ComparedRuns:
         {key: [settings[run.path].get(key) for run in found] for key in compared.keys},
         {name: [metrics.get(name) for metrics in final] for name in compared.metrics},
         compared.remarks,
+        tuple(rounds_to),
     )
 
 
@@ -350,6 +354,7 @@ class ComparedRuns:
     settings: dict[str, list[Any]]
     metrics: dict[str, list[float | None]]
     remarks: tuple[str, ...]
+    targets: tuple[float, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -361,6 +366,30 @@ class ComparedRuns:
             {"folder": run.folder, "seed": run.config.get("seed"), **{name: values[i] for name, values in columns.items()}}
             for i, run in enumerate(self.runs)
         ]
+
+    def latex(self, metrics: str | Sequence[str] = ()) -> str:
+        """Returns a table for a paper, as `fedlab compare --latex` writes it: mean ± standard deviation over seeds, the best in
+        bold, significance. It needs the package booktabs.
+
+        `metrics`: the columns, such as "test_accuracy" or "rounds_to[0.97]"; by default the metric that ranks runs, the loss,
+        rounds to targets, and ε. Raises `ConfigError` for an unknown metric, `FedlabError` if no run has finished.
+        """
+        return self._table("latex", metrics)
+
+    def markdown(self, metrics: str | Sequence[str] = ()) -> str:
+        """Returns the table of `latex` in Markdown."""
+        return self._table("markdown", metrics)
+
+    def csv(self, metrics: str | Sequence[str] = ()) -> str:
+        """Returns the table of `latex` as CSV: a row per group of runs and metric, with mean, std, n and p."""
+        return self._table("csv", metrics)
+
+    def _table(self, kind: str, metrics: str | Sequence[str]) -> str:
+        from fedlab.report.results import results
+        from fedlab.report.results_text import FORMATS
+
+        chosen = [metrics] if isinstance(metrics, str) else list(metrics)
+        return FORMATS[kind](results([run._run for run in self.runs], chosen, self.targets))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -202,6 +202,16 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         partial.write_text(_as_json(value))
 
 
+def write_text(path: pathlib.Path, text: str) -> pathlib.Path:
+    """Replaces `path`, a file that the user named, by `text`; returns it. Raises `FedlabError` if it cannot be written."""
+    try:
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FedlabError(f"cannot write {path} ({error.strerror}): name another file.") from error
+    return path
+
+
 def read_json(path: pathlib.Path, remedy: str = "") -> dict[str, Any]:
     """Reads a JSON object. Raises `FedlabError`, which ends with `remedy`, if the file is missing or damaged."""
     try:

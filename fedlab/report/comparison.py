@@ -16,12 +16,12 @@ from fedlab.archive.reading import folder_and_arm
 from fedlab.archive.task import Learned, learned
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.report import words
-from fedlab.report.grouping import alike, differing, hashable, identifying, setting
+from fedlab.report.grouping import RunGroup, alike, differing, hashable, identifying, setting
 from fedlab.report.series import distinct
 from fedlab.targets import named, target_in
 
 _LAST = ("seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
-_NO_METRIC = {
+NO_METRIC = {
     "num_rounds",
     "num_clients",
     "num_weights",
@@ -165,7 +165,7 @@ def compare(runs: Sequence[Run], targets: Sequence[float] = ()) -> Comparison:
     first = list(dict.fromkeys(name for task in tasks for name in task.first))
     ordered = [n for n in first if n in metrics] + [n for n in metrics if n not in (*first, *_LAST)]
     ordered += [n for n in _LAST if n in metrics]
-    return Comparison(tuple(groups), tuple(keys), tuple(ordered), (*_remarks(runs, groups), *_unreached(groups, asked)), tasks[0])
+    return Comparison(tuple(groups), tuple(keys), tuple(ordered), (*caveats(runs, groups), *_unreached(groups, asked)), tasks[0])
 
 
 def difference_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -183,7 +183,7 @@ def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
     found: dict[str, list[float]] = {}
     for run in runs:
         for name, value in final_figures(run).items():
-            if name not in _NO_METRIC and target_in(name) is None:
+            if name not in NO_METRIC and target_in(name) is None:
                 found.setdefault(name, []).append(value)
     return {name: _spread(values) for name, values in found.items()}
 
@@ -214,7 +214,8 @@ def _unreached(groups: Sequence[Group], targets: Iterable[float]) -> Iterable[st
             yield f"{words.metric_label(named(target))}: not reached by {', '.join(counts)}."
 
 
-def _remarks(runs: Sequence[Run], groups: Sequence[Group]) -> Iterable[str]:
+def caveats(runs: Sequence[Run], groups: Sequence[Group | RunGroup]) -> Iterable[str]:
+    """Yields the caveats of a comparison of `runs`, in sentences."""
     for run in runs:
         if run.status != "finished":
             done, wanted = run.rounds_completed, run.manifest["num_rounds"]

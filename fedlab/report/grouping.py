@@ -94,6 +94,20 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] = ()) -> list[RunGroup]:
     return sorted(groups, key=_order(groups, chosen))
 
 
+def setting_columns(groups: Sequence[RunGroup]) -> tuple[list[str], list[str], list[list[str]]]:
+    """Returns the first columns of a table of groups that `grouped` has made without keys: (options, short names, rows).
+
+    The options identify a group; a row contains their values in words. A single group is identified by its experiment.
+    """
+    settings = [group.settings for group in groups]
+    marks = [{key: mine[key] for key in identifying(mine, settings)} for mine in settings]
+    every = list(dict.fromkeys(key for mine in marks for key in mine))
+    if not every:
+        return ["name"], ["experiment"], [[group.label] for group in groups]
+    values = [[words.option(key, mine[key])[1] if key in mine else words.NONE for key in every] for mine in marks]
+    return [key.removesuffix("._target_") for key in every], [_last(key, every) for key in every], values
+
+
 def remarks(groups: Sequence[RunGroup]) -> Iterable[str]:
     """Yields a sentence per group whose runs are no independent repetitions of one configuration."""
     for group in groups:

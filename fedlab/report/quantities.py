@@ -12,6 +12,8 @@ from fedlab.targets import target_in
 
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _SECONDS = ((3 * 3600.0, 3600.0, "h"), (300.0, 60.0, "min"))  # from this largest value on: seconds per unit, unit
+_PLAIN = (1e-3, 1e6)  # the range of the largest value in which numbers need no power of ten
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,11 @@ def quantity(name: str, task: Learned, values: Iterable[float]) -> Quantity:
         return of_bytes(label, largest)
     if name.startswith("seconds") or name.endswith("_seconds"):
         return of_seconds(label, largest)
-    return Quantity(label, own.unit.rpartition(", ")[2] if own else "", 1.0, better)
+    unit = own.unit.rpartition(", ")[2] if own else ""
+    if largest and not _PLAIN[0] <= largest < _PLAIN[1]:
+        power = math.floor(math.log10(largest))
+        return Quantity(label, f"10{str(power).translate(_SUPERSCRIPTS)} {unit}".rstrip(), 10.0**-power, better)
+    return Quantity(label, unit, 1.0, better)
 
 
 def of_bytes(label: str, largest: float) -> Quantity:

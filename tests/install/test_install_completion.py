@@ -70,6 +70,8 @@ OFFERED = [
     ("fedlab attack some_run attack=model", "model", {"model_inversion "}),
     ("fedlab attack --ar", "--ar", {"--arm "}),
     ("fedlab compare --h", "--h", {"--help ", "--html "}),
+    ("fedlab compare --m", "--m", {"--markdown ", "--metric "}),
+    ("fedlab plot --b", "--b", {"--band "}),
     ("fedlab train resume=outputs/a num_r", "num_r", {"num_rounds="}),
     ("fedlab data show --png a.png partition=sh", "sh", {"shards "}),
     ("fedlab train resume=a\\ b model=c", "c", {"cnn "}),
