@@ -9,6 +9,7 @@
     fedlab.runs()
     fedlab.plot("multirun/…", x="bytes").save("accuracy.pdf")
     fedlab.sweep("digits/fedavg", "client_optimizer.learning_rate=0.1,0.3").best
+    fedlab.reproduce("mcmahan2017", quick=True).passed
 
 Data flows one way, and the folders are its stages:
 ``data → partition → cohort → tasks, models → algorithms (aggregation, privacy, secure) → engine → evaluation → run → report``.
@@ -26,6 +27,7 @@ from fedlab.errors import ConfigError, DataError, FedlabError
 
 if TYPE_CHECKING:
     from fedlab.library import ComparedRuns, Figure, PlottedRuns, SavedRun, compare, open_run, plot, resume, run, runs, verify
+    from fedlab.studies.reproduce.library import SavedScorecard, ScorecardRow, open_scorecard, reproduce
     from fedlab.studies.sweep.library import SavedSweep, SweepJob, open_sweep, sweep
 
 __version__ = "0.1.0"
@@ -37,13 +39,17 @@ __all__ = [
     "Figure",
     "PlottedRuns",
     "SavedRun",
+    "SavedScorecard",
     "SavedSweep",
+    "ScorecardRow",
     "SweepJob",
     "__version__",
     "compare",
     "open_run",
+    "open_scorecard",
     "open_sweep",
     "plot",
+    "reproduce",
     "resume",
     "run",
     "runs",

@@ -81,10 +81,13 @@ def _after(verb: Verb, words: Sequence[str], word: str) -> list[str]:
         parser: Parser = resolved(verb.parser)()
         values = parser.values(flag) if flag else None
         if values is not None:
-            return values
+            folder, plain = _without_flags(verb, words[:-1])
+            return values or (resolved(verb.completions)(plain, flag, folder) if verb.completions else [])
         if word.startswith("-"):
             return parser.flags()
     folder, plain = _without_flags(verb, words)
+    if verb.completions:
+        return resolved(verb.completions)(plain, None, folder)
     given = sum("=" not in other for other in plain)
     if verb.name == "data fetch":
         return [choice.split("=", 1)[1] for choice in configuration_candidates([], "data=")]

@@ -1,4 +1,7 @@
-"""The process of one job, `main([FOLDER, PARENT])` or with --trust. It ends when the process PARENT does."""
+"""The process of one job, `main([FOLDER, PARENT])` or with --trust, and that of a verb, `verb([PARENT, VERB, …])`.
+
+Both end when the process PARENT does.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,18 @@ def main(argv: Sequence[str]) -> int:
     except BaseException as error:  # a user's code may exit
         return report_own_code(error, "train")
     return 0
+
+
+def verb(argv: Sequence[str]) -> int:
+    """Runs `fedlab VERB …`. Returns the exit code."""
+    from fedlab.cli.main import main as fedlab
+
+    stopping.OnSignal(stopping.stop).__enter__()
+    try:
+        _end_with(int(argv[0]))
+    except SystemExit as error:  # the parent has ended already
+        return int(error.code or 0)
+    return fedlab(argv[1:])
 
 
 def _run(folder: JobFolder) -> None:

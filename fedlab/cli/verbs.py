@@ -42,6 +42,7 @@ _ALL = (
     *(verb for verb in studies.verbs() if verb.verb),
     Verb("privacy", "compute ε for a noise level, or the noise for a target ε: fedlab privacy --help", "fedlab.cli.privacy"),
     Verb("privacy he-cost", "he-cost", "fedlab.cli.he_cost"),
+    Verb("privacy mask-cost", "mask-cost", "fedlab.cli.mask_cost"),
     Verb("doctor", "check whether this machine can train, and report how to fix problems", "fedlab.cli.doctor"),
     Verb("completion", 'tab completion: eval "$(fedlab completion bash)"', "fedlab.cli.completion"),
 )

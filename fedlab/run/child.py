@@ -7,10 +7,11 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fedlab import trust
@@ -23,7 +24,7 @@ from fedlab.stopping import ending
 from fedlab.trust import FLAG
 
 # `python -m` and `python -c` search every module in the current folder first, which may contain a file such as yaml.py
-_BOOT = "import sys; sys.path[:] = filter(None, sys.path); from fedlab.cli.job_process import main; sys.exit(main(sys.argv[1:]))"
+_BOOT = "import sys; sys.path[:] = filter(None, sys.path); from fedlab.cli.job_process import {0}; sys.exit({0}(sys.argv[1:]))"
 
 
 @dataclasses.dataclass
@@ -72,12 +73,20 @@ class JobFolder(RunFolder):
 
     def last_line(self) -> str | None:
         """Returns the last line of the run's output, which names the cause of a failure; None if there is no output."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1].removeprefix("fedlab train: ") if lines else None
+        return last_line(self.log)
 
     def write(self, record: JobRecord) -> None:
         with writing(self.path.parent):
             write_json(self.record, dataclasses.asdict(record))
+
+
+def last_line(log: pathlib.Path) -> str | None:
+    """Returns the last line of a process's output, without the name of its verb; None if there is no output."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return None
+    return re.sub(r"^fedlab [a-z]+: ", "", lines[-1]) if lines else None
 
 
 def writing(folder: pathlib.Path) -> RunLock:
@@ -88,7 +97,7 @@ def writing(folder: pathlib.Path) -> RunLock:
 def job_command(folder: pathlib.Path, trusted: bool | None = None) -> list[str]:
     """Returns the command for the job in `folder`/job.json. `trusted`: whether --trust was given; None: as for this process."""
     everything = trust.everything_is_trusted() if trusted is None else trusted
-    return [sys.executable, "-c", _BOOT, str(folder), str(os.getpid()), *([FLAG] if everything else [])]
+    return [sys.executable, "-c", _BOOT.format("main"), str(folder), str(os.getpid()), *([FLAG] if everything else [])]
 
 
 @contextlib.contextmanager
@@ -100,10 +109,36 @@ def running(
     After the block the process has ended: if the block ends early, for example by an exception, the run saves its state and
     stops. The process has its own session: Ctrl-C in a terminal reaches only this process, which passes it on once.
     """
-    command = job_command(folder.path, trusted)
-    with open(folder.log, "ab", opener=private) as log:
+    with _begun(job_command(folder.path, trusted), folder.log, None, cwd, environment) as child:
+        yield child
+
+
+@contextlib.contextmanager
+def verb_running(
+    words: Sequence[str], log: pathlib.Path, output: pathlib.Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Starts `fedlab WORDS` in a process of its own. It prints to `log`, or prints errors to `log` and all else to `output`.
+
+    After the block the process has ended, as for `running`.
+    """
+    command = [sys.executable, "-c", _BOOT.format("verb"), str(os.getpid()), *words]
+    with _begun(command, log, output, None, environment) as child:
+        yield child
+
+
+@contextlib.contextmanager
+def _begun(
+    command: Sequence[str],
+    log: pathlib.Path,
+    output: pathlib.Path | None,
+    cwd: pathlib.Path | None,
+    environment: Mapping[str, str] | None,
+) -> Iterator[subprocess.Popen]:
+    with contextlib.ExitStack() as files:
+        errors = files.enter_context(open(log, "ab", opener=private))
+        printed = files.enter_context(open(output, "wb", opener=private)) if output else errors
         child = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=printed, stderr=errors, start_new_session=True
         )
         with ending(child):
             yield child

@@ -7,6 +7,7 @@ Arrays are numpy's; nothing here knows of TensorFlow, of models or of rounds of 
 from fedlab.secure.ckks import Ckks
 from fedlab.secure.he_cost import HeCost, he_cost
 from fedlab.secure.layout import ContributionError, Layout, Tensor
+from fedlab.secure.mask_cost import MaskCost, mask_cost
 from fedlab.secure.masked import Masked
 from fedlab.secure.masked_server import BelowThreshold
 from fedlab.secure.plain import Plain
@@ -30,4 +31,6 @@ __all__ = [
     "ContributionError",
     "HeCost",
     "he_cost",
+    "MaskCost",
+    "mask_cost",
 ]

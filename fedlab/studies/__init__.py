@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedlab.studies import attacks, difftest, investigate, reproduce, sweep
-from fedlab.studies.registry import Reference, Section, Stage, Study, Verb, resolved
+from fedlab.studies.registry import Asked, Batch, BatchResult, Reference, Section, Stage, Study, Verb, resolved
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +71,16 @@ def train(words: Sequence[str], flags: argparse.Namespace, console: Console) -> 
 def page(folder: pathlib.Path, output: pathlib.Path | None) -> tuple[pathlib.Path, list[pathlib.Path]] | None:
     """Writes the page of the study in `folder`. Returns the page and the run folders; None if it is no study's folder."""
     return _first("page", folder, output)
+
+
+def batches(asked: Asked) -> tuple[Batch, ...] | None:
+    """Returns the batches of the study that trains what is asked for; None if it is a single run. Raises `ConfigError`."""
+    return _first("batches", asked)
+
+
+def batch_result(folder: pathlib.Path) -> BatchResult | None:
+    """Returns the result of the batch in `folder`; None if it has not finished."""
+    return _first("batch_result", folder)
 
 
 def _first(name: str, *args: Any) -> Any:

@@ -7,6 +7,7 @@ it is needed.
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,9 @@ class Verb:
     module: str
     runs: float = 0  # number of run folders among its first words, for tab completion
     overrides: str | None = None  # accepts overrides that begin with this text, "" for all; None: accepts none
+    # (words without flags, the flag whose value is wanted or None, a user's configuration folder or None) → candidates of its
+    # own, for tab completion
+    completions: Reference = ""
 
     @property
     def main(self) -> Reference:
@@ -96,6 +100,40 @@ class Metrics:
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """Overrides that a scorecard asks for, and the figure that it wants of them."""
+
+    overrides: tuple[str, ...]  # of `fedlab train`, without the seed
+    seeds: tuple[int, ...]
+    metric: str
+    config: Mapping[str, Any]  # resolved; of the first run, with the first seed
+    several: bool  # whether the overrides, or the experiment, ask for a sweep
+    root: pathlib.Path  # a folder for the results
+    own: str | None  # a user's configuration folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A command of a study that trains several runs."""
+
+    kind: str  # in words, such as "sweep"
+    words: tuple[str, ...]  # after `fedlab`
+    placing: tuple[str, ...]  # further words, which choose the folder
+    folder: pathlib.Path
+    config: Mapping[str, Any] | None  # resolved, of the first of its runs; None if the runs follow from earlier ones
+    alone: bool = False  # whether batches of this kind share files, so that one must end before the next begins
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchResult:
+    """The result of a finished command."""
+
+    runs: tuple[pathlib.Path, ...]  # the runs whose metrics are its figures, such as those of the best setting
+    figures: Mapping[str, Any]  # figures that no run has, by name
+    remark: str = ""  # about the result, in words
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """A feature that crosses folders, with all its parts in `fedlab/studies/NAME`.
 
@@ -120,6 +158,10 @@ class Study:
     page: Reference = ""
     # (words, Hydra's flags, console) → the exit code of `fedlab train`; None if the words ask for a single run
     train: Reference = ""
+    # (`Asked`) → the batches that train what is asked for; None if it is not of this study. Raises `ConfigError` for a mistake
+    batches: Reference = ""
+    # (folder) → `BatchResult`; None if the folder is not of this study, or its command has not finished
+    batch_result: Reference = ""
 
 
 def resolved(reference: Reference) -> Any:

@@ -47,6 +47,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Row", "overrides"),
     ("Row", "paper"),
     ("Row", "source"),
+    ("Row", "verb"),
     ("Rule", "above"),
     ("Rule", "below"),
     ("Rule", "equal"),

@@ -75,6 +75,10 @@ OFFERED = [
     ("fedlab train resume=outputs/a num_r", "num_r", {"num_rounds="}),
     ("fedlab data show --png a.png partition=sh", "sh", {"shards "}),
     ("fedlab train resume=a\\ b model=c", "c", {"cnn "}),
+    ("fedlab reproduce mcm", "mcm", {"mcmahan2017 "}),
+    ("fedlab reproduce --quick exp", "exp", {"experiments "}),
+    ("fedlab reproduce mcmahan2017 --row 2nn", "2nn", {"2nn_iid ", "2nn_shards "}),
+    ("fedlab reproduce --row ", "", set()),
     ("fedlab ", "", {f"{verb} " for verb in VERBS}),
 ]
 

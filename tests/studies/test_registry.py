@@ -17,13 +17,16 @@ from fedlab.studies import STUDIES, stages, templates, verbs
 from fedlab.studies.registry import Verb, resolved
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-REFERENCES = ("main", "base", "default", "build", "pictures", "line", "line_of_arms", "runs_in", "page", "train")
+REFERENCES = (
+    *("main", "base", "default", "build", "pictures", "line", "line_of_arms", "runs_in", "page", "train"),
+    *("batches", "batch_result"),
+)
 
 
 def references(node: Any, name: str = "") -> Iterator[str]:
     """The references in a registration, wherever they stand."""
     if isinstance(node, Verb):
-        yield from (node.main, node.parser)
+        yield from (node.main, node.parser, *([node.completions] if node.completions else []))
     elif dataclasses.is_dataclass(node):
         is_hooks = type(node).__name__ == "Hooks"
         for field in dataclasses.fields(node):

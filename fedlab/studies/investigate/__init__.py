@@ -31,5 +31,7 @@ STUDY = Study(
         "verdict.json": "the symptoms in generated images and what follows; verdict.txt the same in words",
     },
     runs_in=f"{__name__}.record:runs_in",
+    batches=f"{__name__}.batch:batches",
+    batch_result=f"{__name__}.batch:batch_result",
     instead={"investigation": "this is an investigation, not a single run: fedlab investigate +experiment=… does it."},
 )

@@ -1,8 +1,9 @@
 """Scorecards, `fedlab reproduce NAME`: figures of papers beside those of runs, with a verdict that can fail.
 
-`scorecard` reads conf/reproduce/NAME.yaml, `rule` judges figures, `measuring` reads them off runs, `plan` composes the runs and
-finds mistakes before any of them begins, `running` trains them, each in a process of its own. `results` describes scorecard.json,
-`page` and `text` show it, `verb` is the command line. See docs/reproduce.md.
+`scorecard` reads conf/reproduce/NAME.yaml, `rule` judges figures, `measuring` reads them off runs. `jobs` are the processes
+behind rows: runs, sweeps, investigations, verbs. `plan` composes them and finds mistakes before any begins, `running` runs them.
+`results` describes scorecard.json, `page` and `text` show it, `verb` is the command line, `library`
+Python. See docs/reproduce.md.
 """
 
 from fedlab.studies.registry import Study, Verb
@@ -14,6 +15,7 @@ STUDY = Study(
             "reproduce",
             "compare runs with the figures of a paper: fedlab reproduce mcmahan2017 --quick",
             f"{__name__}.verb",
+            completions=f"{__name__}.verb:completions",
         ),
     ),
     files={
@@ -22,6 +24,7 @@ STUDY = Study(
         "scorecard.html": "the same as a page",
     },
     folders=("reproduce",),
+    functions={name: f"{__name__}.library:{name}" for name in ("reproduce", "open_scorecard", "SavedScorecard", "ScorecardRow")},
     runs_in=f"{__name__}.results:runs_in",
     page=f"{__name__}.page:write",
 )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
-from typing import Any
 
-from fedlab.config import expectations, experiment_files
-from fedlab.config.choices import find, folders
+from fedlab.config import expectations
+from fedlab.config.choices import folders
 from fedlab.config.expectations import Expectation, Figure
 from fedlab.studies.reproduce.rule import Rule
 from fedlab.studies.reproduce.scorecard import Row, Scorecard
@@ -16,7 +14,7 @@ NAME = "experiments"
 
 
 def scorecard(own: str | None = None) -> Scorecard:
-    """Returns the scorecard of all experiments that are single runs and expect figures. `own`: a user's configuration folder.
+    """Returns the scorecard of all experiments that expect figures. `own`: a user's configuration folder.
 
     Raises `ConfigError` for an experiment without expectation, or a wrong one.
     """
@@ -24,25 +22,12 @@ def scorecard(own: str | None = None) -> Scorecard:
     names = {path.relative_to(folder / "experiment").with_suffix("").as_posix() for folder in found for path in _files(folder)}
     rows: dict[str, Row] = {}
     for name in sorted(names):
-        if _is_single_run(name, found):
-            rows |= _rows(name, expectations.expected_of(name, own))
+        rows |= _rows(name, expectations.expected_of(name, own))
     return Scorecard(title="What the experiments expect", paper="Figures that the experiments of fedlab expect", rows=rows)
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted((folder / "experiment").rglob("*.yaml"))
-
-
-def _is_single_run(name: str, found: Sequence[pathlib.Path]) -> bool:
-    """Returns False for an investigation and for a sweep, by the file and those on which it is based."""
-    path = find(f"experiment/{name}", found)
-    if path is None:  # Hydra reports it
-        return True
-    content: dict[str, Any] = experiment_files.load(path)
-    if "investigation" in content or "hydra" in content:
-        return False
-    based_on = [entry.lstrip("/") for entry in content.get("defaults") or [] if isinstance(entry, str) and entry != "_self_"]
-    return all(_is_single_run(other.removeprefix("experiment/"), found) for other in based_on)
 
 
 def _rows(name: str, expectation: Expectation) -> dict[str, Row]:

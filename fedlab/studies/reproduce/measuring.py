@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from fedlab.archive import Run
@@ -15,8 +16,8 @@ from fedlab.studies.reproduce.scorecard import Row
 from fedlab.targets import target_in
 
 
-def measured(run: Run, row: Row) -> Any:
-    """Returns the figure of `row` in a finished run; None for a target that was not reached.
+def measured(run: Run, row: Row, others: Collection[str] = ()) -> Any:
+    """Returns the figure of `row` in a finished run; None for a target that was not reached. `others`: figures of no run.
 
     Raises `FedlabError` if the run has no such figure.
     """
@@ -27,7 +28,7 @@ def measured(run: Run, row: Row) -> Any:
         numbers = [float(v) for v in found if isinstance(v, (int, float)) and math.isfinite(v)]
         value = (max if row.at == "highest" else min)(numbers, default=None)
     if value is None and target_in(row.metric) is None:
-        names = final_figures(run)
+        names = [*final_figures(run), *others]
         where = f" in round {row.round:,}" if row.round else ""
         raise FedlabError(f"the run has no {row.metric}{where}.{did_you_mean(row.metric, names)}")
     return value

@@ -35,14 +35,15 @@ def write(path: pathlib.Path, output: pathlib.Path | None) -> tuple[pathlib.Path
         return None
     folder, card = CardFolder(path), read_card(path)
     written = write_page(card, folder, output or folder.page)
-    return written, [path / run for row in card.rows if row.verdict != NOT_RUN for run in row.runs]
+    runs = [path / run for row in card.rows if row.verdict != NOT_RUN for run in row.runs]
+    return written, [manifest.parent for run in dict.fromkeys(runs) for manifest in sorted(run.rglob("manifest.json"))]
 
 
-def _links(row: CardRow, folder: CardFolder, page: pathlib.Path) -> list[tuple[int, str, str | None]]:
-    """Returns (seed, folder, link from `page` to the run's report, or None) of each run of a row."""
+def _links(row: CardRow, folder: CardFolder, page: pathlib.Path) -> list[tuple[str, str, str | None]]:
+    """Returns (label, folder, link from `page` to the run's report, or None) of each run of a row."""
     found = []
-    for seed, run in zip(row.seeds, row.runs):
+    for label, run in zip(row.labels, row.runs):
         report = RunFolder(folder.path / run).report
         link = urllib.parse.quote(os.path.relpath(report.resolve(), page.resolve().parent)) if report.is_file() else None
-        found.append((seed, run, link))
+        found.append((label, run, link))
     return found

@@ -9,13 +9,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedlab import studies
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.config import composing
 from fedlab.errors import ConfigError, did_you_mean
 from fedlab.fingerprint import json_fingerprint
 from fedlab.library import override
 from fedlab.run import locations, rules
+from fedlab.studies.registry import Asked, Batch
 from fedlab.studies.reproduce import experiments
+from fedlab.studies.reproduce.jobs import BatchJob, Job, RunJob, VerbJob
 from fedlab.studies.reproduce.results import CardFolder
 from fedlab.studies.reproduce.scorecard import Row, Scorecard
 from fedlab.studies.reproduce.scorecard import read as read_scorecard
@@ -24,24 +27,13 @@ _ALSO_DECIDE = ("num_rounds", "stop", "attack")  # change no computed round, but
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """One run: its folder, its name, its resolved configuration, and the command that trains it alone."""
-
-    folder: pathlib.Path
-    name: str
-    seed: int
-    config: Mapping[str, Any]
-    command: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Plan:
-    """A scorecard with the jobs of all its rows. `asked`: the rows that this command runs."""
+    """A scorecard with the jobs of all its rows: of a run, one per seed. `asked`: the rows that this command runs."""
 
     name: str
     card: Scorecard
     folder: CardFolder
-    jobs: Mapping[str, tuple[Job, ...]]  # row → a job per seed
+    jobs: Mapping[str, tuple[Job, ...]]
     asked: tuple[str, ...]
     command: str
 
@@ -73,8 +65,7 @@ def plan(
     jobs = {}
     for key, row in card.rows.items():
         try:
-            jobs[key] = tuple(_job(row, seed, folder, own) for seed in row.seeds)
-            _check(row, jobs[key][0])
+            jobs[key] = _jobs(row, folder, own)
         except ConfigError as error:
             raise ConfigError(f"scorecard {name}, row {key}: {error}") from error
     return Plan(name, card, folder, jobs, tuple(asked), command)
@@ -85,25 +76,59 @@ def known(name: str, own: str | None = None) -> Scorecard:
     return experiments.scorecard(own) if name == experiments.NAME else read_scorecard(name, own)
 
 
-def _job(row: Row, seed: int, folder: CardFolder, own: str | None) -> Job:
-    words = [f"+experiment={row.experiment}", *map(override, row.overrides), f"seed={seed}"]
-    for word in row.overrides:
-        if word.lstrip("+~").partition("=")[0] in ("seed", "experiment"):
-            raise ConfigError(f"'{word}' stands among its overrides: seeds and experiment choose them.")
-    composed = composing.compose_run(words, own)
+def _jobs(row: Row, folder: CardFolder, own: str | None) -> tuple[Job, ...]:
+    """Returns the jobs of a row. Raises `ConfigError` for a mistake in it."""
+    if row.verb is not None:
+        words = tuple(shlex.split(row.verb))
+        path = folder.runs / f"{_readable(f'{words[0]}_')}{json_fingerprint(list(words), 8)}"
+        return (VerbJob(path, row.verb, "", shlex.join(["fedlab", *words]), words),)
+    words = (f"+experiment={row.experiment}", *map(_override, row.overrides))
+    first = composing.compose_any([*composing.each_swept(words)[0], f"seed={row.seeds[0]}"], own)
+    several = first[1] or len(composing.each_swept(words)) > 1
+    asked = Asked(words, row.seeds, row.metric, first[0].config, several, folder.runs, own)
+    batches = studies.batches(asked)
+    if batches is None:
+        jobs = tuple(_run_job(row, words, seed, folder, own) for seed in row.seeds)
+        _check(row, jobs[0].config)
+        return jobs
+    for batch in batches:
+        if batch.config is not None:
+            _check(row, batch.config)
+    return tuple(_batch_job(row, batch, seed, len(batches)) for batch, seed in zip(batches, row.seeds))
+
+
+def _override(word: str) -> str:
+    if word.lstrip("+~").partition("=")[0] in ("seed", "experiment"):
+        raise ConfigError(f"'{word}' stands among its overrides: seeds and experiment choose them.")
+    if word.lstrip("+~").startswith(("hydra.sweeper.", "hydra/sweeper")):
+        return word
+    return override(word)
+
+
+def _run_job(row: Row, words: tuple[str, ...], seed: int, folder: CardFolder, own: str | None) -> RunJob:
+    placed = [*words, f"seed={seed}"]
+    composed = composing.compose_run(placed, own)
     decides = {k: v for k, v in composed.config.items() if k not in WITHOUT_EFFECT or k in _ALSO_DECIDE}
     digest = json_fingerprint(decides, 8)  # before the paths are absolute: the same in every folder
-    readable = re.sub(r"[^\w.+]+", "-", f"{row.experiment}_seed-{seed}")
     flags = ["-cd", own] if own else []
-    command = shlex.join(["fedlab", "train", *flags, *words])
-    return Job(folder.runs / f"{readable}-{digest}", row.experiment, seed, locations.absolute(composed.config), command)
+    command = shlex.join(["fedlab", "train", *flags, *placed])
+    path = folder.runs / f"{_readable(f'{row.experiment}_seed-{seed}')}-{digest}"
+    return RunJob(path, str(row.experiment), f"seed {seed}", command, seed, locations.absolute(composed.config))
 
 
-def _check(row: Row, job: Job) -> None:
+def _batch_job(row: Row, batch: Batch, seed: int, of: int) -> BatchJob:
+    seeds = f"seed {seed}" if of > 1 or len(row.seeds) == 1 else f"seeds {', '.join(map(str, row.seeds))}"
+    command = shlex.join(["fedlab", *batch.words])
+    return BatchJob(batch.folder, str(row.experiment), f"{batch.kind}, {seeds}", command, batch)
+
+
+def _readable(text: str) -> str:
+    return re.sub(r"[^\w.+]+", "-", text)
+
+
+def _check(row: Row, config: Mapping[str, Any]) -> None:
     """Raises `ConfigError` if the run of a row cannot be trained, or cannot have its figure."""
-    if "investigation" in job.config:
-        raise ConfigError(f"{row.experiment} is an investigation, and rows are of single runs.")
-    experiment = composing.build_experiment(job.config)
+    experiment = composing.build_experiment(config)
     rules.check(experiment)
     arm = row.metric.rpartition("/")[0]
     if arm and arm not in experiment.arms:

@@ -1,14 +1,15 @@
 """scorecard.json: the rows of a scorecard with their figures and verdicts. `running` writes it.
 
-scorecard_version   1
+scorecard_version   2
 name, title, paper  of the scorecard
 command             as typed; the same command continues, and repeats nothing that has finished
 written             the time
 rows                {name, source, metric, paper, rule, size, seeds, minutes, note, command, values, mean, deviation, difference,
-                    verdict, reason, runs, ended, asked} each: `metric` in words, `figure` its name; `values`: a figure per seed;
-                    `deviation`: standard deviation over seeds, null for one; `difference`: mean minus the paper's figure;
-                    `verdict`: passed, failed or not run; `runs`: relative folders; `ended`: when the last of them ended;
-                    `asked`: whether the command asked for the row
+                    verdict, reason, labels, runs, ended, asked} each: `metric` in words, `figure` its name; `values`: a figure
+                    per seed; `deviation`: standard deviation over seeds, null for one; `difference`: mean minus the paper's
+                    figure; `verdict`: passed, failed or not run; `runs`: relative folders of runs, sweeps, investigations or
+                    computed figures; `labels`: the seed or the kind of each; `ended`: when the last of them ended; `asked`:
+                    whether the command asked for the row
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fedlab.archive.folder import write_json
 from fedlab.archive.lock import RunLock
 from fedlab.errors import FedlabError
 
-VERSION = 1
+VERSION = 2
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
 
@@ -60,6 +61,7 @@ class CardRow:
     difference: float | None
     verdict: str
     reason: str
+    labels: list[str]
     runs: list[str]
     ended: str | None
     asked: bool
@@ -103,7 +105,7 @@ def read_card(path: pathlib.Path) -> Card:
         content = json.loads(file.read_text())
         version = content.pop("scorecard_version")
         if version != VERSION:
-            raise FedlabError(f"{file} is of version {version}; this fedlab reads version {VERSION}.")
+            raise FedlabError(f"{file} is of version {version}; this fedlab reads version {VERSION}: repeat fedlab reproduce.")
         return Card(**{**content, "rows": [CardRow(**row) for row in content["rows"]]})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FedlabError(f"{file} is damaged ({error}): repeat fedlab reproduce, which writes it.") from error
@@ -115,4 +117,4 @@ def runs_in(path: pathlib.Path, stack: contextlib.ExitStack) -> list[pathlib.Pat
         return None
     folder = CardFolder(path)
     stack.enter_context(RunLock(folder.lock))
-    return sorted(manifest.parent for manifest in folder.runs.glob("*/manifest.json"))
+    return sorted(manifest.parent for manifest in folder.runs.rglob("manifest.json"))  # also those of sweeps

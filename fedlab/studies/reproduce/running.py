@@ -1,4 +1,4 @@
-"""Trains the runs of a scorecard, each in a process of its own, and writes the scorecard. A finished run is not repeated."""
+"""Runs the jobs of a scorecard, each in a process of its own, and writes the scorecard. A finished job is not repeated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from fedlab import cores
-from fedlab.archive import make_folder, manifest, read_run
+from fedlab.archive import make_folder, manifest
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
-from fedlab.errors import FedlabError
-from fedlab.run.child import JobFolder, JobRecord, running
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.stopping import STOPS
 from fedlab.studies.reproduce import measuring, page, text
-from fedlab.studies.reproduce.plan import Job, Plan
+from fedlab.studies.reproduce.jobs import Job
+from fedlab.studies.reproduce.plan import Plan
 from fedlab.studies.reproduce.results import FAILED, NOT_RUN, PASSED, Card, CardRow
 from fedlab.studies.reproduce.scorecard import Row
 
@@ -35,13 +35,15 @@ class _Measured:
     values: list[Any] | None
     reason: str = ""
     ended: str | None = None
+    remark: str = ""
 
 
 def reproduce(plan: Plan, progress: Line, side_by_side: int = 1) -> Card:
-    """Trains the runs that have not finished, judges all rows, and writes the scorecard; returns it.
+    """Runs the jobs that have not finished, judges all rows, and writes the scorecard; returns it.
 
-    `side_by_side`: number of runs at a time, at least 1; they share the cores. A failed run fails its rows and does not end the
-    command. Raises `FedlabError` if the folder cannot be written or another process works in it.
+    `side_by_side`: number of jobs at a time, at least 1; they share the cores. A failed job fails its rows and does not end the
+    command. Raises `FedlabError` if the folder cannot be written or another process works in it, and `ConfigError`, before any
+    training, if a verb refuses its words.
     """
     try:
         make_folder(plan.folder.path)
@@ -50,8 +52,8 @@ def reproduce(plan: Plan, progress: Line, side_by_side: int = 1) -> Card:
     failures: dict[pathlib.Path, str] = {}
     with RunLock(plan.folder.lock):
         try:
-            with contextlib.closing(_trained(plan.todo, side_by_side, progress)) as trained:
-                for job, reason in trained:
+            with contextlib.closing(_done(plan.todo, side_by_side, progress)) as done:
+                for job, reason in done:
                     if reason is not None:
                         failures[job.folder] = reason
                     _write(plan, failures)
@@ -64,7 +66,7 @@ def reproduce(plan: Plan, progress: Line, side_by_side: int = 1) -> Card:
 
 @dataclasses.dataclass
 class _Running:
-    """A run in its process."""
+    """A job in its process."""
 
     job: Job
     label: str
@@ -73,16 +75,19 @@ class _Running:
     started: float
 
 
-def _trained(todo: Sequence[Job], side_by_side: int, progress: Line) -> Generator[tuple[Job, str | None], None, None]:
-    """Trains or continues the runs that have not finished; yields each with the reason of its failure in one line, or None."""
+def _done(todo: Sequence[Job], side_by_side: int, progress: Line) -> Generator[tuple[Job, str | None], None, None]:
+    """Runs or continues the jobs that have not finished; yields each with the reason of its failure in one line, or None.
+
+    Verbs come first. Raises `ConfigError` if one refuses its words.
+    """
     share = min(side_by_side, len(todo))
-    waiting = [(f"run {i} of {len(todo)}: {job.name}, seed {job.seed}", job) for i, job in enumerate(todo, 1)]
+    waiting = [(f"run {i} of {len(todo)}: {job.label}", job) for i, job in enumerate(todo, 1)]
     busy: list[_Running] = []
     with contextlib.ExitStack() as every:  # ends all processes, whatever is raised
         while waiting or busy:
-            while waiting and len(busy) < side_by_side:
-                label, job = waiting.pop(0)
-                if JobFolder(job.folder).status == "finished":
+            for label, job in _beginning(waiting, busy, side_by_side):
+                waiting.remove((label, job))
+                if job.has_finished:
                     progress(f"{label}: finished before")
                 else:
                     busy.append(_begun(job, label, share, every, progress))
@@ -93,21 +98,28 @@ def _trained(todo: Sequence[Job], side_by_side: int, progress: Line) -> Generato
                     continue
                 busy.remove(one)
                 one.leaving.close()
-                reason = None if code == 0 else JobFolder(one.job.folder).last_line() or f"its process ended with code {code}"
+                reason = one.job.failure(code)
+                if not one.job.trains and code == ConfigError.exit_code:
+                    raise ConfigError(f"{one.job.command}: {reason}")
                 seconds = time.monotonic() - one.started
                 progress(f"{one.label}: {'failed' if reason else 'finished'} after {seconds:.0f} s")
                 yield one.job, reason
 
 
+def _beginning(waiting: Sequence[tuple[str, Job]], busy: Sequence[_Running], side_by_side: int) -> Sequence[tuple[str, Job]]:
+    """Returns the jobs that may begin now: no run before all verbs have ended, and no two jobs that must be alone."""
+    ready = [pair for pair in waiting if not (pair[1].alone and any(one.job.alone for one in busy))]
+    if any(not job.trains for job in (*(job for _, job in waiting), *(one.job for one in busy))):
+        ready = [pair for pair in ready if not pair[1].trains]
+    return ready[: min(1, side_by_side - len(busy))]
+
+
 def _begun(job: Job, label: str, share: int, every: contextlib.ExitStack, progress: Line) -> _Running:
-    """Starts the process of a run, which gets its share of the cores: all, if `share` is 1."""
-    folder = JobFolder(job.folder)
-    make_folder(folder.path)
-    folder.write(JobRecord(number=0, name=job.name, command=job.command, parameters={}, config=dict(job.config)))
-    progress(f"{label}: training; its output is in {relative(folder.log)}")
+    """Starts the process of a job, which gets its share of the cores: all, if `share` is 1."""
+    progress(f"{label}: {job.doing}; its output is in {relative(job.log)}" if job.trains else f"{label}: {job.doing}")
     environment = {**os.environ, **cores.limiting(cores.share(share))} if share > 1 else None
     leaving = every.enter_context(contextlib.ExitStack())
-    child = leaving.enter_context(running(folder, environment=environment))
+    child = leaving.enter_context(job.running(environment))
     return _Running(job, label, child, leaving, time.monotonic())
 
 
@@ -128,19 +140,21 @@ def judged(plan: Plan, failures: Mapping[pathlib.Path, str]) -> Card:
 
 
 def _measured(row: Row, jobs: Sequence[Job], failures: Mapping[pathlib.Path, str]) -> _Measured:
-    values, ended = [], None
+    values: list[Any] = []
+    remarks, ended = [], None
     for job in jobs:
         if job.folder in failures:
-            return _Measured([], f"the run with seed {job.seed} failed: {failures[job.folder]}")
-        if JobFolder(job.folder).status != "finished":
+            return _Measured([], f"{job.named} failed: {failures[job.folder]}")
+        if not job.has_finished:
             return _Measured(None)
         try:
-            run = read_run(job.folder)
-            values.append(measuring.measured(run, row))
-            ended = max(filter(None, (ended, run.manifest.get("ended"))), default=None)
+            found, remark = job.values(row)
+            ended = max(filter(None, (ended, job.ended())), default=None)
         except FedlabError as error:
             return _Measured([], str(error))
-    return _Measured(values, "", ended)
+        values += found
+        remarks += [remark] * bool(remark)
+    return _Measured(values, "", ended, "; ".join(dict.fromkeys(remarks)))
 
 
 def _row(plan: Plan, name: str, row: Row, found: Mapping[str, _Measured]) -> CardRow:
@@ -160,7 +174,7 @@ def _row(plan: Plan, name: str, row: Row, found: Mapping[str, _Measured]) -> Car
         paper=row.paper,
         rule=measuring.rule_of(row),
         size=row.size,
-        seeds=list(row.seeds),
+        seeds=list(row.seeds) if row.verb is None else [],
         minutes=row.minutes,
         note=row.note,
         command=jobs[0].command,
@@ -170,6 +184,7 @@ def _row(plan: Plan, name: str, row: Row, found: Mapping[str, _Measured]) -> Car
         difference=mean - row.paper if whole and isinstance(row.paper, float) else None,
         verdict=verdict,
         reason=reason,
+        labels=[job.about.removeprefix("seed ") or "computed" for job in jobs],
         runs=[job.folder.relative_to(plan.folder.path).as_posix() for job in jobs],
         ended=mine.ended,
         asked=name in plan.asked,
@@ -184,9 +199,14 @@ def _verdict(row: Row, mine: _Measured, found: Mapping[str, _Measured]) -> tuple
         return FAILED, mine.reason
     if None in mine.values:
         return FAILED, "the target was not reached"
+    verdict, reason = _judged(row, mine.values, found)
+    return verdict, f"{reason} ({mine.remark})" if mine.remark and reason else reason
+
+
+def _judged(row: Row, values: Sequence[Any], found: Mapping[str, _Measured]) -> tuple[str, str]:
     other = found[row.rule.other] if row.rule.other is not None else None
     if other is not None and other.values is None:
         return NOT_RUN, f"row {row.rule.other} has not been run"
     figures_of_other = other.values if other else None
-    judgement = row.rule.judge(mine.values, row.paper, figures_of_other, lambda value: measuring.shown(row.metric, value))
+    judgement = row.rule.judge(values, row.paper, figures_of_other, lambda value: measuring.shown(row.metric, value))
     return PASSED if judgement.passed else FAILED, judgement.reason

@@ -12,12 +12,20 @@ rows:
     seeds: [0, 1, 2]
     rule: {as_good: lower, slack: 17}
     minutes: 2
+  epsilon:
+    source: section 5
+    paper: 1.26
+    metric: epsilon
+    verb: privacy --examples 60000 --batch 600 --epochs 100 --noise 4 --delta 1e-5
+    rule: {within: 0.01}
+    minutes: 0.1
 """
 
 from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -40,9 +48,10 @@ class Row(Spec):
 
     `source`: table and row of the paper. `paper`: its figure, in the units of `metric` (an accuracy is a fraction); None: it has
     none. `metric`: a name in summary.json; ARM/NAME of an arm; rounds_to[TARGET]. `at`: the final figure, or the highest or the
-    lowest of all rounds; `round`: that of a round instead. `experiment`, `overrides`, `seeds`: the runs, one per seed. `size`:
-    "quick" rows run with --quick, "full" rows without, "both" always. `minutes`: on two cores, for all seeds. `note`: an
-    explanation.
+    lowest of all rounds; `round`: that of a round instead. `experiment`, `overrides`, `seeds`: the runs, one per seed; a sweep,
+    whose best setting counts; or an investigation per seed, which also has the metrics verdict, found and ARM/SYMPTOM. `verb`:
+    instead, the words of a verb that prints figures with --json; `metric` is the name of one. `size`: "quick" rows run with
+    --quick, "full" rows without, "both" always. `minutes`: on two cores, for all seeds. `note`: an explanation.
     """
 
     source: str
@@ -50,7 +59,8 @@ class Row(Spec):
     metric: str
     at: Literal["final", "highest", "lowest"] = "final"
     round: PositiveInt | None = None
-    experiment: str
+    experiment: str | None = None
+    verb: str | None = None
     overrides: tuple[str, ...] = ()
     seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1)
     rule: Rule
@@ -60,6 +70,10 @@ class Row(Spec):
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Row:
+        if (self.experiment is None) == (self.verb is None):
+            raise ValueError("give either experiment or verb")
+        if self.verb is not None:
+            self._check_verb()
         if self.rule.needs_paper and not isinstance(self.paper, float):
             raise ValueError("its rule compares with the paper's figure: give paper as a number")
         if self.rule.confidence is not None and len(self.seeds) < 2:
@@ -71,6 +85,17 @@ class Row(Spec):
         if (self.at != "final") + (self.round is not None) + is_named(self.metric) > 1:
             raise ValueError("give at or round, and neither with rounds_to[TARGET]")
         return self
+
+    def _check_verb(self) -> None:
+        try:
+            words = shlex.split(self.verb or "")
+        except ValueError as error:
+            raise ValueError(f"verb: {error}") from error
+        if not words or "--json" in words:
+            raise ValueError("verb contains the words after fedlab, without --json")
+        given = [name for name in ("overrides", "seeds", "round", "at") if name in self.model_fields_set]
+        if given or is_named(self.metric):
+            raise ValueError(f"{given[0] if given else self.metric} goes with experiment, and not with verb")
 
     def is_asked_for(self, quick: bool) -> bool:
         """Returns True if the row runs with --quick, or without."""
@@ -122,7 +147,7 @@ class Scorecard(Spec):
     def minutes(self, names: Iterable[str]) -> float:
         """Returns the total duration of these rows, on two cores. Rows with equal runs share them."""
         rows = [self.rows[name] for name in names]
-        return sum({(row.experiment, row.overrides, row.seeds): row.minutes for row in rows}.values())
+        return sum({(row.experiment, row.verb, row.overrides, row.seeds): row.minutes for row in rows}.values())
 
 
 def names(own: str | None = None) -> list[str]:

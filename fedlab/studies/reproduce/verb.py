@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,10 +24,11 @@ def parser() -> Parser:
     """Returns the parser."""
     made = Parser(
         "fedlab reproduce",
-        description="Trains the runs of a scorecard (conf/reproduce/NAME.yaml), reads a figure off each, and compares it with "
-        "that of the paper by a rule that the file states. Writes scorecard.html, scorecard.md and scorecard.json. The same "
-        "command again continues, and repeats no run that has finished. Without a name, lists the scorecards. Exit code 0 if "
-        "every row that was asked for passed, 4 if one did not, 2 for a mistake in the scorecard, which is found before any run.",
+        description="Trains the runs of a scorecard (conf/reproduce/NAME.yaml), or computes figures without training, and "
+        "compares each figure with that of the paper by a rule that the file states. Writes scorecard.html, scorecard.md and "
+        "scorecard.json. The same command again continues, and repeats no run that has finished. Without a name, lists the "
+        "scorecards. Exit code 0 if every row that was asked for passed, 4 if one did not, 2 for a mistake in the scorecard, "
+        "which is found before any run.",
         epilog="example: fedlab reproduce mcmahan2017 --quick",
     )
     made.add_argument("names", nargs="*", default=[], metavar="NAME", help="the scorecards")
@@ -69,15 +69,25 @@ def main(argv: Sequence[str]) -> int:
         return 0
     from rich.console import Console
 
+    from fedlab.studies.reproduce.library import command
     from fedlab.studies.reproduce.plan import plan
 
-    flags = [*(["--quick"] if args.quick else []), *(word for row in args.row for word in ("--row", row))]
-    flags += ["-cd", args.config_dir] if args.config_dir else []
-    flags += ["--out", str(args.out)] if args.out else []
-    commands = [shlex.join(["fedlab", "reproduce", name, *flags]) for name in names]
+    commands = [command(name, args.quick, args.row, args.out, args.config_dir) for name in names]
     plans = [plan(n, c, args.quick, args.row, args.out, args.config_dir) for n, c in zip(names, commands)]
     results = [_run(planned, args.jobs, Console(quiet=args.quiet)) for planned in plans]
     return 0 if all(results) else EXIT_CODE
+
+
+def completions(words: Sequence[str], flag: str | None, own: str | None) -> list[str]:
+    """Returns the names of scorecards, and after --row the rows of those in `words`. `own`: a user's configuration folder."""
+    from fedlab.studies.reproduce import experiments, scorecard
+
+    if flag is None:
+        return [*scorecard.names(own), experiments.NAME]
+    if flag != "--row":
+        return []
+    known = [word for word in words if word in scorecard.names(own)]
+    return [row for name in known for row in scorecard.read(name, own).rows]
 
 
 def _run(planned: Plan, jobs: int, console: Console) -> bool:

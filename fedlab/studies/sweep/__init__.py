@@ -3,7 +3,7 @@
 `plan` reads the command, `running` leads the jobs, `jobs` runs one of them, `optuna_study` continues a search, `stop` passes
 signals on. `objective` holds the options, `goal` completes them for a task, `ranking` says which job is better. `folder` names
 the files of a sweep, `results` describes and reads sweep.json, `gather` writes it; `table`, `page` and `plots` show it. `verb`
-is the command line, `library` Python.
+is the command line, `library` Python; `batch` lets scorecards use sweeps.
 See docs/sweeps.md.
 """
 
@@ -25,4 +25,6 @@ STUDY = Study(
     runs_in="fedlab.studies.sweep.folder:runs_in",
     page="fedlab.studies.sweep.page:write",
     train="fedlab.studies.sweep.verb:train",
+    batches="fedlab.studies.sweep.batch:batches",
+    batch_result="fedlab.studies.sweep.batch:batch_result",
 )
