@@ -22,9 +22,14 @@ from fedlab.archive import Run, read_run
 from fedlab.archive.figures import epsilon, is_simulated
 from fedlab.errors import FedlabError
 from fedlab.report import words
-from fedlab.studies.attacks.record import Result, accuracies, read_results, scores
+from fedlab.studies.attacks.record import CONTROL, Result, accuracies, read_results, scores
 
-KINDS = {"global": "the global model", "global_noisy": "the global model, noisy", "clients": "clients, as the server saw them"}
+KINDS = {
+    "global": "the global model",
+    "global_noisy": "the global model, noisy",
+    "clients": "clients, as the server saw them",
+    "control": "a control that never saw a training example",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -93,10 +98,14 @@ def table(found: Sequence[tuple[Run, Result]]) -> str:
 
 
 def points(run: Run, result: Result) -> list[tuple[str, str, float, float]]:
-    """For the picture: what protects a run costs the accuracy of its global model."""
-    accuracy = accuracies(result)
+    """For the picture, without controls: what protects a run costs the accuracy of its global model."""
+    accuracy = {kind: value for kind, value in accuracies(result).items() if kind != CONTROL}
     own = {kind: accuracy[kind] if kind.startswith("global") else accuracy["global"] for kind in accuracy}
-    return [(str(run.manifest["name"]), KINDS.get(kind, kind), score, own[kind]) for kind, score in scores(result).items()]
+    return [
+        (str(run.manifest["name"]), KINDS.get(kind, kind), score, own[kind])
+        for kind, score in scores(result).items()
+        if kind in own
+    ]
 
 
 def _kind(victim: dict) -> str:
@@ -106,7 +115,7 @@ def _kind(victim: dict) -> str:
 def _spent(run: Run, kind: str) -> str:
     """ε holds for what is released, the global model, and not for what the server receives."""
     value = epsilon(run)
-    if value is None or math.isinf(value) or kind.startswith("clients"):
+    if value is None or math.isinf(value) or kind.startswith("clients") or kind == CONTROL:
         return "∞"
     return words.epsilon(value) + " (simulated)" * is_simulated(run)
 

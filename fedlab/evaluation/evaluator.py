@@ -63,6 +63,10 @@ class Evaluator(abc.ABC):
         """Returns, per client, the predictions [n, …] for `partition.evaluated`, in its order. Raises `ConfigError`."""
         raise ConfigError(f"the task of this process is {self.task.name}, which predicts nothing that could be compared.")
 
+    def test_predictions(self, trained: Trained) -> np.ndarray:
+        """Returns the predictions [n, …] for the test set. Raises `ConfigError`."""
+        raise ConfigError(f"the task of this process is {self.task.name}, which predicts nothing that could be compared.")
+
     def lines(self) -> list[str]:
         """Returns lines about the model for the user, before the first round."""
         return [f"{self.num_weights:,} weights"]

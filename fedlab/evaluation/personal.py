@@ -9,6 +9,7 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.errors import ConfigError
 from fedlab.evaluation.evaluator import Trained, Weights
 from fedlab.evaluation.predictions import OneModel
 from fedlab.evaluation.scores import spread
@@ -32,6 +33,9 @@ class ModelPerClient(OneModel):
         none = np.zeros((0, *self.prediction.output_shape), np.float32)
         each = zip(_each(trained), partition.evaluated.indices)
         return [self._scorer.predictions(weights, train, i) if len(i) else none for weights, i in each]
+
+    def test_predictions(self, trained: Trained) -> np.ndarray:
+        raise ConfigError("this process trains a model per client, and none for the test set: use difftest.data=clients.")
 
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Also writes local_models.csv. Writes model.keras only if there is a single client."""

@@ -66,6 +66,10 @@ class OneModel(Evaluator):
         found = self._scorer.predictions(trained.weights, self.dataset.train, np.concatenate(own.indices))
         return np.split(found, np.cumsum(own.sizes)[:-1])
 
+    def test_predictions(self, trained: Trained) -> np.ndarray:
+        test = self.dataset.test
+        return self._scorer.predictions(trained.weights, test, np.arange(len(test)))
+
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Writes model.keras and clients.csv; returns the spread of the headline metric over clients."""
         figures = {}

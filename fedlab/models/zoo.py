@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from fedlab.errors import ConfigError
 from fedlab.spec import Spec
@@ -15,24 +15,47 @@ if TYPE_CHECKING:
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Perceptron(Spec):
+class _Network(Spec):
+    """The options that all networks have. Inputs x are normalised to (x − `mean`) / `std`; 0 and 1 leave them unchanged."""
+
+    mean: FiniteFloat = 0.0
+    std: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+
+    def _sequential(
+        self, input_shape: tuple[int, ...], layers: list, hidden: tuple[int, ...], dropout: float, num_classes: int
+    ) -> tf.keras.Model:
+        """Returns `layers`, dense ReLU layers of the widths `hidden`, each followed by dropout, and the logits."""
+        import tensorflow as tf
+
+        stack: list[tf.keras.layers.Layer] = [tf.keras.layers.InputLayer(input_shape=input_shape)]
+        if (self.mean, self.std) != (0.0, 1.0):
+            stack.append(tf.keras.layers.Rescaling(1 / self.std, -self.mean / self.std))
+        stack += [*layers, tf.keras.layers.Flatten()]
+        for width in hidden:
+            stack.append(tf.keras.layers.Dense(width, activation="relu"))
+            if dropout:
+                stack.append(tf.keras.layers.Dropout(dropout))
+        return tf.keras.Sequential([*stack, tf.keras.layers.Dense(num_classes)])
+
+
+class Perceptron(_Network):
     """Logistic regression: one dense layer from the pixels to the logits."""
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
-        return _sequential(input_shape, [], (), 0.0, num_classes)
+        return self._sequential(input_shape, [], (), 0.0, num_classes)
 
 
-class Mlp(Spec):
+class Mlp(_Network):
     """Dense ReLU layers of the widths `hidden`, each followed by dropout at rate `dropout`, then the logits."""
 
     hidden: tuple[PositiveInt, ...] = (128,)
     dropout: Rate = 0.0
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
-        return _sequential(input_shape, [], self.hidden, self.dropout, num_classes)
+        return self._sequential(input_shape, [], self.hidden, self.dropout, num_classes)
 
 
-class Cnn(Spec):
+class Cnn(_Network):
     """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
     `num_poolings`: only the first `num_poolings` convolutions are followed by pooling; None is all.
@@ -62,7 +85,7 @@ class Cnn(Spec):
             layers.append(tf.keras.layers.Conv2D(filters, self.kernel_size, padding=self.padding, activation="relu"))
             if pools:
                 layers.append(tf.keras.layers.MaxPool2D())
-        return _sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
+        return self._sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
 
     @property
     def _pools(self) -> list[bool]:
@@ -78,16 +101,3 @@ class Cnn(Spec):
                     f"model.filters has {len(self.filters)} convolutions, too many for images of {side} pixels: use fewer, "
                     "a smaller kernel_size, or padding=same."
                 )
-
-
-def _sequential(
-    input_shape: tuple[int, ...], layers: list, hidden: tuple[int, ...], dropout: float, num_classes: int
-) -> tf.keras.Model:
-    import tensorflow as tf
-
-    stack = [tf.keras.layers.InputLayer(input_shape=input_shape), *layers, tf.keras.layers.Flatten()]
-    for width in hidden:
-        stack.append(tf.keras.layers.Dense(width, activation="relu"))
-        if dropout:
-            stack.append(tf.keras.layers.Dropout(dropout))
-    return tf.keras.Sequential([*stack, tf.keras.layers.Dense(num_classes)])

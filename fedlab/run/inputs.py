@@ -35,7 +35,7 @@ def load(experiment: Experiment) -> tuple[Dataset, Partition]:
 def _check_examples(experiment: Experiment, dataset: Dataset) -> None:
     """Raises `ConfigError` if a study cannot use these examples."""
     for check in studies.hooks("check_examples"):
-        check(experiment, dataset.train.x.shape[1:])
+        check(experiment, dataset)
 
 
 def load_arms(experiment: Experiment, dataset: Dataset, partition: Partition) -> dict[str, tuple[Dataset, Partition]]:

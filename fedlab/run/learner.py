@@ -91,6 +91,10 @@ class Learner(abc.ABC):
         """Returns per client the predictions [n, …] for `partition.evaluated`, in its order. Raises `ConfigError`."""
         raise ConfigError("this learner predicts nothing.")
 
+    def test_predictions(self) -> np.ndarray:
+        """Returns the predictions [n, …] for the test set. Raises `ConfigError`."""
+        raise ConfigError("this learner predicts nothing.")
+
     def keep(self, folder: RunFolder, round_num: int) -> None:  # noqa: B027  (most leave nothing)
         """Writes the files of round `round_num`, the newest, in addition to its record."""
 

@@ -150,6 +150,9 @@ class Training(Learner):
     def client_predictions(self) -> list[np.ndarray]:
         return self.evaluator.client_predictions(self.trainer, self.partition)
 
+    def test_predictions(self) -> np.ndarray:
+        return self.evaluator.test_predictions(self.trainer)
+
     def keep(self, folder: RunFolder, round_num: int) -> None:
         """Writes the server's view of an observed round with the weights that the server sent, and the evaluator's files."""
         if self.trainer.observed:

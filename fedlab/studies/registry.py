@@ -79,7 +79,7 @@ class Hooks:
     check: Reference = ""
     # (experiment of a run without arms, or of an arm): the same
     check_training: Reference = ""
-    # (experiment of a run without arms, or of an arm; shape): raises `ConfigError` for an unusable shape; called before training
+    # (experiment of a run without arms, or of an arm; dataset): raises `ConfigError` for unusable data; called before training
     check_examples: Reference = ""
     # (experiment, arms, num_rounds, seconds) → `fedlab.run.arms.Observer`, or None without anything to observe. It adds
     # its time in seconds to the phases in `seconds`

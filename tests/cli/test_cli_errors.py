@@ -62,7 +62,7 @@ MISTAKES = [
     ("train optimizer.lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
     (
         "train attack.target_class=8",
-        "attack as chosen has no options. Choices with options: attack=model_inversion.",
+        "attack as chosen has no options. It belongs to attack=model_inversion. Choices with options: attack=model_inversion.",
         2,
     ),
     ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),

@@ -46,6 +46,15 @@ def test_dropout_follows_every_hidden_layer(tensorflow, dropout, layers):
     assert [layer.rate for layer in built.layers if hasattr(layer, "rate")] == [dropout] * layers.count("Dropout")
 
 
+@pytest.mark.parametrize("model", [Perceptron, Mlp, Cnn])
+def test_inputs_are_normalised_by_the_model(tensorflow, model):
+    plain, normalised = model()((12, 12, 1), 3), model(mean=0.25, std=0.5)((12, 12, 1), 3)
+    assert normalised.count_params() == plain.count_params() and len(normalised.layers) == len(plain.layers) + 1
+    normalised.set_weights(plain.get_weights())
+    x = tensorflow.random.stateless_uniform((4, 12, 12, 1), (0, 1))
+    assert tensorflow.reduce_max(tensorflow.abs(normalised(x) - plain((x - 0.25) / 0.5))) < 1e-5
+
+
 def test_logits_are_not_squashed_and_hidden_layers_are(tensorflow):
     built = Mlp(hidden=(5,))((3,), 2)
     assert [layer.activation.__name__ for layer in built.layers if hasattr(layer, "activation")] == ["relu", "linear"]

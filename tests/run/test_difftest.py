@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedlab.algorithms import LocalOnly
 from fedlab.algorithms.optimizers import Exponential
 from fedlab.archive import RunFolder, make_folder
 from fedlab.cohort import All
@@ -71,6 +72,8 @@ def test_the_summary_has_the_verdict_of_the_last_round(defect):
     newest = latest(read_differences(differences_file(defect.folder)))
     assert defect.summary["difftest_verdict"] == newest.verdict
     assert defect.summary["difftest_told"] == newest.told("right", "wrong")
+    assert defect.summary["difftest_p_ks"] == newest.all.p_ks
+    assert defect.summary["difftest_original_p_chi2"] == newest.all.original_p_chi2
     assert defect.summary["difftest_different"] == newest.named("different")
     assert {name: defect.records[-1][name] for name in FIGURES} == {name: defect.summary[name] for name in FIGURES}
 
@@ -108,6 +111,14 @@ def test_equal_arms_are_equal_on_what_clients_have_held_out(run_of):
     assert all(row.original_delta_score == 0 for row in rows)
 
 
+def test_the_test_set_is_one_client(run_of):
+    spec = SPEC.model_copy(update={"data": "test"})
+    run = run_of(arms={"a": {}, "b": dict(corruption=Inversion(users=("2",)))}, num_rounds=1, difftest=spec)
+    rows = read_differences(differences_file(run.folder))
+    assert [(row.client, row.examples) for row in rows] == [("test set", len(run.test)), ("(all)", len(run.test))]
+    assert [rows[0].accuracy_a, rows[0].accuracy_b] == pytest.approx([run.summary[f"{arm}/test_accuracy"] for arm in "ab"])
+
+
 def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
     right, wrong = Exponential(decay_rate=0.5, decay_rounds=3), RoundTooEarly(decay_rate=0.5, decay_rounds=3)
     assert [wrong.factor(r) for r in range(1, 9)] == [right.factor(r) for r in range(2, 10)]
@@ -123,6 +134,10 @@ def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
         (
             dict(arms={"a": {}, "b": dict(partition=Iid(num_clients=2), cohort=All())}),
             "do not have the same examples of the same",
+        ),
+        (
+            dict(arms={"a": {}, "b": dict(process=LocalOnly())}, difftest=Difftest(data="test")),
+            "arm b trains a model per client: use difftest.data=clients",
         ),
         (
             dict(arms={"a": {}, "b": dict(corruption=LabelFlip(users=("2",)))}),

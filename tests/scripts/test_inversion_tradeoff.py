@@ -30,7 +30,7 @@ def attacked(path, target, victims, config=None, **summary):
 
 
 def test_a_row_for_each_kind_of_model(script, tmp_path, capsys):
-    clients = [("global", 0.0, 0.9, 0.4), ("client 0", 0.0, 0.8, 0.3), ("client 1", 0.0, 0.7, 0.5)]
+    clients = [("global", 0.0, 0.9, 0.4), ("client 0", 0.0, 0.8, 0.3), ("client 1", 0.0, 0.7, 0.5), ("control", 0.0, 0.8, 0.3)]
     plain = attacked(tmp_path / "plain", "clients", clients, epsilon=3.14159)
     attacked_too = attacked(tmp_path / "noisy", "global", [("global", 0.0, 0.9, 0.4), ("global", 0.1, 0.6, 0.1)])
     png = tmp_path / "tradeoff.png"
@@ -39,12 +39,15 @@ def test_a_row_for_each_kind_of_model(script, tmp_path, capsys):
     assert lines[2:] == [
         "| `inversion/plain` | the global model | 90.0 % | 0.50 | 0.25 | 0.12 | 0.40 | 3.142 |",
         "| `inversion/plain` | clients, as the server saw them | 75.0 % | 0.50 | 0.25 | 0.12 | 0.40 | ∞ |",
+        "| `inversion/plain` | a control that never saw a training example | 80.0 % | 0.50 | 0.25 | 0.12 | 0.30 | ∞ |",
         "| `inversion/noisy` | the global model | 90.0 % | 0.50 | 0.25 | 0.12 | 0.40 | ∞ |",
         "| `inversion/noisy` | the global model, noisy | 60.0 % | 0.50 | 0.25 | 0.12 | 0.10 | ∞ |",
     ]
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert ("inversion/plain", "clients, as the server saw them", 0.4, 0.9) in [
-        point for run in [script.read_run(plain)] for point in script.points(run, script.newest(run))
+    run = script.read_run(plain)
+    assert script.points(run, script.newest(run)) == [
+        ("inversion/plain", "the global model", 0.4, 0.9),
+        ("inversion/plain", "clients, as the server saw them", 0.4, 0.9),
     ]
 
 

@@ -20,7 +20,7 @@ STUDY = Study(
         check_examples=f"{__name__}.hooks:check_examples",
         after_training=f"{__name__}.hooks:after_training",
     ),
-    metrics=Metrics(two_decimals=("attack_score",), line=f"{__name__}.lines:attacked"),
+    metrics=Metrics(two_decimals=("attack_score", "attack_share"), line=f"{__name__}.lines:attacked"),
     phases={"attack": "attacking"},
     files={"attacks": "a JSON file per attack, beside an npz file of its images"},
 )

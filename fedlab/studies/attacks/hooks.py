@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fedlab.archive import RunFolder
 from fedlab.errors import ConfigError
 from fedlab.run.experiment import Experiment
 from fedlab.run.progress import OnLine
 from fedlab.studies.attacks.options import Attack, NoAttack
 from fedlab.tasks import Prediction
+from fedlab.types import Dataset
 
 if TYPE_CHECKING:
     from fedlab.run.job import Inputs
@@ -26,9 +29,12 @@ def check_training(experiment: Experiment) -> None:
         raise ConfigError("an attack needs the one classifier that a run trains, and this process trains none: use attack=none.")
 
 
-def check_examples(experiment: Experiment, shape: tuple[int, ...]) -> None:
-    """Raises `ConfigError` if the attack cannot use examples of this shape."""
-    experiment.of_study("attack").check_examples(shape)
+def check_examples(experiment: Experiment, dataset: Dataset) -> None:
+    """Raises `ConfigError` if the attack cannot use these examples."""
+    attack: Attack = experiment.of_study("attack")
+    attack.check_examples(dataset.train.x.shape[1:])
+    if dataset.train.task.num_classes is not None:
+        attack.check_classes(np.intersect1d(dataset.train.y, dataset.test.y).tolist())
 
 
 def after_training(

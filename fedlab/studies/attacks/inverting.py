@@ -19,16 +19,26 @@ from fedlab.models.saved import load_keras
 from fedlab.secure import ServerView
 from fedlab.spec import absolute
 from fedlab.studies.attacks.inversion import Inverter
-from fedlab.studies.attacks.judge import accuracy, train_judge
+from fedlab.studies.attacks.judge import accuracy, train_control, train_judge
 from fedlab.studies.attacks.model_inversion import ModelInversion
 from fedlab.studies.attacks.options import Attacked
-from fedlab.studies.attacks.plots import plot_grid
-from fedlab.studies.attacks.record import Result, accuracies, attacks_folder, read_results, scores, write_result
+from fedlab.studies.attacks.plots import plot_grid, plot_models
+from fedlab.studies.attacks.record import (
+    CONTROL,
+    Result,
+    accuracies,
+    attacks_folder,
+    read_results,
+    scores,
+    shares_in_class,
+    write_result,
+)
 from fedlab.studies.attacks.scoring import Scorer, pixel_range
 from fedlab.studies.attacks.victims import Victim, clients_of
 from fedlab.types import Dataset, ExampleSet, Partition
 
 _TESTED_ON = 2_000  # the most examples for the test accuracy of an attacked model
+_RECORDED = 20  # number of recorded values of the objective, by default
 
 
 def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
@@ -40,6 +50,7 @@ def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
     folder, dataset, partition = RunFolder(attacked.folder), attacked.dataset, attacked.partition
     train, seed = dataset.train, attacked.seed if spec.seed is None else spec.seed
     spec.check_examples(train.x.shape[1:])
+    spec.check_classes(np.intersect1d(train.y, dataset.test.y).tolist())
     model = _load(pathlib.Path(spec.file).expanduser() if spec.file else folder.model, train, folder.model)
     num_trainable, view = len(model.trainable_variables), _newest_view(folder) if spec.target == "clients" else None
     victims = [Victim("file" if spec.file else "global", tuple(w for ws in keras_weights(model) for w in ws))]
@@ -49,17 +60,23 @@ def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
     if spec.weight_noise:
         victims = [v for victim in victims for v in (victim, victim.with_noise(spec.weight_noise, num_trainable, seed))]
 
+    if spec.control:
+        never = keras_weights(train_control(model, dataset.test, seed))
+        victims.append(Victim(CONTROL, tuple(w for ws in never for w in ws)))
     judge = _judge(folder, dataset, seed)
     scorer = Scorer(lambda x: judge(x, training=False), train, dataset.test, seed)
+    classes = scorer.classes if spec.target_class is None else np.array([spec.target_class])
     inverter = Inverter(lambda x: model(x, training=False), train.x.shape[1:], *pixel_range(train))
-    few = dataset.test.select(np.arange(min(len(dataset.test), _TESTED_ON)))
+    few, unseen = (part.select(np.arange(min(len(part), _TESTED_ON))) for part in (dataset.test, train))
     rows, images = [], []
     for victim in victims:
         set_keras_weights(model, (victim.weights[:num_trainable], victim.weights[num_trainable:]))
-        found = inverter(scorer.classes, spec.num_starts, spec.descent, seed)
-        measures = scorer.measure(found.images, scorer.classes)
+        descent = spec.server_descent if victim.name == "global" else spec.descent
+        every = spec.loss_every or max(1, descent.iterations // _RECORDED)
+        found = inverter(scorer.classes, spec.num_starts, descent, seed, spec.target_class, every)
+        measures = scorer.measure(found.images, classes)
         by_class = scorer.score(measures)
-        test = few if victim.name.startswith("client ") else dataset.test
+        test = unseen if victim.name == CONTROL else few if victim.name.startswith("client ") else dataset.test
         rows.append(
             {
                 "name": victim.name,
@@ -69,40 +86,51 @@ def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
                 **measures.described(),
                 "score": round(float(by_class.mean()), 4),
                 "score_by_class": [round(float(score), 4) for score in by_class],
+                "share_in_class": round(float(found.shares.mean()), 4),
+                "iterations": found.recorded.tolist(),
+                "losses": [_finite(loss) for loss in found.losses.astype(np.float64).mean(axis=1)],
             }
         )
         images.append(found.images)
     baselines = {"noise": scorer.noise, "class mean": scorer.class_mean, "test images": scorer.real}
-    held = _held(rows, scorer.classes, train.y, partition)
+    held = _held(rows, classes, train.y, partition)
     result = {
         "name": spec.label,
         "target": spec.target,
         "file": absolute(spec.file),
         "round": view.round if view else None,
         "protocol": view.protocol if view else None,
-        "options": {**dataclasses.asdict(spec.descent), "num_starts": spec.num_starts, "weight_noise": spec.weight_noise},
+        "options": _options(spec),
         "seed": seed,
-        "classes": scorer.classes.tolist(),
+        "classes": classes.tolist(),
         "evaluation": {
             "trained_on": "the test set",
             "examples": len(dataset.test),
-            "accuracy_on_training_set": round(accuracy(judge, train.select(np.arange(min(len(train), _TESTED_ON)))), 4),
+            "accuracy_on_training_set": round(accuracy(judge, unseen), 4),
         },
         "baselines": {n: {**m.described(), "score": round(float(scorer.score(m)), 4)} for n, m in baselines.items()},
         "held": held,
         "victims": rows,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    _write(folder, result, np.stack(images), scorer)
+    _write(folder, result, np.stack(images), scorer, classes)
     # Metrics of all attacks on record, so that summary.json agrees with their files; target=global comes last and takes priority
     return {name: value for one in read_results(folder) for name, value in _metrics(one).items()}
+
+
+def _options(spec: ModelInversion) -> dict[str, Any]:
+    """Returns the options for the record: of the search, and, where they are others, of the search on the final model."""
+    found = {**dataclasses.asdict(spec.descent), "num_starts": spec.num_starts, "weight_noise": spec.weight_noise}
+    own, server = dataclasses.asdict(spec.descent), dataclasses.asdict(spec.server_descent)
+    return {**found, **{f"server_{name}": value for name, value in server.items() if value != own[name]}}
 
 
 def _metrics(result: Result) -> dict[str, float]:
     """Returns the metrics for summary.json."""
     found = {f"score_{kind}": round(value, 4) for kind, value in scores(result).items()}
     noisy = {f"accuracy_{k}": round(v, 4) for k, v in accuracies(result).items() if k.endswith("_noisy")}
-    return {**found, **noisy, **{f"score_{kind}": score for kind, score in result.get("held", {}).items()}}
+    shares = {f"share_in_class_{kind}": round(value, 4) for kind, value in shares_in_class(result).items()}
+    return {**found, **noisy, **shares, **{f"score_{kind}": score for kind, score in result.get("held", {}).items()}}
 
 
 def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, partition: Partition) -> dict[str, float]:
@@ -117,17 +145,24 @@ def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, pa
     return {kind: round(float(np.mean(scores)), 4) for kind, scores in found.items()} if found["other_classes"] else {}
 
 
-def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer) -> None:
-    """Writes the result and its pictures. `images`: float32 [models, classes, height, width, channels]."""
+def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer, classes: np.ndarray) -> None:
+    """Writes the result and its picture. `images`: float32 [models, classes, height, width, channels].
+
+    The picture has a row per model and a column per class; for a single class, four models per row.
+    """
     names = [row["name"] + (f", noise {row['noise']:g}" if row["noise"] else "") for row in result["victims"]]
     write_result(folder, result)
     with replacing(attacks_folder(folder) / f"{result['name']}.npz") as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, names=np.array(names), classes=scorer.classes, images=images)
+        np.savez_compressed(file, names=np.array(names), classes=classes, images=images)
     make_folder(folder.images)
-    shown = np.concatenate([scorer.class_means[None], (images - scorer.low) / (scorer.high - scorer.low)])
+    means = scorer.class_means[np.isin(scorer.classes, classes)]
+    shown = np.concatenate([means[None], (images - scorer.low) / (scorer.high - scorer.low)])
     labels = ["mean of the class", *(f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"]))]
     with replacing(folder.images / f"{result['name']}.png") as partial:
-        plot_grid(shown, labels, scorer.classes, partial)
+        if len(classes) == 1:
+            plot_models(shown[:, 0], labels, partial)
+        else:
+            plot_grid(shown, labels, classes.tolist(), partial)
 
 
 def _load(path: pathlib.Path, train: ExampleSet, own: pathlib.Path) -> tf.keras.Model:

@@ -1,4 +1,4 @@
-"""The evaluation model: a classifier trained on none of the training examples of the attacked model."""
+"""The evaluation model and the control: classifiers trained on none of the training examples of the attacked models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.models import Cnn, Mlp
-from fedlab.models.functional import initial_keras_model
+from fedlab.models.functional import KerasBuilder, initial_keras_model
 from fedlab.randomness import generator, key
 from fedlab.types import ExampleSet
 
@@ -18,8 +18,19 @@ def train_judge(examples: ExampleSet, seed: int) -> tf.keras.Model:
     """Trains on `examples`, the test set of a run: 500 steps of Adam on batches of 32, from independent initial weights."""
     shape = examples.x.shape[1:]
     spec = Cnn() if min(shape[:2]) >= LEAST_SIDE else Mlp()
-    initial = int(key(seed, "attack evaluation model")[0] % 2**32)
-    model = initial_keras_model(lambda: spec(shape, examples.num_classes), initial)
+    return _trained(lambda: spec(shape, examples.num_classes), examples, seed, "attack evaluation")
+
+
+def train_control(model: tf.keras.Model, examples: ExampleSet, seed: int) -> tf.keras.Model:
+    """Trains a network like `model`, from initial weights of its own, on `examples`, the test set.
+
+    The network never sees a training example of the attacked models. `model` is unchanged.
+    """
+    return _trained(lambda: tf.keras.models.clone_model(model), examples, seed, "attack control")
+
+
+def _trained(build: KerasBuilder, examples: ExampleSet, seed: int, purpose: str) -> tf.keras.Model:
+    model = initial_keras_model(build, int(key(seed, f"{purpose} model")[0] % 2**32))
     optimizer = tf.keras.optimizers.legacy.Adam(LEARNING_RATE)
     x, y = tf.constant(model_input(examples.x)), tf.constant(examples.y)
 
@@ -31,7 +42,7 @@ def train_judge(examples: ExampleSet, seed: int) -> tf.keras.Model:
             loss = tf.reduce_mean(loss)
         optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
 
-    rng, size = generator(seed, "attack evaluation batches"), min(BATCH_SIZE, len(examples))
+    rng, size = generator(seed, f"{purpose} batches"), min(BATCH_SIZE, len(examples))
     order = np.concatenate([rng.permutation(len(examples)) for _ in range(-(-STEPS * size // len(examples)))])
     for begin in range(0, STEPS * size, size):
         step(tf.constant(order[begin : begin + size]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import model_validator
@@ -55,6 +55,12 @@ class Attack(Spec):
 
     def check_examples(self, shape: tuple[int, ...]) -> None:
         """Raises `ConfigError` if examples of this shape cannot be attacked. Called before training."""
+
+    def check_classes(self, classes: Sequence[int]) -> None:
+        """Raises `ConfigError` if the attack cannot use data with these classes. Called before training.
+
+        `classes`: ascending, those with training and with test examples.
+        """
 
 
 class NoAttack(Attack):

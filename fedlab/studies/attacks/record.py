@@ -11,8 +11,11 @@ from fedlab.errors import FedlabError
 
 # Keys of a result: name, target, round (null: the final model), protocol, options, seed, classes, seconds, evaluation, baselines;
 # held, the mean score of clients on classes of which they have examples and on others, if there are any; and a row per model
-# in victims: name, noise, test_accuracy, objective, confidence, ssim, correlation, score, score_by_class
+# in victims: name, noise, test_accuracy, objective, confidence, ssim, correlation, score, score_by_class; and, except in results
+# of an older fedlab: share_in_class, the share of iterations in which the model takes the image for the class; losses, the mean
+# objective after each of the numbers of iterations in `iterations`
 Result = dict[str, Any]
+CONTROL = "control"  # name of the model that never saw a training example; its test accuracy is that on training examples
 _NEEDED = {"name", "target", "options", "evaluation", "baselines", "victims"}
 
 
@@ -51,6 +54,11 @@ def scores(result: Result) -> dict[str, float]:
 def accuracies(result: Result) -> dict[str, float]:
     """Returns the mean test accuracy of each kind of model."""
     return _means(result["victims"], "test_accuracy")
+
+
+def shares_in_class(result: Result) -> dict[str, float]:
+    """Returns the mean `share_in_class` of each kind of model; {} if it was not recorded."""
+    return _means([victim for victim in result["victims"] if "share_in_class" in victim], "share_in_class")
 
 
 def _means(victims: Sequence[dict[str, Any]], figure: str) -> dict[str, float]:

@@ -6,10 +6,13 @@ from typing import Any
 
 from fedlab.archive import Run
 from fedlab.report import words
+from fedlab.report.plot import Axis, Mark, Plot, color, line
+from fedlab.report.scale import logarithmic, rounds
 from fedlab.report.section import Section, section
 from fedlab.report.sections.images import picture
-from fedlab.studies.attacks.record import Result, read_results
+from fedlab.studies.attacks.record import CONTROL, Result, read_results, shares_in_class
 
+_LEAST = 1e-6  # objectives below are drawn here, on the logarithmic axis
 _READ = {
     None: "",
     "plain": "The server received clients' updates in the clear in round {round}: it has their models, but for the last bits.",
@@ -25,7 +28,7 @@ def build(run: Run) -> Section | None:
 
 
 def _told(run: Run, result: Result) -> dict[str, Any]:
-    options = result["options"]
+    options, classes = result["options"], result.get("classes", [])
     return {
         "title": words.metric_label(result["name"]),
         "picture": picture(run.folder.images / f"{result['name']}.png", run.folder.images),
@@ -34,9 +37,32 @@ def _told(run: Run, result: Result) -> dict[str, Any]:
         "evaluation": result["evaluation"],
         "options": [(name.replace("_", " "), words.setting(value)) for name, value in options.items()],
         "models": [{**row, "name": _name(row)} for row in result["victims"]],
+        "single": classes[0] if len(classes) == 1 else None,
+        "shares": bool(shares_in_class(result)),
+        "control": any(row["name"] == CONTROL for row in result["victims"]),
+        "plot": _losses(result),
         "baselines": result["baselines"],
         "held": result.get("held") or {},
     }
+
+
+def _losses(result: Result) -> Plot | None:
+    """Plots the objective over iterations on a logarithmic axis; None if it was not recorded. The clients share a name."""
+    rows = [row for row in result["victims"] if "losses" in row]
+    if not rows:
+        return None
+    clients = [row for row in rows if row["name"].startswith("client ")]
+    named = [row for row in rows if row not in clients]
+    curves = [("" if i else "clients", "s8 thin", row) for i, row in enumerate(clients)]
+    curves += [(_name(row), color(i), row) for i, row in enumerate(named)]
+    x = rounds(0, max(row["iterations"][-1] for row in rows))
+    y = logarithmic([max(loss, _LEAST) for row in rows for loss in row["losses"]])
+    drawn = {id(row): [(i, max(loss, _LEAST)) for i, loss in zip(row["iterations"], row["losses"])] for row in rows}
+    marks = tuple(Mark(line(drawn[id(row)], x, y), f"line {css}", name or row["name"]) for name, css, row in curves)
+    ends = ", ".join(f"{_name(row)} {words.number(row['losses'][-1], 2)}" for row in named)
+    alt = f"Objective of the search over iterations 0 to {rows[0]['iterations'][-1]:,}; at the end: {ends}."
+    legend = tuple((name, css) for name, css, _ in curves if name)
+    return Plot("Objective of the search", alt, Axis(x, "iteration"), Axis(y, "objective, mean over classes"), marks, legend)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def _row(spec: Difftest, outputs: ClientOutputs, round_num: int, rng: np.random.
         verdict=UNDECIDED,
         original_delta_score=statistics.original_delta_score(a, b),
         original_p_ks=statistics.original_p_ks(a, b),
-        original_p_chi2=statistics.original_p_chi2(counts),
+        original_p_chi2=statistics.original_p_chi2(a, b),
     )
 
 

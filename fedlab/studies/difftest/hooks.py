@@ -21,15 +21,21 @@ def check(experiment: Experiment) -> None:
         return
     if not experiment.arms:
         raise ConfigError("difftest compares two arms, and this run has none: give arms, or choose difftest=none.")
+    for name in spec.arms or ():
+        if name not in experiment.arms:
+            hint = did_you_mean(name, experiment.arms)
+            raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(experiment.arms)}.{hint}")
+    personal = [name for name in spec.arms or tuple(experiment.arms)[:2] if experiment.arms[name].process.personal]
+    if spec.data == "test" and personal:
+        raise ConfigError(
+            f"difftest.data=test needs arms with one model each, and arm {personal[0]} trains a model per client: use "
+            "difftest.data=clients."
+        )
     if experiment.stop.is_on and experiment.eval_every % spec.every:
         raise ConfigError(
             f"stop: the run may end after any evaluated round (eval_every={experiment.eval_every}), and with "
             f"difftest.every={spec.every} the arms are not compared after each of them: set difftest.every=1."
         )
-    for name in spec.arms or ():
-        if name not in experiment.arms:
-            hint = did_you_mean(name, experiment.arms)
-            raise ConfigError(f"difftest.arms names '{name}', which is no arm of this run: {', '.join(experiment.arms)}.{hint}")
 
 
 def observe_arms(

@@ -18,7 +18,8 @@ from fedlab.studies.difftest.verdict import DIFFERENT, UNDECIDED, Differences, l
 
 
 class ArmComparer:
-    """Compares the arms that `spec` names on every client's own examples: its holdout set, else its training set.
+    """Compares the arms that `spec` names on every client's own examples (its holdout set, else its training set), or on the
+    test set.
 
     Each arm uses these examples as its own stages return them; the classes must be equal. Raises `ConfigError` for arms whose
     clients or examples differ, or that do not classify.
@@ -34,16 +35,33 @@ class ArmComparer:
         for name in self.names:
             if type(arms[name]).client_predictions is Learner.client_predictions:
                 raise ConfigError(f"difftest compares classifiers, and arm {name} trains none: choose others in difftest.arms.")
+        self._check_examples()
+        self._outputs: list[ClientOutputs] = []
+        self._newest: Differences | None = None
+        self._file: DifftestFile | None = None
+
+    def _check_examples(self) -> None:
+        """Raises `ConfigError` if the arms do not have the same examples."""
+        a, b = self.names
+        if self._spec.data == "test":
+            if not np.array_equal(self._a.dataset.test.y, self._b.dataset.test.y):
+                raise ConfigError(f"difftest: arms {a} and {b} do not have the same test set: they need the same data.")
+            return
         own, other = self._a.partition.evaluated, self._b.partition.evaluated
         same = len(own) == len(other) and all(map(np.array_equal, own.indices, other.indices))
         if not same or not np.array_equal(self._a.dataset.train.y, self._b.dataset.train.y):
             raise ConfigError(
-                f"difftest: arms {self.names[0]} and {self.names[1]} do not have the same examples of the same classes on the "
+                f"difftest: arms {a} and {b} do not have the same examples of the same classes on the "
                 "same clients: they need the same data, partition and evaluation.holdout; a corruption may change images only."
             )
-        self._outputs: list[ClientOutputs] = []
-        self._newest: Differences | None = None
-        self._file: DifftestFile | None = None
+
+    def _predicted(self) -> list[ClientOutputs]:
+        """Returns the outputs of both arms for the examples of each client, or for the test set."""
+        if self._spec.data == "test":
+            return [ClientOutputs("test set", self._a.dataset.test.y, self._a.test_predictions(), self._b.test_predictions())]
+        own, labels = self._a.partition.evaluated, self._a.dataset.train.y
+        each = zip(own.client_ids, own.indices, self._a.client_predictions(), self._b.client_predictions())
+        return [ClientOutputs(client, labels[mine], a, b) for client, mine, a, b in each]
 
     def is_due(self, round_num: int) -> bool:
         """Returns whether the arms are compared after this round even if it is not the last."""
@@ -55,9 +73,7 @@ class ArmComparer:
         if not self.is_due(round_num) and round_num != self._num_rounds:
             return {}
         started = time.perf_counter()
-        own, labels = self._a.partition.evaluated, self._a.dataset.train.y
-        each = zip(own.client_ids, own.indices, self._a.client_predictions(), self._b.client_predictions())
-        self._outputs = [ClientOutputs(client, labels[mine], a, b) for client, mine, a, b in each]
+        self._outputs = self._predicted()
         self._newest = compare(self._spec, self._outputs, round_num, self._seed)
         self._seconds["difftest"] = self._seconds.get("difftest", 0.0) + time.perf_counter() - started
         return self._newest.figures()
@@ -79,6 +95,7 @@ class ArmComparer:
         assert comparison is not None
         return {
             **comparison.figures(),
+            **comparison.tests(),
             "difftest_verdict": comparison.verdict,
             "difftest_told": comparison.told(*self.names),
             "difftest_different": comparison.named(DIFFERENT),
@@ -88,7 +105,8 @@ class ArmComparer:
 
     def lines(self) -> list[str]:
         """Returns the lines to print before the first round."""
-        return [f"difftest: {self.names[1]} against {self.names[0]} on every client's own examples"]
+        where = "the test set" if self._spec.data == "test" else "every client's own examples"
+        return [f"difftest: {self.names[1]} against {self.names[0]} on {where}"]
 
     def close(self) -> None:
         if self._file:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -25,17 +25,19 @@ class NoDifftest(ArmsTest):
 
 
 class Difftest(ArmsTest):
-    """Compares two arms of a run after every `every` rounds and after the last, on every client's own examples.
+    """Compares two arms of a run after every `every` rounds and after the last.
 
-    `arms`: the names of a, the reference, and of b; None: the first two. `score_tolerance`: class probabilities that differ by
-    no more count as equal. `tolerance`: the share of a client's examples by which the models may differ, see `compare` in
-    `comparison.py`; with 0 only equal scores are equal. `alpha`: the chance, per round, of a false verdict `different`; intervals
-    are at 1 − alpha. `bootstrap`: resamples per interval. `scores`: number of pairs of scores that are kept for the report.
+    `data`: "clients", every client's own examples; or "test", the test set, as one client. `arms`: the names of a, the
+    reference, and of b; None: the first two. `score_tolerance`: class probabilities that differ by no more count as equal.
+    `tolerance`: the share of a client's examples by which the models may differ, see `compare` in `comparison.py`; with 0 only
+    equal scores are equal. `alpha`: the chance, per round, of a false verdict `different`; intervals are at 1 − alpha.
+    `bootstrap`: resamples per interval. `scores`: number of pairs of scores that are kept for the report.
     """
 
     needs_classes: ClassVar[bool] = True
 
     every: PositiveInt = 1
+    data: Literal["clients", "test"] = "clients"
     arms: tuple[str, str] | None = None
     score_tolerance: Share = 1e-3
     tolerance: Share = 0.02

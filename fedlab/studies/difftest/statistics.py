@@ -6,7 +6,7 @@ The examples are independent; the two models on one example are paired. So every
 never the n · K scores together, which sum to one in each example. McNemar's test uses the pairs. The Kolmogorov-Smirnov and the
 χ² test treat paired samples as independent. Two models that learnt the same task agree more than independent samples, so these
 tests reject too seldom: they keep their level and lose some power. The functions `original_…` compute the values of the
-classroom original.
+classroom original, which are no tests of whether two models differ.
 """
 
 from __future__ import annotations
@@ -72,9 +72,16 @@ def chi_squared(counts: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(statistic / table.sum())), float(p)
 
 
-def original_p_chi2(counts: np.ndarray) -> float:
-    """The original's P_χ²: the same test over every class of the data, predicted or not, with scipy's defaults."""
-    return float(stats.chi2_contingency(counts + 1)[1])
+def original_p_chi2(a: np.ndarray, b: np.ndarray) -> float:
+    """The original's P_χ²: the p-value of independence of the two models' predictions, [0, 1].
+
+    The test uses the joint K × K table, in which cell (k, l) counts the examples that a assigns to class k and b to class l,
+    plus one in every cell. p is near 0 if the models agree, and anywhere in [0, 1] if their predictions are independent.
+    So, unlike that of `chi_squared`, a small p is no sign of a difference.
+    """
+    classes = a.shape[1]
+    joint = np.bincount(a.argmax(1) * classes + b.argmax(1), minlength=classes**2).reshape(classes, classes)
+    return float(stats.chi2_contingency(joint + 1)[1])
 
 
 def class_distance(counts: np.ndarray) -> float:

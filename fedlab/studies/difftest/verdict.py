@@ -52,6 +52,11 @@ class Differences:
             "difftest_clients_worse": len(self.worse),
         }
 
+    def tests(self) -> dict[str, float]:
+        """Returns the tests on all examples together, for summary.json: p-values that are not adjusted, and the original's."""
+        names = ("p_mcnemar", "p_ks", "p_chi2", "original_delta_score", "original_p_ks", "original_p_chi2")
+        return {f"difftest_{name}": getattr(self.all, name) for name in names}
+
     def _where(self) -> list[str]:
         """Groups effects by their clients: "in accuracy and classes on 2 of 10 clients (3, 7)", …"""
         effects: dict[tuple[str, ...], list[str]] = {}

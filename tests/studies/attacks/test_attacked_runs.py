@@ -77,6 +77,27 @@ def test_a_run_is_attacked_again_to_the_same_bits_and_its_page_tells(copied):
         assert told in page.text
 
 
+def test_one_class_the_servers_own_settings_and_a_control(copied, capsys):
+    options = ["attack.target=clients", "attack.max_clients=2", "attack.iterations=30", "attack.server_iterations=60"]
+    assert attack(copied, *options, "attack.target_class=3", "attack.loss_every=20", "attack.control=true") == 0
+    found = result(copied)
+    rows = {row["name"]: row for row in found["victims"]}
+    assert list(rows) == ["global", "client 0", "client 3", "control"] and found["classes"] == [3]
+    assert rows["global"]["iterations"] == [0, 20, 40, 60] and rows["client 0"]["iterations"] == [0, 20, 30]
+    assert found["options"]["iterations"] == 30 and found["options"]["server_iterations"] == 60
+    assert all(0 <= row["share_in_class"] <= 1 and len(row["score_by_class"]) == 1 for row in rows.values())
+    assert rows["global"]["losses"][-1] < rows["global"]["losses"][0]
+    assert rows["control"]["test_accuracy"] > 0.85  # on training examples, none of which it saw
+    summary = json.loads((copied / "summary.json").read_text())
+    assert summary["attack_score_control"] == rows["control"]["score"] and "attack_share_in_class_clients" in summary
+    assert np.load(copied / "attacks" / "model_inversion_clients.npz")["images"].shape == (4, 1, 8, 8, 1)
+    page = read_page(copied / "report.html").text
+    assert "For class 3 an image was searched for" in page
+    assert "taken for the class" in page and "Objective of the search" in page and "trained on the test set only" in page
+    assert attack(copied, "attack.target_class=10") == 2
+    assert "attack.target_class=10: the data has no such class: choose one of 0, 1, 2" in capsys.readouterr().err
+
+
 def test_any_keras_file_can_be_attacked(copied):
     file = copied / "model.keras"
     assert attack(copied, "attack.target=file", f"attack.file={file}", "attack.iterations=20") == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab.errors import ConfigError
 from fedlab.studies.attacks.inversion import Inverter, gradient, objective, start_images
 from fedlab.studies.attacks.model_inversion import Descent
 
@@ -66,6 +67,25 @@ def test_equal_seeds_give_equal_bits_and_nothing_is_traced_again(inverter):
     assert inverter.num_traces == 1
 
 
+def test_losses_and_shares_are_those_of_the_kept_starts(inverter):
+    found = inverter(CLASSES, 2, DESCENT, 0, loss_every=15)
+    assert found.recorded.tolist() == [0, 15, 30, 40] and found.losses.shape == (4, 3)
+    kept = np.arange(3), found.objectives.argmin(1)
+    assert np.array_equal(found.losses[0], found.before[kept]) and np.array_equal(found.losses[-1], found.objective)
+    shorter = inverter(CLASSES, 2, Descent(15, *list(vars(DESCENT).values())[1:]), 0)
+    assert np.allclose(found.losses[1], shorter.objectives[kept], rtol=1e-5)
+    one = inverter(CLASSES, 1, Descent(1, 0.05, 1e-3, 1e-2), 0)
+    taken = linear()(tf.constant(start_images(3, SHAPE, 0.0, 1.0, 0))).numpy().argmax(1)
+    assert np.array_equal(one.shares, taken == CLASSES)  # of the only iteration, which begins with the start image
+    assert np.all(inverter(CLASSES, 2, Descent(200, 0.05, 0, 0), 0).shares > 0.9)  # the linear model is soon convinced
+
+
+def test_a_single_class_has_the_image_that_it_has_among_all(inverter):
+    every, one = inverter(CLASSES, 4, DESCENT, 0), inverter(CLASSES, 4, DESCENT, 0, target=1)
+    assert one.images.shape == (1, *SHAPE) and np.allclose(one.images[0], every.images[1], atol=1e-4)
+    assert np.allclose(one.before[0], every.before[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 3.0)])
 def test_images_stay_in_the_range_of_a_pixel(low, high):
     found = Inverter(linear(scale=5, low=low), SHAPE, low, high)(CLASSES, 1, Descent(30, (high - low) / 3, 0, 0), 0)
@@ -86,6 +106,14 @@ def test_what_is_null_follows_the_target():
     assert ModelInversion().descent == Descent(2000, 0.01, 1e-5, 1e-3)
     assert ModelInversion(target="clients").descent.iterations == 400
     assert ModelInversion(target="clients", iterations=7, tv_weight=0).descent == Descent(7, 0.1, 0.0, 1e-3)
+    assert ModelInversion(target="clients").server_descent == ModelInversion(target="clients").descent
+    own = ModelInversion(target="clients", server_iterations=2000, server_tv_weight=0)
+    assert own.server_descent == Descent(2000, 0.1, 0.0, 1e-3) and own.descent.iterations == 400
+    ModelInversion(target_class=3).check_classes([0, 3])
+    with pytest.raises(ConfigError, match="target_class=3: the data has no such class: choose one of 0, 1, 2"):
+        ModelInversion(target_class=3).check_classes([0, 1, 2])
+    with pytest.raises(ValueError, match="server_iterations is for target=clients alone, got target=global"):
+        ModelInversion(server_iterations=5)
     with pytest.raises(ValueError, match="file is for target=file alone"):
         ModelInversion(target="file")
     with pytest.raises(ValueError, match="file is for target=file alone"):

@@ -43,9 +43,25 @@ def test_chi_squared_by_hand():
     v, p = statistics.chi_squared(counts)
     assert v == pytest.approx(np.sqrt(chi2 / 80))
     assert p == pytest.approx(stats.chi2.sf(chi2, 1))
-    assert statistics.original_p_chi2(counts) == stats.chi2_contingency(counts + 1)[1]
     assert statistics.class_distance(counts) == pytest.approx(10 / 38)
     assert statistics.chi_squared(np.array([[7, 0], [7, 0]])) == (0.0, 1.0)  # all of one class
+
+
+def test_the_original_chi_squared_tests_independence_on_the_joint_table():
+    a, b = np.eye(2)[np.repeat([0, 0, 1, 1], [7, 1, 2, 4])], np.eye(2)[np.repeat([0, 1, 0, 1], [7, 1, 2, 4])]
+    cells = ((8, 55 / 9), (2, 35 / 9), (3, 44 / 9), (5, 28 / 9))  # one more than counted, and expected
+    chi2 = sum((abs(o - e) - 0.5) ** 2 / e for o, e in cells)  # Yates's correction, scipy's default for 2 × 2
+    assert statistics.original_p_chi2(a, b) == pytest.approx(stats.chi2.sf(chi2, 1))
+
+
+def test_the_original_chi_squared_is_small_for_equal_models_and_large_for_unrelated_ones():
+    rng = np.random.default_rng(4)
+    a, b = probabilities(rng, 2000, 10), probabilities(rng, 2000, 10)
+    p = statistics.chi_squared(statistics.class_counts(a, a))[1], statistics.original_p_chi2(a, a)
+    assert p[0] == 1 and p[1] < 1e-300
+    table = np.zeros((10, 10), int)
+    np.add.at(table, (a.argmax(1), b.argmax(1)), 1)
+    assert statistics.original_p_chi2(a, b) == stats.chi2_contingency(table + 1)[1] > 1e-6
 
 
 @pytest.mark.parametrize(
