@@ -1,13 +1,16 @@
-"""`rounds_to[TARGET]`: the number of rounds after which a metric of the test set reaches a target."""
+"""`rounds_to[TARGET]`: the number of rounds after which a metric of the test set reaches a target; bytes and seconds likewise."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 from fedlab.errors import FedlabError
 
+Cost = Literal["rounds", "bytes", "seconds"]  # counted until a target is reached
+COSTS: tuple[Cost, ...] = get_args(Cost)
 _NAME = re.compile(r"rounds_to\[([^\[\]]*)\]")
 
 
@@ -28,6 +31,32 @@ def target_in(name: str) -> float | None:
     except ValueError:
         return None
     return target if math.isfinite(target) else None
+
+
+def cost_named(cost: Cost, target: float) -> str:
+    """Returns the name of a cost until `target`, such as bytes_to[0.97]."""
+    return f"{cost}_to[{float(target)!r}]"
+
+
+def cost_in(name: str) -> tuple[Cost, float] | None:
+    """Returns the cost and the target in rounds_to[0.97], bytes_to[0.97] or seconds_to[0.97]; None for another name."""
+    for cost in COSTS:
+        target = target_in(f"rounds{name[len(cost) :]}") if name.startswith(f"{cost}_to[") else None
+        if target is not None:
+            return cost, target
+    return None
+
+
+def is_cost(name: str) -> bool:
+    """Returns True if `name` begins like the name of such a cost, also of an arm, and if it contains no number."""
+    return any(name.rpartition("/")[2].startswith(f"{cost}_to[") for cost in COSTS)
+
+
+def total_after(rounds: float, per_round: Sequence[float]) -> float:
+    """Returns the sum of `per_round`, the values of rounds 1, 2, …, until `rounds`, which may have a fraction."""
+    whole = int(rounds)
+    rest = rounds - whole
+    return sum(per_round[:whole]) + (rest * per_round[whole] if rest else 0.0)
 
 
 def is_named(name: str) -> bool:

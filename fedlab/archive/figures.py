@@ -10,8 +10,8 @@ from fedlab.archive.metrics import Record
 from fedlab.archive.reading import Run
 from fedlab.archive.task import Learned, learned
 from fedlab.composition import REPLAYABLE
-from fedlab.errors import ConfigError
-from fedlab.targets import named, rounds_to
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.targets import Cost, named, rounds_to, total_after
 
 
 def final_figures(run: Run) -> dict[str, float]:
@@ -47,6 +47,23 @@ def rounds_to_targets(
 def rounds_to_of(run: Run, targets: Iterable[float]) -> dict[str, float | None]:
     """Returns rounds_to[TARGET] of each target, from the records of `run`, finished or not."""
     return rounds_to_targets(run.records(), targets, learned(run.manifest))
+
+
+def cost_to(run: Run, cost: Cost, target: float) -> float | None:
+    """Returns the rounds, bytes or seconds until the metric that ranks runs reaches `target`; None if it never does.
+
+    Bytes are those that all clients have sent and received, seconds those of training, without evaluation. Within a round, they
+    are interpolated linearly. Raises `FedlabError` if the records have no such numbers.
+    """
+    rounds = rounds_to_of(run, [target])[named(target)]
+    if cost == "rounds" or rounds is None:
+        return rounds
+    columns = ("bytes_up", "bytes_down") if cost == "bytes" else ("seconds",)
+    records = run.records()
+    missing = [name for name in columns if not all(isinstance(record.get(name), (int, float)) for record in records)]
+    if missing:
+        raise FedlabError(f"the records of {run.path} have no {' and '.join(missing)}.")
+    return total_after(rounds, [float(sum(record[name] for name in columns)) for record in records])
 
 
 def check_targets(runs: Sequence[Run], targets: Iterable[float]) -> None:

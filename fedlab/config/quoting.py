@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_FIGURE = re.compile(r"(?<!['\"\w/-])(?:[\w-]+/)?rounds_to\[[^\[\]]*\](?!['\"])")
+_FIGURE = re.compile(r"(?<!['\"\w/-])(?:[\w-]+/)?(?:rounds|bytes|seconds)_to\[[^\[\]]*\](?!['\"])")
 _CHOICE = re.compile(r"choice\((.*)\)")
 _PLAIN = re.compile(r"|null|['\"].*|[^<>=]*")  # values without a comparison, or in quotes
 _AS_IS = re.compile(r"['\"\[{].*|\w+\(.*\)", re.DOTALL)  # quoted values, lists, dicts and functions such as choice(a,b)
@@ -14,9 +14,9 @@ _AS_IS = re.compile(r"['\"\[{].*|\w+\(.*\)", re.DOTALL)  # quoted values, lists,
 def quoted(words: Sequence[str]) -> list[str]:
     """Returns the words of a command line, with quotes where fedlab's own notation contains Hydra's special characters.
 
-    objective.metric=rounds_to[0.97] becomes objective.metric='rounds_to[0.97]', also within a list, and the same is done to
-    stop.when=test_accuracy>=0.97. A value with a character outside ASCII, such as a path, is quoted, too, and in a sweep each of
-    its values. Other words, and values that are quoted already, stay unchanged.
+    objective.metric=rounds_to[0.97] becomes objective.metric='rounds_to[0.97]', also within a list, and so do bytes_to[0.97] and
+    seconds_to[0.97]. The same is done to stop.when=test_accuracy>=0.97. A value with a character outside ASCII, such as a path,
+    is quoted, too, and in a sweep each of its values. Other words, and values that are quoted already, stay unchanged.
     """
     return [_quoted(word) for word in words]
 

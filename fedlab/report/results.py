@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from fedlab.archive import Run
-from fedlab.archive.figures import check_targets, epsilon, final_figures, ranked_metric, rounds_to_of, targets_of
+from fedlab.archive.figures import check_targets, cost_to, epsilon, final_figures, ranked_metric, rounds_to_of, targets_of
 from fedlab.archive.folder import relative
 from fedlab.archive.reading import Arm
 from fedlab.archive.task import learned
@@ -20,7 +20,7 @@ from fedlab.report.comparison import NO_METRIC, caveats
 from fedlab.report.grouping import RunGroup, grouped, setting_columns
 from fedlab.report.quantities import Quantity, quantity
 from fedlab.report.significance import ALPHA, CONSTANT, FEWEST, TOO_FEW, holm, paired
-from fedlab.targets import named, target_in
+from fedlab.targets import Cost, cost_in, cost_named, named, target_in
 
 BEST, DIFFERENT, ALIKE = "best", "significant", "not significant"
 
@@ -80,18 +80,19 @@ class Results:
 def results(runs: Sequence[Run], metrics: Sequence[str] = (), targets: Sequence[float] = ()) -> Results:
     """Returns the table of the runs that have finished. Rows are groups of runs that differ in their seed alone.
 
-    `metrics`: final metrics such as bytes_up_total, or rounds_to[TARGET]; (): the metric that ranks runs, the loss,
-    rounds_to[TARGET] of all `targets` and of those that the runs ask for, and ε. Raises `ConfigError` for a metric that no run
-    has, `FedlabError` if no run has finished.
+    `metrics`: final metrics such as bytes_up_total, or rounds_to[TARGET], bytes_to[TARGET] or seconds_to[TARGET]; (): the metric
+    that ranks runs, the loss, rounds_to[TARGET] of all `targets` and of those that the runs ask for, and ε. Raises `ConfigError`
+    for a metric that no run has, `FedlabError` if no run has finished.
     """
-    asked = [*targets, *(target for name in metrics if (target := target_in(name)) is not None)]
+    costs = [found for name in metrics if (found := cost_in(name))]
+    asked = [*targets, *(target for _, target in costs)]
     finished = [run for run in runs if run.status == "finished"]
     if not finished:
         raise FedlabError("no run has finished: a table contains final metrics of finished runs only.")
     check_targets(finished, asked)
-    asked = list(dict.fromkeys([*asked, *(target for run in finished for target in targets_of(run))]))
+    asked = list(dict.fromkeys([*targets, *(target for run in finished for target in targets_of(run))]))
     groups, task = grouped(finished), learned(finished[0].manifest)
-    figures = {run.path: _figures(run, asked) for run in finished}
+    figures = {run.path: _figures(run, asked, costs) for run in finished}
     there = list(dict.fromkeys(name for found in figures.values() for name in found))
     chosen = _chosen(metrics, there, ranked_metric(task), [named(target) for target in asked])
     same_task = all(learned(run.manifest) == task for run in finished)
@@ -110,17 +111,17 @@ def results(runs: Sequence[Run], metrics: Sequence[str] = (), targets: Sequence[
     return Results(tuple(keys), tuple(names), tuple(chosen), tuple(quantities), tuple(rows), tuple(notes), remarks)
 
 
-def _figures(run: Run, targets: Sequence[float]) -> dict[str, float | None]:
+def _figures(run: Run, targets: Sequence[float], costs: Sequence[tuple[Cost, float]]) -> dict[str, float | None]:
     found: dict[str, float | None] = {
         name: value for name, value in final_figures(run).items() if name not in NO_METRIC and target_in(name) is None
     }
     if (spent := epsilon(run)) is not None:
         found["epsilon"] = spent
-    return {**found, **rounds_to_of(run, targets)}
+    return {**found, **rounds_to_of(run, targets), **{cost_named(*cost): cost_to(run, *cost) for cost in costs}}
 
 
 def _chosen(metrics: Sequence[str], there: Sequence[str], ranked: str, reached: Sequence[str]) -> list[str]:
-    named_alike = [named(target) if (target := target_in(name)) is not None else name for name in metrics]
+    named_alike = [cost_named(*cost) if (cost := cost_in(name)) else name for name in metrics]
     for name in named_alike:
         if name not in there:
             raise ConfigError(f"no finished run has a metric {name}.{did_you_mean(name, there)} Metrics: {', '.join(there)}.")
@@ -138,7 +139,7 @@ def _column(
     for group in groups:
         values = [figures[run.path].get(name) for run in group.runs]
         known = [value for value in values if value is not None]
-        if target_in(name) is not None and len(known) < len(values):
+        if cost_in(name) and len(known) < len(values):
             few = f" by {len(values) - len(known)} of {len(values)}" if len(values) > 1 else ""
             cells.append(Missing(f"{words.NOT_REACHED}{few}"))
         elif any(map(math.isinf, known)):  # an ε without a guarantee
@@ -147,7 +148,7 @@ def _column(
             cells.append(Cell(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known)))
         else:
             cells.append(Missing())
-    complete = all(isinstance(cell, Cell) for cell in cells) or target_in(name) is not None
+    complete = all(isinstance(cell, Cell) for cell in cells) or cost_in(name) is not None
     scored = [i for i, cell in enumerate(cells) if isinstance(cell, Cell)]
     if more_is_better is None or not complete or len(groups) < 2 or not scored:
         return cells

@@ -9,7 +9,7 @@ from typing import Any
 from fedlab.archive.task import Learned
 from fedlab.digits import NONE, epsilon, number
 from fedlab.studies import STUDIES
-from fedlab.targets import target_in
+from fedlab.targets import cost_in
 
 NOT_REACHED = "not reached"  # of a target, as in rounds_to[0.97]
 _LABELS = {
@@ -54,23 +54,23 @@ _TWO_DECIMALS = tuple(begin for study in STUDIES for begin in study.metrics.two_
 
 def metric_label(name: str) -> str:
     """Returns a metric's name in words."""
-    target = target_in(name)
-    if target is not None:
-        return f"rounds to {target:g}"
+    found = cost_in(name.rpartition("/")[2])
+    if found:
+        return f"{found[0]} to {found[1]:g}"
     return _LABELS.get(name, name.replace("_", " ").strip().replace("epsilon", "ε"))
 
 
 def task_label(name: str, learned: Learned) -> str:
     """Returns a metric's name in words; the run's task names its own metrics."""
-    target = target_in(name)
-    if target is not None:
-        return f"rounds to {target_text(target, learned)}"
+    found = cost_in(name.rpartition("/")[2])
+    if found:
+        return f"{found[0]} to {target_text(found[1], learned)}"
     return metric_label(name) if name in _LABELS else learned.label(name) or metric_label(name)
 
 
 def task_value(name: str, value: Any, learned: Learned, digits: int = 4) -> str:
     """Formats a metric's value; the run's task defines the format of its own metrics."""
-    if value is None and target_in(name) is not None:
+    if value is None and cost_in(name.rpartition("/")[2]):
         return NOT_REACHED
     metric = learned.metric(name)
     return percent(value) if metric and metric.percent and finite(value) else metric_value(name, value, digits)

@@ -18,6 +18,7 @@ from fedlab.report.comparison import gather
 from fedlab.report.results import Cell, Missing, results
 from fedlab.report.results_text import as_csv, as_latex, as_markdown, escaped
 from fedlab.report.significance import ALPHA, CONSTANT, TOO_FEW, holm, paired
+from fedlab.targets import rounds_to
 from tests.report.conftest import records_of, write_run
 
 RATE = "client_optimizer.learning_rate"
@@ -103,9 +104,17 @@ class TestTable:
                 shifted = [{**r, "test_loss": r["test_loss"] * (rate + seed)} for r in records_of(20, ceiling - 0.01 * seed)]
                 summary = {"bytes_up_total": rate * 1e6}
                 write_run(tmp_path / f"{rate}-{seed}", {RATE: rate, "seed": seed}, shifted, summary=summary)
-        found = table_of(tmp_path, metrics=["test_loss", "bytes_up_total", "rounds_to[.9]", "rounds_to[0.8]"])
+        found = table_of(tmp_path, metrics=["test_loss", "bytes_up_total", "rounds_to[.9]", "bytes_to[0.8]"])
         assert [cell.test for cell in found.rows[0].cells[:2]] == ["best", "best"]
-        assert found.metrics[2:] == ("rounds_to[0.9]", "rounds_to[0.8]")
+        assert found.metrics[2:] == ("rounds_to[0.9]", "bytes_to[0.8]") and found.quantities[3].unit == "MB"
+        rounds = [
+            [rounds_to([(r["round"], r["test_accuracy"]) for r in records_of(20, c - 0.01 * i)], 0.8) for i in range(3)]
+            for c in (0.9, 0.97)
+        ]
+        in_round = records_of(1)[0]["bytes_up"] + records_of(1)[0]["bytes_down"]
+        for row, each in zip(found.rows, rounds):
+            assert row.cells[3].mean == pytest.approx(statistics.fmean(each) * in_round)
+        assert found.rows[1].cells[3].test == "best"
         assert found.rows[0].cells[2] == Missing("not reached by 3 of 3") and found.rows[1].cells[2].test == "best"
         assert found.rows[1].cells[1].test == CONSTANT  # bytes do not vary over seeds
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import fedlab
 from fedlab.archive import RunFolder, read_run
+from fedlab.archive.figures import cost_to
 from fedlab.archive.task import CLASSIFICATION, learned_in
 from fedlab.cli.main import main
 from fedlab.cli.summary import print_summary
@@ -18,10 +19,11 @@ from fedlab.config import application, composing
 from fedlab.config.quoting import quoted
 from fedlab.errors import ConfigError
 from fedlab.report.comparison import compare
+from fedlab.report.words import task_label, task_value
 from fedlab.studies.sweep import plan
 from fedlab.studies.sweep.goal import goal_of
 from fedlab.studies.sweep.objective import Objective
-from fedlab.targets import NotReached, named, rounds_to, target_in
+from fedlab.targets import NotReached, cost_in, cost_named, named, rounds_to, target_in, total_after
 from tests.report.conftest import records_of, write_run
 
 CURVE = [(1, 0.5), (2, 0.75), (3, 0.625), (4, 1.0)]
@@ -103,13 +105,60 @@ def test_python_gets_it_for_every_run_if_one_asks_for_it(several):
 
 def test_an_objective_is_minimized_and_contains_a_number():
     goal = goal_of(Objective(metric="rounds_to[0.97]"), CLASSIFICATION)
-    assert goal.targets == [0.97] and goal.values({"rounds_to[0.97]": 8.5}) == [8.5] and goal.directions == ("minimize",)
+    assert (
+        goal.costs == {"rounds_to[0.97]": ("rounds", 0.97)}
+        and goal.values({"rounds_to[0.97]": 8.5}) == [8.5]
+        and goal.directions == ("minimize",)
+    )
     with pytest.raises(NotReached, match=r"not reached the target: its best value is 0\.9\."):
         goal.values({"rounds_to[0.97]": None, "best_so_far": 0.9})
     with pytest.raises(ValueError, match=r"minimize rounds_to\[0\.97\], with objective\.direction=minimize"):
         Objective(metric="rounds_to[0.97]", direction="maximize")
     with pytest.raises(ValueError, match=r"must contain a number"):
         Objective(metric="rounds_to[97%]", direction="minimize")
+
+
+def test_bytes_and_seconds_are_counted_to_the_same_crossing(several):
+    run = read_run(several / "a")
+    rounds = cost_to(run, "rounds", 0.95)
+    assert rounds == pytest.approx(30.0) and cost_to(run, "rounds", 0.9) == pytest.approx(60 / 7, abs=0.05)
+    for cost, names in (("bytes", ("bytes_up", "bytes_down")), ("seconds", ("seconds",))):
+        per_round = [sum(record[name] for name in names) for record in run.records()]
+        assert cost_to(run, cost, 0.95) == pytest.approx(sum(per_round[:30])) and cost_to(run, cost, 0.99) is None
+        between = cost_to(run, cost, 0.955)
+        crossing = cost_to(run, "rounds", 0.955)
+        whole = int(crossing)
+        assert between == pytest.approx(sum(per_round[:whole]) + (crossing - whole) * per_round[whole])
+
+
+def test_a_total_grows_with_the_rounds_and_needs_no_round_after_the_last():
+    assert [total_after(rounds, [1.0, 10.0, 100.0]) for rounds in (1, 1.5, 2, 2.25, 3)] == [1.0, 6.0, 11.0, 36.0, 111.0]
+
+
+def test_a_cost_has_a_name():
+    assert cost_named("bytes", 0.97) == "bytes_to[0.97]" and cost_in("seconds_to[.97]") == ("seconds", 0.97)
+    assert [cost_in(name) for name in ("bytes_to[x]", "bytes_up_total", "rounds_to", "hours_to[1]")] == [None] * 4
+    assert task_label("bytes_to[0.97]", CLASSIFICATION) == "bytes to 97% test accuracy"
+    assert task_value("bytes_to[0.97]", 2.5e6, CLASSIFICATION) == "2.5 MB"
+    assert task_value("seconds_to[0.97]", None, CLASSIFICATION) == "not reached"
+
+
+def test_a_target_of_the_objective_ranks_by_its_costs():
+    goal = goal_of(Objective(target=0.97), CLASSIFICATION)
+    assert goal.metrics == ("rounds_to[0.97]",) and goal.directions == ("minimize",)
+    both = goal_of(Objective(target=0.97, cost=["bytes", "seconds"]), CLASSIFICATION)
+    assert both.metrics == ("bytes_to[0.97]", "seconds_to[0.97]") and both.maximize == (False, False)
+    assert goal_of(Objective(metric="bytes_to[0.97]"), CLASSIFICATION).directions == ("minimize",)
+    for options, line in (
+        ({"target": 0.97, "metric": "test_loss"}, r"target=0\.97 and metric=test_loss: give one of them"),
+        ({"cost": "bytes"}, r"cost=bytes needs objective\.target, such as 0\.97"),
+        ({"target": 0.97, "direction": "maximize"}, r"fewer rounds are better: minimize rounds_to\[0\.97\]"),
+        ({"target": 0.97, "cost": ["bytes", "bytes"]}, r"a metric is named twice"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            Objective(**options)
+    with pytest.raises(NotReached, match=r"bytes_to\[0\.97\], but the run has not reached the target"):
+        both.values({"bytes_to[0.97]": None, "seconds_to[0.97]": None})
 
 
 def test_the_loss_of_an_arm_is_minimized():
@@ -124,10 +173,12 @@ def test_the_loss_of_an_arm_is_minimized():
         (["seed=1,2"], r"objective\.metric=rounds_to\[97\]: test_accuracy is a fraction from 0 to 1"),
         (["seed=1,2", "+arms.a.seed=0", "+arms.b.seed=0"], r"objective\.metric=rounds_to\[97\.0\]: the runs have arms"),
         (["seed=1,2", "+experiment=gan/small"], r"rounds_to\[97\]: the task generation has no metric of the test set"),
+        (["objective.target=97", "seed=1,2"], r"objective\.target=97: test_accuracy is a fraction from 0 to 1"),
+        (["objective.target=0.9", "objective.cost=bytes", "seed=1,2", "+arms.a.seed=0"], r"target=0\.9: the runs have arms"),
     ],
 )
 def test_an_impossible_objective_is_refused_before_the_first_job(words, message):
-    argv = ["-m", "objective.metric=rounds_to[97]", *words]
+    argv = ["-m", *([] if words[0].startswith("objective") else ["objective.metric=rounds_to[97]"]), *words]
     args = application.parsed(argv)
     with pytest.raises(ConfigError, match=message):
         plan.plan(plan.composed(argv, args), args, argv, plan.Lines(plan.nowhere, plan.nowhere))
@@ -148,8 +199,8 @@ def test_conditions_may_be_swept_over():
 
 
 def test_no_quotes_within_quotes_are_needed():
-    words = ["objective.metric=rounds_to[0.97]", "objective.metric=[rounds_to[0.9],test_loss]"]
-    assert quoted(words) == ["objective.metric='rounds_to[0.97]'", "objective.metric=['rounds_to[0.9]',test_loss]"]
+    words = ["objective.metric=bytes_to[0.97]", "objective.metric=[rounds_to[0.9],test_loss]"]
+    assert quoted(words) == ["objective.metric='bytes_to[0.97]'", "objective.metric=['rounds_to[0.9]',test_loss]"]
     assert quoted(quoted(words)) == quoted(words) and quoted(["model.name=rounds_to[1]"]) == ["model.name=rounds_to[1]"]
     config = composing.compose([words[1], "objective.direction=[minimize,minimize]"])
     assert list(config.objective.metric) == ["rounds_to[0.9]", "test_loss"]

@@ -35,7 +35,8 @@ def batches(asked: Asked) -> tuple[Batch, ...] | None:
     if not asked.several:
         return None
     words = ["-m", *asked.overrides, *_seeds(asked.seeds)]
-    if (asked.config.get("objective") or {}).get("metric") is None:
+    objective = asked.config.get("objective") or {}
+    if objective.get("metric") is None and objective.get("target") is None:
         words.append(f"objective.metric={asked.metric}")
     flags = ["-cd", asked.own] if asked.own else []
     argv = [*flags, *words]
@@ -44,7 +45,7 @@ def batches(asked: Asked) -> tuple[Batch, ...] | None:
     config = composed(argv, args)
     assert config is not None  # because of -m
     planned = plan(config, args, argv, Lines(nowhere, nowhere))
-    metrics = planned.objective.metric or ()
+    metrics = planned.objective.metrics or ()
     if len(metrics) > 1:
         raise ConfigError(f"its sweep has {len(metrics)} objectives ({', '.join(metrics)}), and a row needs one.")
     for each in _each_value(asked):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fedlab.archive import Run, read_run
-from fedlab.archive.figures import best_so_far, rounds_to_of
+from fedlab.archive.figures import best_so_far, cost_to
 from fedlab.archive.folder import write_json
 from fedlab.archive.task import CLASSIFICATION
 from fedlab.errors import FedlabError
@@ -17,7 +17,7 @@ from fedlab.studies.sweep.folder import SweepFolder
 from fedlab.studies.sweep.goal import Goal, goal_of
 from fedlab.studies.sweep.plan import SweepPlan
 from fedlab.studies.sweep.results import VERSION
-from fedlab.targets import NotReached, named, target_in
+from fedlab.targets import NotReached
 
 
 def write_table(plan: SweepPlan, folder: SweepFolder, status: str = "running") -> dict[str, Any]:
@@ -65,13 +65,8 @@ def goal_in(plan: SweepPlan) -> Goal:
 def objective_of(plan: SweepPlan, run: Run) -> list[float]:
     """Returns the objective of a finished run. Raises `FedlabError` if it has none, `NotReached` if a target was not reached."""
     goal = goal_in(plan)
-    reached = {**rounds_to_of(run, goal.targets), "best_so_far": best_so_far(run)} if goal.targets else {}
-    return goal.values({**run.summary, **_as_asked(goal.metrics, reached)})
-
-
-def _as_asked(metrics: Sequence[str], reached: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the figures under the names in `metrics`: the user may write rounds_to[.97] for rounds_to[0.97]."""
-    return {**reached, **{name: reached[named(target)] for name in metrics if (target := target_in(name)) is not None}}
+    reached = {name: cost_to(run, cost, target) for name, (cost, target) in goal.costs.items()}
+    return goal.values({**run.summary, **reached, **({"best_so_far": best_so_far(run)} if reached else {})})
 
 
 def _groups(plan: SweepPlan, jobs: Sequence[dict[str, Any]], records: Sequence[JobRecord]) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def prepare(plan: SweepPlan, config: DictConfig, folder: SweepFolder) -> tuple[i
 
 def _task(plan: SweepPlan, config: DictConfig) -> Learned:
     """Returns the task of a sweep before its first job: Optuna must know the directions of the metrics. May read the data."""
-    if plan.objective.direction is not None:
+    if plan.objective.directions is not None:
         return CLASSIFICATION  # its metrics decide nothing
     process, data = configuration.build(config, "process"), configuration.build(config, "data")
     if process.task is None and data.published is not None:  # published with classes

@@ -28,7 +28,7 @@ from fedlab.config import composing as configuration
 from fedlab.errors import ConfigError
 from fedlab.fingerprint import json_fingerprint
 from fedlab.run import locations
-from fedlab.targets import named, target_in
+from fedlab.targets import cost_in, cost_named
 
 if TYPE_CHECKING:
     from fedlab.studies.sweep.objective import Objective
@@ -148,15 +148,17 @@ def plan(config: DictConfig, args: argparse.Namespace, argv: Sequence[str], line
 
 
 def _check_targets(config: DictConfig, objective: Objective, swept: Sequence[str]) -> None:
-    """Raises `ConfigError` for rounds_to[TARGET] of runs with arms, or with a target that the metric cannot have.
+    """Raises `ConfigError` for the cost of a target of runs with arms, or with a target that the metric cannot have.
 
     The latter only if the task is known before the data is read: from the algorithm, or from data that is published with classes.
     """
-    targets = [target for name in objective.metric or () if (target := target_in(name)) is not None]
+    targets = {name: found[1] for name in objective.metrics or () if (found := cost_in(name))}
     if not targets:
         return
     if config.get("arms"):
-        raise ConfigError(f"objective.metric={named(targets[0])}: the runs have arms: choose another metric, ARM/NAME of an arm.")
+        cost = next(found for name in targets if (found := cost_in(name)))
+        given = f"target={objective.target:g}" if objective.target is not None else f"metric={cost_named(*cost)}"
+        raise ConfigError(f"objective.{given}: the runs have arms: choose another metric, ARM/NAME of an arm.")
     if {"data", "process", "experiment"} & set(swept):
         return
     from fedlab.run import rules
@@ -164,7 +166,9 @@ def _check_targets(config: DictConfig, objective: Objective, swept: Sequence[str
     own, data = configuration.build(config, "process").task, configuration.build(config, "data")
     if own is not None or data.published is not None:
         task = described(own.described()) if own is not None else CLASSIFICATION
-        rules.check_targets("objective.metric=rounds_to[{:g}]", targets, task)
+        for name, target in targets.items():
+            option = f"metric={name.partition('[')[0]}[{{:g}}]" if objective.target is None else "target={:g}"
+            rules.check_targets(f"objective.{option}", [target], task)
 
 
 def uses_optuna(config: DictConfig) -> bool:

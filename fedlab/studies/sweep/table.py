@@ -11,7 +11,7 @@ from fedlab.archive.claims import together
 from fedlab.report import words
 from fedlab.studies.sweep.names import short_names, shown_value
 from fedlab.studies.sweep.results import Group, Job, Sweep
-from fedlab.targets import target_in
+from fedlab.targets import cost_in
 
 _SEEDS = "Jobs that differ in their seed alone are one row: mean ± standard deviation; without one where a job of them failed."
 
@@ -47,7 +47,7 @@ def _table(sweep: Sweep, jobs: dict[int, Job]) -> Table:
 
 
 def _missing(metric: str, members: Sequence[Job]) -> str:
-    return words.NOT_REACHED if target_in(metric) is not None and any(job.is_unranked for job in members) else ""
+    return words.NOT_REACHED if cost_in(metric) and any(job.is_unranked for job in members) else ""
 
 
 def _command(group: Group, jobs: dict[int, Job]) -> str:

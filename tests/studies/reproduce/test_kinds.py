@@ -99,6 +99,12 @@ def test_a_sweep_is_one_job_and_ranks_by_the_figure_of_its_row(own):
     assert isinstance(search, BatchJob) and str(search.folder) in search.batch.placing[0] and not first.has_finished
 
 
+def test_a_sweep_may_rank_its_jobs_by_the_bytes_to_a_target(own):
+    own(a={"experiment": "digits/fedavg", "overrides": [RATES, "objective.target=0.9", "objective.cost=bytes"]})
+    ((job,),) = planned().jobs.values()
+    assert isinstance(job, BatchJob) and not any("objective.metric" in word for word in job.batch.words)
+
+
 def test_investigations_of_a_scorecard_share_their_classifier_and_run_one_by_one(own):
     own(
         a={"experiment": "gan/debug", "metric": "verdict", "rule": {"equal": "found"}, "seeds": [0, 3]},
