@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     if old := without_inventory(runs):
         print(f"fedlab compare: {old}.", file=sys.stderr)
     comparison = compare(runs, args.rounds_to)
-    texts = _tables(runs, files, args.metric, args.rounds_to)
+    texts, left_out = _tables(runs, files, args.metric, args.rounds_to)
     print_comparison(comparison, args.all)
     if html:
         from fedlab.report.comparison_page import write_comparison
@@ -66,17 +66,19 @@ def main(argv: Sequence[str]) -> int:
         print(f"\npage in {relative(write_comparison(comparison, html))}")
     for path, text in texts.items():
         print(f"table in {relative(write_text(path, text))}")
+    for sentence in left_out:
+        print(f"note: {sentence}")
     return 1 if broken else 0
 
 
 def _tables(
     runs: Sequence[Run], files: Mapping[str, pathlib.Path], metrics: Sequence[str], targets: Sequence[float]
-) -> dict[pathlib.Path, str]:
-    """Returns the content of each file of `files`, by kind: csv, latex or markdown."""
+) -> tuple[dict[pathlib.Path, str], tuple[str, ...]]:
+    """Returns the content of each file of `files`, by kind csv, latex or markdown, and sentences on runs that they leave out."""
     if not files:
-        return {}
+        return {}, ()
     from fedlab.report.results import results
     from fedlab.report.results_text import FORMATS
 
     found = results(runs, metrics, targets)
-    return {path: FORMATS[kind](found) for kind, path in files.items()}
+    return {path: FORMATS[kind](found) for kind, path in files.items()}, found.left_out

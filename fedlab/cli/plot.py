@@ -18,8 +18,8 @@ _EPILOG = """\
 Runs that differ in their seed alone are one line: their mean, with a band. --group-by KEY draws a line per value of an option
 (partition.alpha), of a stage (aggregator), or per name, run or arm. RUN may be RUN:ARM for an arm of a run.
 
---width: column is 3.25 inches (a column of ICML, ACM and IEEE), text 5.5 inches (the text of NeurIPS and ICLR), wide 6.75 inches
-(both columns of ICML).
+--width: column is 3.25 inches (fits a column of ICML, ACM and IEEE), text 5.5 inches (the text of NeurIPS and ICLR), wide 6.75
+inches (both columns of ICML).
 
 example: fedlab plot multirun/my_sweep --x bytes --group-by partition.alpha --band ci --out accuracy.pdf"""
 

@@ -89,7 +89,7 @@ def grouped(runs: Sequence[Run], keys: Sequence[str] = ()) -> list[RunGroup]:
         [mine if keys else {k: mine[k] for k in identifying(mine, settings)} for mine in settings], chosen if keys else ()
     )
     if len(members) == 1 and not keys:
-        labels = [str(runs[0].manifest.get("name") or runs[0].root.name)]
+        labels = [runs[0].path.name if isinstance(runs[0], Arm) else str(runs[0].manifest.get("name") or runs[0].path.name)]
     groups = [RunGroup(label, mine, tuple(runs[i] for i in indices)) for label, mine, indices in zip(labels, settings, members)]
     return sorted(groups, key=_order(groups, chosen))
 

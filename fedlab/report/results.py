@@ -60,7 +60,8 @@ class Row:
 class Results:
     """A table. `keys`: the options that identify groups, `names`: the same in short; `quantities`: the display of `metrics`.
 
-    `notes`: how to read the table, in sentences: means, the best, the test; `remarks`: runs that are left out, and other caveats.
+    `notes`: how to read the table, in sentences: means, the best, the test; `left_out`: a sentence per run that is left out;
+    `caveats`: of the comparison, in sentences.
     """
 
     keys: tuple[str, ...]
@@ -69,7 +70,13 @@ class Results:
     quantities: tuple[Quantity, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    remarks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Returns the sentences on runs that are left out, and the caveats."""
+        return (*self.left_out, *self.caveats)
 
     @property
     def counts(self) -> set[int]:
@@ -105,10 +112,10 @@ def results(runs: Sequence[Run], metrics: Sequence[str] = (), targets: Sequence[
         columns.append(_column(groups, figures, name, shown.more_is_better))
     keys, names, settings = setting_columns(groups)
     rows = [Row(tuple(s), tuple(g.seeds), tuple(cells)) for s, g, cells in zip(settings, groups, zip(*columns))]
-    left_out = [_left_out(run) for run in runs if run.status != "finished"]
+    left_out = tuple(_left_out(run) for run in runs if run.status != "finished")
     notes = _notes(groups, [cell for row in rows for cell in row.cells if isinstance(cell, Cell)])
-    remarks = (*left_out, *caveats(finished, groups))
-    return Results(tuple(keys), tuple(names), tuple(chosen), tuple(quantities), tuple(rows), tuple(notes), remarks)
+    spoiling = tuple(caveats(finished, groups))
+    return Results(tuple(keys), tuple(names), tuple(chosen), tuple(quantities), tuple(rows), tuple(notes), left_out, spoiling)
 
 
 def _figures(run: Run, targets: Sequence[float], costs: Sequence[tuple[Cost, float]]) -> dict[str, float | None]:
@@ -194,7 +201,7 @@ def _by_seed(group: RunGroup, figures: Mapping[pathlib.Path, Mapping[str, float 
 def _left_out(run: Run) -> str:
     place = f"{relative(run.root)}:{run.path.name}" if isinstance(run, Arm) else relative(run.path)
     ended = {"interrupted": "was interrupted", "running": "is running,"}.get(run.status, run.status)
-    return f"Left out: {place} {ended} after {run.rounds_completed:,} of {run.manifest['num_rounds']:,} rounds."
+    return f"Left out of tables: {place} {ended} after {run.rounds_completed:,} of {run.manifest['num_rounds']:,} rounds."
 
 
 def _notes(groups: Sequence[RunGroup], cells: Sequence[Cell]) -> list[str]:

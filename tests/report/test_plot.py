@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import statistics
 import struct
 import subprocess
@@ -28,13 +29,14 @@ RATE = "client_optimizer.learning_rate"
 CEILINGS = {0.1: (0.80, 0.84, 0.91), 0.5: (0.90, 0.96)}  # of the accuracy, by learning rate, a run per seed
 
 
-@pytest.fixture
-def sweep(tmp_path):
-    """Five runs: three seeds with one learning rate, two with another."""
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Five runs: three seeds with one learning rate, two with another. No test writes into it."""
+    folder = tmp_path_factory.mktemp("plot") / "sweep"
     for rate, ceilings in CEILINGS.items():
         for seed, ceiling in enumerate(ceilings):
-            write_run(tmp_path / "sweep" / f"{rate}-{seed}", {RATE: rate, "seed": seed}, records_of(6, ceiling))
-    return tmp_path / "sweep"
+            write_run(folder / f"{rate}-{seed}", {RATE: rate, "seed": seed}, records_of(6, ceiling))
+    return folder
 
 
 def runs_in(*folders):
@@ -118,7 +120,7 @@ class TestLines:
         path = run(config={"arms": {"a": {}, "b": {}}}, records=records)
         assert [line.label for line in picture(runs_in(path)).lines] == ["a", "b"]
         (line,) = picture(runs_in(f"{path}:a")).lines
-        assert [y for _, y in line.points] == pytest.approx([0.1, 0.2, 0.3])
+        assert line.label == "a" and [y for _, y in line.points] == pytest.approx([0.1, 0.2, 0.3])
 
 
 class TestGroups:
@@ -282,10 +284,11 @@ class TestLibrary:
         with pytest.raises(fedlab.ConfigError, match=r"must end in \.pdf, \.svg or \.png"):
             fedlab.plot(sweep).save(tmp_path / "a.txt")
 
-    def test_damage_is_a_warning(self, sweep):
-        (sweep / "0.1-0" / "manifest.json").write_text("{")
+    def test_damage_is_a_warning(self, sweep, tmp_path):
+        copy = shutil.copytree(sweep, tmp_path / "sweep")
+        (copy / "0.1-0" / "manifest.json").write_text("{")
         with pytest.warns(UserWarning, match=r"left out: .*manifest\.json"):
-            assert fedlab.plot(sweep).rows[0]["runs"] == 2
+            assert fedlab.plot(copy).rows[0]["runs"] == 2
 
     def test_an_interrupted_file_of_records_ends_the_line(self, run):
         path = run(status="running", records=records_of(3), num_rounds=9)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import pathlib
 import re
+import shutil
 import statistics
 
 import numpy as np
@@ -25,14 +27,21 @@ RATE = "client_optimizer.learning_rate"
 ACCURACIES = {0.1: (0.80, 0.82, 0.81, 0.84), 0.3: (0.95, 0.96, 0.97, 0.95), 0.9: (0.94, 0.97, 0.95, 0.96)}
 
 
-@pytest.fixture
-def sweep(tmp_path):
-    """Three learning rates with four seeds each: 0.3 is best, 0.9 hardly worse."""
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Three learning rates with four seeds each: 0.3 is best, 0.9 hardly worse. No test writes into it."""
+    folder = tmp_path_factory.mktemp("results") / "sweep"
     for rate, accuracies in ACCURACIES.items():
         for seed, accuracy in enumerate(accuracies):
             summary = {"test_accuracy": accuracy, "bytes_up_total": 2_500_000 * (seed + 1)}
-            write_run(tmp_path / "sweep" / f"{rate}-{seed}", {RATE: rate, "seed": seed}, summary=summary)
-    return tmp_path / "sweep"
+            write_run(folder / f"{rate}-{seed}", {RATE: rate, "seed": seed}, summary=summary)
+    return folder
+
+
+@pytest.fixture
+def own_sweep(sweep, tmp_path):
+    """A copy of it."""
+    return pathlib.Path(shutil.copytree(sweep, tmp_path / "sweep"))
 
 
 def table_of(*folders, **options):
@@ -129,17 +138,20 @@ class TestTable:
         assert [cell.text if isinstance(cell, Missing) else cell.test for row in found.rows for cell in row.cells] == ["", "∞"]
         assert "$2.001$" in as_latex(found) and "$\\infty$" in as_latex(found)
 
-    def test_runs_that_have_not_finished_are_left_out_and_named(self, sweep):
-        write_run(sweep / "late", {RATE: 0.3, "seed": 9}, status="failed", failure="x", num_rounds=20)
-        found = table_of(sweep)
+    def test_runs_that_have_not_finished_are_left_out_and_named(self, own_sweep, tmp_path, capsys):
+        write_run(own_sweep / "late", {RATE: 0.3, "seed": 9}, status="failed", failure="x", num_rounds=20)
+        found = table_of(own_sweep)
         assert [len(row.seeds) for row in found.rows] == [4, 4, 4]
-        assert any(re.match(r"Left out: .*late failed after 10 of 20 rounds\.", remark) for remark in found.remarks)
+        assert main(["compare", str(own_sweep), "--csv", str(tmp_path / "t.csv")]) == 0
+        (sentence,) = found.left_out
+        assert re.fullmatch(r"Left out of tables: .*late failed after 10 of 20 rounds\.", sentence)
+        assert f"note: {sentence}" in capsys.readouterr().out and f"% {sentence}" in as_latex(found)
         with pytest.raises(FedlabError, match="no run has finished"):
-            results(gather([sweep / "late"], 1)[0])
+            results(gather([own_sweep / "late"], 1)[0])
 
-    def test_a_seed_that_occurs_twice_is_no_pair(self, sweep):
-        write_run(sweep / "again", {RATE: 0.3, "seed": 0, "logger": {"x": 1}}, summary={"test_accuracy": 0.95})
-        found = table_of(sweep)
+    def test_a_seed_that_occurs_twice_is_no_pair(self, own_sweep):
+        write_run(own_sweep / "again", {RATE: 0.3, "seed": 0, "logger": {"x": 1}}, summary={"test_accuracy": 0.95})
+        found = table_of(own_sweep)
         assert found.rows[1].seeds.count(0) == 2 and any("same seed" in remark for remark in found.remarks)
         slow, best, fast = ACCURACIES.values()
         raw = [scipy.stats.ttest_rel(*pair).pvalue for pair in ((slow[1:], best[1:]), (slow, fast), (best[1:], fast[1:]))]
