@@ -14,7 +14,6 @@ run: Hydra composes it (`--cfg job` prints it), but no run is built from it or r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from fedlab.archive import Run
 from fedlab.archive.differences import compared
 from fedlab.archive.figures import rounds_to_of
-from fedlab.config import composing, experiment_files
+from fedlab.config import bounds, composing, experiment_files
 from fedlab.config.choices import find, folders
 from fedlab.errors import ConfigError
 from fedlab.run import locations
@@ -71,19 +70,18 @@ class Figure(Spec):
         """Returns the expectation in words."""
         if self.value is not None:
             return f"{self.value:g} ± {self.within:g}" if isinstance(self.value, float) else self.value
-        bounds = (("at least", self.least), ("at most", self.most))
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+        return bounds.in_words(self.least, self.most)
 
     def holds(self, found: Any) -> bool:
         """Returns True if a figure of a run is as expected."""
         if isinstance(self.value, str):
             return found == self.value
-        if not isinstance(found, (int, float)) or isinstance(found, bool) or math.isnan(found):
+        if not bounds.is_number(found):
             return False
         if isinstance(self.value, float):
             assert self.within is not None
-            return abs(found - self.value) <= self.within + 1e-9
-        return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
+            return bounds.is_within(found, self.value, self.within)
+        return bounds.is_between(found, self.least, self.most)
 
     def of(self, run: Run) -> Any:
         """Returns the figure in a finished run; None if the run has none, or has not reached a target."""

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
+from fedlab.config import bounds
 from fedlab.spec import Spec
-
-_ROUNDING = 1e-9  # of a tolerance in decimals, such as 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Rule(Spec):
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Rule:
-        bounded = self.least is not None or self.most is not None
+        is_bounded = self.least is not None or self.most is not None
         kinds = (self.within, self.as_good, self.above, self.below, self.equal, self.confidence)
-        if sum(kind is not None for kind in kinds) + bounded != 1:
+        if sum(kind is not None for kind in kinds) + is_bounded != 1:
             raise ValueError("give exactly one of within, as_good, above, below, least and most, equal, confidence")
         if self.slack is not None and self.as_good is None:
             raise ValueError("slack goes with as_good only")
@@ -85,8 +84,7 @@ class Rule(Spec):
             return f"{self.equal} for every seed"
         if self.confidence is not None:
             return f"the paper's figure is in the {100 * self.confidence:g} % interval of the mean over seeds"
-        bounds = (("at least", self.least), ("at most", self.most))
-        return " and ".join(f"{words} {shown(bound)}" for words, bound in bounds if bound is not None)
+        return bounds.in_words(self.least, self.most, shown)
 
     def judge(
         self,
@@ -117,23 +115,21 @@ class Rule(Spec):
         if self.needs_paper:
             assert isinstance(paper, (int, float))
             return self._beside(values, mean, paper, shown)
-        low = self.least is None or mean >= self.least - _ROUNDING
-        high = self.most is None or mean <= self.most + _ROUNDING
-        return Judgement(low and high, f"it is {shown(mean)}")
+        return Judgement(bounds.is_between(mean, self.least, self.most), f"it is {shown(mean)}")
 
     def _beside(self, values: Sequence[float], mean: float, paper: float, shown: Callable[[float], str]) -> Judgement:
         """Returns the verdict of a rule that compares with the paper's figure."""
         beside = f"it is {shown(mean)}, and {shown(paper)} in the paper"
         if self.within is not None:
-            return Judgement(abs(mean - paper) <= self.within + _ROUNDING, beside)
+            return Judgement(bounds.is_within(mean, paper, self.within), beside)
         if self.as_good is not None:
             ahead = mean - paper if self.as_good == "higher" else paper - mean
-            return Judgement(ahead >= -(self.slack or 0.0) - _ROUNDING, beside)
+            return Judgement(ahead >= -(self.slack or 0.0) - bounds.ROUNDING, beside)
         if len(values) < 2:
             return Judgement(False, "an interval needs at least two seeds")
         assert self.confidence is not None
         half = half_width(values, self.confidence)
-        inside = abs(mean - paper) <= half + _ROUNDING
+        inside = bounds.is_within(mean, paper, half)
         return Judgement(inside, f"the interval is {shown(mean - half)} to {shown(mean + half)}")
 
 
@@ -146,4 +142,4 @@ def half_width(values: Sequence[float], confidence: float) -> float:
 
 
 def _all_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    return all(map(bounds.is_number, values))

@@ -39,7 +39,25 @@ def card(cwd: pathlib.Path, name: str) -> dict:
     return json.loads((cwd / "reproductions" / name / "scorecard.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["herbold2023", "split_learning"])
+@pytest.mark.parametrize("name", ["accounting", "secure_sums"])
+def test_the_figures_that_verbs_compute_pass(tmp_path, name):
+    reproduce(name, "--quick", cwd=tmp_path)
+    asked = [row for row in card(tmp_path, name)["rows"] if row["asked"]]
+    assert asked and {row["verdict"] for row in asked} == {"passed"}
+    assert "finished before" in reproduce(name, "--quick", cwd=tmp_path)
+
+
+def test_the_best_of_several_learning_rates_passes(tmp_path):
+    reproduce("mcmahan2017", "--row", "digits_searched", cwd=tmp_path)
+    rows = {row["name"]: row for row in card(tmp_path, "mcmahan2017")["rows"]}
+    searched, rate = rows["digits_searched"], rows["digits_rate"]
+    assert searched["verdict"] == rate["verdict"] == "passed" and "best of 3 settings" in searched["reason"]
+    assert searched["mean"] <= rate["mean"] and rows["2nn_iid"]["verdict"] == "not run"
+    (sweep,) = searched["runs"]
+    assert (tmp_path / "reproductions" / "mcmahan2017" / sweep / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["herbold2023", "split_learning", "andrew2021", "li2022"])
 def test_a_quick_scorecard_passes(tmp_path, name):
     out = reproduce(name, "--quick", cwd=tmp_path)
     rows = card(tmp_path, name)["rows"]
