@@ -89,6 +89,8 @@ def finite(value: Any) -> bool:
 
 def axis_label(name: str) -> str:
     """Returns a metric's name with the unit of its values."""
+    if cost_in(name):  # its name begins with the unit
+        return metric_label(name)
     unit = "s" if name.startswith("seconds") or name.endswith("_seconds") else "bytes" if name.startswith("bytes") else ""
     return f"{metric_label(name)}, {unit}" if unit else metric_label(name)
 

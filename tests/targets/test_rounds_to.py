@@ -19,7 +19,7 @@ from fedlab.config import application, composing
 from fedlab.config.quoting import quoted
 from fedlab.errors import ConfigError
 from fedlab.report.comparison import compare
-from fedlab.report.words import task_label, task_value
+from fedlab.report.words import axis_label, task_label, task_value
 from fedlab.studies.sweep import plan
 from fedlab.studies.sweep.goal import goal_of
 from fedlab.studies.sweep.objective import Objective
@@ -138,6 +138,7 @@ def test_a_total_grows_with_the_rounds_and_needs_no_round_after_the_last():
 def test_a_cost_has_a_name():
     assert cost_named("bytes", 0.97) == "bytes_to[0.97]" and cost_in("seconds_to[.97]") == ("seconds", 0.97)
     assert [cost_in(name) for name in ("bytes_to[x]", "bytes_up_total", "rounds_to", "hours_to[1]")] == [None] * 4
+    assert axis_label("bytes_to[0.97]") == "bytes to 0.97" and axis_label("bytes_up") == "sent up, bytes"
     assert task_label("bytes_to[0.97]", CLASSIFICATION) == "bytes to 97% test accuracy"
     assert task_value("bytes_to[0.97]", 2.5e6, CLASSIFICATION) == "2.5 MB"
     assert task_value("seconds_to[0.97]", None, CLASSIFICATION) == "not reached"
