@@ -7,6 +7,7 @@ computation), `zero`/`accumulate`/`merge` (the sum), `report` and `update` (the 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import types
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from tensorflow_federated.python.core.impl.computation import computation_impl
 from tensorflow_federated.python.core.impl.executor_stacks import executor_factory
 
 from fedlab.errors import FedlabError
+from fedlab.graph_fingerprint import computation_fingerprint
 from fedlab.rewriting import UnsupportedGraph, rewrite, with_placeholders
 from fedlab.stateless import KEY, UnsupportedRandomOp, make_stateless
 
@@ -88,8 +90,28 @@ def start_workers_with(popen: type) -> None:
     executor_factory.subprocess = types.SimpleNamespace(Popen=popen)
 
 
+_MOST_KNOWN, _LARGEST_KNOWN = 16, 4_000_000  # processes; bytes of a process, most of which are its initial weights
+_known: collections.OrderedDict[str, LoweredProcess] = collections.OrderedDict()  # the last ones, by their fingerprints
+
+
 def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
-    """Splits `process`, whose client data is one-element sequences. Raises `LoweringError` if TFF cannot split it."""
+    """Splits `process`, whose client data is one-element sequences. Raises `LoweringError` if TFF cannot split it.
+
+    Returns the earlier result for a process equal to one that was split before, such as that of a run that is resumed or verified
+    in the same Python process. Remembers small processes only.
+    """
+    protos = [computation_impl.ConcreteComputation.get_proto(part) for part in (process.initialize, process.next)]
+    if sum(proto.ByteSize() for proto in protos) > _LARGEST_KNOWN:
+        return _split(process)
+    name = " ".join(map(computation_fingerprint, protos))
+    _known[name] = found = _known.pop(name, None) or _split(process)
+    if len(_known) > _MOST_KNOWN:
+        _known.popitem(last=False)
+    return found
+
+
+def _split(process: tff.templates.IterativeProcess) -> LoweredProcess:
+    """Splits `process` with TFF's map-reduce compiler."""
     form = _map_reduce_form(process)
     initialize = tff.backends.mapreduce.get_state_initialization_computation(process.initialize, grappler_config=_no_grappler())
     contribution = form.work.type_signature.result[0]

@@ -137,6 +137,7 @@ class Lab:
 
     sizes = CLIENT_SIZES
     _compiled: dict = {}  # trainers by their options: building one takes a second, and it keeps nothing from run to run
+    _functional: dict = {}  # functional models by their options: pure functions, tried out in a graph of their own when built
 
     def __init__(self) -> None:
         self._engines: list = []
@@ -274,16 +275,26 @@ class Lab:
         return started
 
     def functional(self, model: Any, examples: Any, seed: int = 3) -> tuple:
-        """The model as TFF's functional model, and its initial weights (trainable, non-trainable)."""
+        """The model as TFF's functional model, and its initial weights (trainable, non-trainable).
+
+        Equal options of fedlab's own models give the same functions.
+        """
         from fedlab.models import functional
+        from fedlab.spec import Spec
 
         shape = examples.x.shape[1:]
+        options = (model, shape, examples.num_classes, seed) if isinstance(model, Spec) else None
+        if options in self._functional:
+            return self._functional[options]
 
         def build() -> Any:
             return model(shape, examples.num_classes)
 
         weights = functional.keras_weights(functional.initial_keras_model(build, seed))
-        return functional.functional_classifier(build, weights, shape, examples.num_classes), weights
+        made = functional.functional_classifier(build, weights, shape, examples.num_classes), weights
+        if options is not None:
+            self._functional[options] = made
+        return made
 
     @staticmethod
     def clients(round_input: Any) -> list:

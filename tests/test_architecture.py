@@ -22,6 +22,7 @@ LEAVES = {
     "sampling",
     "stateless",
     "rewriting",
+    "graph_fingerprint",
     "cores",
     "stopping",
     "targets",

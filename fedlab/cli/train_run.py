@@ -52,7 +52,8 @@ def main(argv: list[str]) -> int:
         if args.config_name not in (None, "train"):
             raise ConfigError(f"--expect: the figures are those of train.yaml: leave --config-name {args.config_name} out.")
         expectation = expectations.applicable(args.overrides, args.config_dir)
-    code = studies.train(overrides, args, console)
+    composed = application.as_single(args)
+    code = studies.train(overrides, args, console, composed)
     if code is not None:
         return code
     errors: list[FedlabError] = []
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
                 raise
             errors.append(worded)
 
-    application.run(task, overrides, "hydra.run.dir")
+    application.run(task, overrides, "hydra.run.dir", composed=composed)
     if errors:
         raise errors[0]
     return _judged(expectation, finished[0], console) if expectation else 0

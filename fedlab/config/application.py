@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from fedlab.config import composing as configuration
@@ -72,10 +77,31 @@ def in_order(args: argparse.Namespace) -> list[str]:
     return [*words, *args.overrides]
 
 
-def run(task: Callable[[DictConfig], Any], argv: Sequence[str], setting: str, sweeps: bool = False) -> None:
+def as_single(args: argparse.Namespace) -> DictConfig | Exception | None:
+    """Returns the configuration with Hydra's own part, composed as that of a single run, or the error that this raises.
+
+    Returns None for flags that ask for something else, such as -m or --cfg.
+    """
+    if args.help or any(getattr(args, flag) for flag in _LEFT_TO_HYDRA):
+        return None
+    try:
+        with configuration.searching(configuration.folders(args.config_dir)):
+            return _composed(args)
+    except (*configuration.COMPOSING, OSError) as error:
+        return error
+
+
+def run(
+    task: Callable[[DictConfig], Any],
+    argv: Sequence[str],
+    setting: str,
+    sweeps: bool = False,
+    composed: DictConfig | Exception | None = None,
+) -> None:
     """Lets Hydra call `task` once, or, where it `sweeps`, once per job. `setting`: the option that sets the folder, for errors.
 
-    Raises `FedlabError` for Hydra's errors. Errors of the task pass through unchanged.
+    `composed`: the result of `as_single` for `argv`, if it is known. Raises `FedlabError` for Hydra's errors. Errors of the task
+    pass through unchanged.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     args = parsed(argv)
@@ -88,7 +114,9 @@ def run(task: Callable[[DictConfig], Any], argv: Sequence[str], setting: str, sw
             if sweeps or any(getattr(args, flag) for flag in _LEFT_TO_HYDRA):
                 app()
             else:
-                _run_once(task, args)
+                if isinstance(composed, Exception):
+                    raise composed
+                _run_once(task, args, composed)
     except (*configuration.COMPOSING, OSError) as error:
         if full_error == "1" or any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise
@@ -103,10 +131,36 @@ def run(task: Callable[[DictConfig], Any], argv: Sequence[str], setting: str, sw
             os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
-def _run_once(task: Callable[[DictConfig], Any], args: argparse.Namespace) -> None:
-    """Runs `task` like Hydra's main function, which would compose the configuration once more to read `hydra.mode`."""
-    directory = str(configuration.config_dir())
-    with hydra.initialize_config_dir(config_dir=directory, job_name="train", version_base="1.3"):
+def _run_once(task: Callable[[DictConfig], Any], args: argparse.Namespace, composed: DictConfig | None) -> None:
+    """Runs `task` like Hydra's main function, which would compose the configuration twice more: to read `hydra.mode`, and to
+    run."""
+    config = _composed(args) if composed is None else composed
+    with _initialized() as application:
+        if config.hydra.mode is None:
+            config.hydra.mode = RunMode.RUN
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_run_start(config=config, config_name=args.config_name)
+        context = HydraContext(config_loader=application.config_loader, callbacks=callbacks)
+        result = run_job(
+            task_function=task, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context
+        )
+        callbacks.on_run_end(config=config, config_name=args.config_name, job_return=result)
+        _ = result.return_value  # raises the task's error
+
+
+def _composed(args: argparse.Namespace) -> DictConfig:
+    """Returns the configuration of a single run with Hydra's own part."""
+    with _initialized() as application:
+        return application.compose_config(
+            config_name=args.config_name or "train", overrides=list(args.overrides), run_mode=RunMode.RUN
+        )
+
+
+@contextlib.contextmanager
+def _initialized() -> Iterator[Hydra]:
+    """Initializes Hydra for the configuration folders of fedlab within the context."""
+    with hydra.initialize_config_dir(config_dir=str(configuration.config_dir()), job_name="train", version_base="1.3"):
         initialized = GlobalHydra.instance().hydra
         assert initialized is not None
-        initialized.run(config_name=args.config_name or "train", task_function=task, overrides=list(args.overrides))
+        yield initialized

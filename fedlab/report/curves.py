@@ -12,8 +12,12 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from fedlab.archive.task import CLASSIFICATION, Learned
+from fedlab.report.inches import LINE, PAD, TICK, axes_at, place_labels, widest
 from fedlab.types import Metric
 
+# Inches: the picture; a panel, the space left of it for the values, above it for the title, below it for the rounds
+WIDTH, HEIGHT, PANEL, LEFT, ABOVE, BELOW = 9.0, 2.25, 3.75, 0.65, 0.3, 0.55
+KEY = 0.75  # inches: the line before a name of a legend, and the gap to the next column
 TRAIN, TEST = "#9aa5b1", "#1f6feb"
 Records = Sequence[dict[str, Any]]
 Limits = tuple[float | None, float | None]
@@ -30,16 +34,38 @@ class _Line:
 def plot_curves(records: Records, path: pathlib.Path, task: Learned = CLASSIFICATION) -> None:
     """Writes a PNG of curves over rounds: the headline metric of the task and the loss, training and test; for GANs, polarity
     and the discriminator's scores."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels: list[tuple[str, list[_Line], dict[str, Any]]]
     if _arms(records, "generated_score"):
-        _draw(left, "generated images with a light background", records, _of_generator(records), share=True, limits=(-0.03, 1.03))
-        _draw(right, "discriminator's mean score", records, _of_discriminator(records))
+        scored = dict(share=True, limits=(-0.03, 1.03))
+        panels = [
+            ("generated images with a light background", _of_generator(records), scored),
+            ("discriminator's mean score", _of_discriminator(records), {}),
+        ]
     else:
         shown, loss = task.ranking, task.metrics.get("loss", Metric("loss"))
-        _draw(left, _titled(shown), records, _tested(records, task.headline or "loss"), share=shown.percent)
-        _draw(right, _titled(loss), records, _tested(records, "loss"), limits=(0.0, None))
+        panels = [
+            (_titled(shown), _tested(records, task.headline or "loss"), dict(share=shown.percent)),
+            (_titled(loss), _tested(records, "loss"), dict(limits=(0.0, None))),
+        ]
+    legend = max(_legend_height(lines) for _, lines, _ in panels)
+    figure = Figure(figsize=(WIDTH, ABOVE + HEIGHT + BELOW + legend))
+    for i, (title, lines, options) in enumerate(panels):
+        axes = axes_at(figure, LEFT + i * WIDTH / 2, BELOW + legend, PANEL, HEIGHT)
+        _draw(axes, title, records, lines, **options)
     figure.savefig(path, dpi=150, format="png")
+
+
+def _columns(lines: Sequence[_Line]) -> int:
+    """Returns the number of columns of a legend: of pairs, or of three, as far as the names fit below a panel."""
+    wanted = 2 if len(lines) % 2 == 0 else 3
+    fit = int((WIDTH / 2 - PAD) // (widest([line.label for line in lines]) + KEY))
+    return max(1, min(wanted, fit))
+
+
+def _legend_height(lines: Sequence[_Line]) -> float:
+    """Returns the height of the legend of a panel, in inches; 0 if no curve has a name."""
+    named = [line for line in lines if line.label]
+    return -(-len(named) // _columns(lines)) * LINE + PAD if named else 0.0
 
 
 def _draw(
@@ -53,7 +79,7 @@ def _draw(
             marker = "o" if len(points) <= 30 else None
             style = {"color": line.color, "linestyle": line.style, "marker": marker, "markersize": 3, "linewidth": 1.5}
             axes.plot(*zip(*points), label=line.label, **style)
-    axes.set_title(title, loc="left")
+    axes.set_title(title, loc="left", y=1)  # a place of its own saves measuring all texts above the axes
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
@@ -61,11 +87,11 @@ def _draw(
     if share:
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     axes.set_ylim(*limits)
+    place_labels(axes, x=TICK + 0.8 * LINE)
     if any(line.label for line in lines) and axes.lines:
-        columns = 2 if len(lines) % 2 == 0 else 3
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, frameon=False
-        )  # below the axes, so that no curve crosses it
+        # below the axes, so that no curve crosses it
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -(BELOW - PAD) / HEIGHT), "borderaxespad": 0, "borderpad": 0}
+        axes.legend(ncols=_columns(lines), frameon=False, **below)
 
 
 def _arms(records: Records, metric: str) -> list[str]:

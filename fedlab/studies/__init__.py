@@ -16,6 +16,7 @@ from fedlab.studies import attacks, difftest, investigate, reproduce, sweep
 from fedlab.studies.registry import Asked, Batch, BatchResult, Reference, Section, Stage, Study, Verb, resolved
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from rich.console import Console
 
 STUDIES: tuple[Study, ...] = (difftest.STUDY, attacks.STUDY, investigate.STUDY, sweep.STUDY, reproduce.STUDY)
@@ -63,9 +64,14 @@ def runs_in(folder: pathlib.Path, stack: contextlib.ExitStack) -> list[pathlib.P
     return _first("runs_in", folder, stack)
 
 
-def train(words: Sequence[str], flags: argparse.Namespace, console: Console) -> int | None:
-    """Returns the exit code of a `fedlab train` that a study takes over; None if the words ask for a single run."""
-    return _first("train", words, flags, console)
+def train(
+    words: Sequence[str], flags: argparse.Namespace, console: Console, composed: DictConfig | Exception | None
+) -> int | None:
+    """Returns the exit code of a `fedlab train` that a study takes over; None if the words ask for a single run.
+
+    `composed`: the configuration of that single run, the error from composing it, or None for flags that ask for no single run.
+    """
+    return _first("train", words, flags, console, composed)
 
 
 def page(folder: pathlib.Path, output: pathlib.Path | None) -> tuple[pathlib.Path, list[pathlib.Path]] | None:

@@ -156,7 +156,8 @@ class Study:
     runs_in: Reference = ""
     # (folder, output or None) → the page that it wrote, and the folders of its runs; None if the folder is not of this study
     page: Reference = ""
-    # (words, Hydra's flags, console) → the exit code of `fedlab train`; None if the words ask for a single run
+    # (words, Hydra's flags, console, the configuration composed as that of a single run, or the error, or None) → the exit code
+    # of `fedlab train`; None if the words ask for a single run
     train: Reference = ""
     # (`Asked`) → the batches that train what is asked for; None if it is not of this study. Raises `ConfigError` for a mistake
     batches: Reference = ""

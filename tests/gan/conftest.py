@@ -23,6 +23,7 @@ USUAL = Gan()
 class GanLab:
     """Processes over the random examples of `lab`, images of 4×4 pixels."""
 
+    _models: dict = {}  # by their networks: pure functions, tried out in graphs of their own when built
     _usual: list = []  # the engine without options: building one takes seconds, and it keeps nothing from run to run
 
     def __init__(self, lab: Any):
@@ -38,7 +39,9 @@ class GanLab:
 
         spec = ExampleSpec.of(self.examples if examples is None else examples)
         usual = dict(client=LocalTraining(batch_size=5, max_local_steps=3), client_optimizer=Sgd(learning_rate=0.05))
-        return options.build(Parts(self.model(networks), spec, **{**usual, **parts}))
+        if networks not in self._models:
+            self._models[networks] = self.model(networks)
+        return options.build(Parts(self._models[networks], spec, **{**usual, **parts}))
 
     def engine(self, options: Gan = USUAL, spec: Any = None, summing: Any = None, examples: Any = None, **parts: Any) -> Any:
         examples = self.examples if examples is None else examples

@@ -81,6 +81,19 @@ class SweepPlan:
     first_number: int = 1  # number of the first job without a folder
 
 
+def may_be_a_sweep(args: argparse.Namespace, single: DictConfig | Exception | None) -> bool:
+    """Returns False if composing another time would show that the flags ask for a single run.
+
+    `single`: the configuration of that run, the error from composing it, or None. Only a sweep may give an option several values,
+    and leave a choice to the sweeper.
+    """
+    if isinstance(single, DictConfig):
+        return bool(single.hydra.mode == RunMode.MULTIRUN)
+    if isinstance(single, Exception):
+        return any(words in str(single) for words in ("requires --multirun", "Ambiguous value for argument", "You must specify"))
+    return True
+
+
 def composed(argv: Sequence[str], args: argparse.Namespace) -> DictConfig | None:
     """Returns the configuration with Hydra's own part, without swept values; None if `argv` asks for no sweep."""
     if args.help or args.hydra_help or args.cfg or args.info:

@@ -6,17 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
 from rich.console import Console
 
-from fedlab.studies.sweep.plan import Lines, composed, nowhere, plan
+from fedlab.studies.sweep.plan import Lines, composed, may_be_a_sweep, nowhere, plan
 
 
-def train(argv: Sequence[str], args: argparse.Namespace, console: Console) -> int | None:
+def train(argv: Sequence[str], args: argparse.Namespace, console: Console, single: DictConfig | Exception | None) -> int | None:
     """Runs the sweep that the words of `fedlab train` ask for; returns None if they ask for a single run.
 
-    Returns 0 if all jobs have finished. Raises `ConfigError` for a mistake in the sweep as a whole.
+    `single`: the configuration of that single run, the error from composing it, or None. Returns 0 if all jobs have finished.
+    Raises `ConfigError` for a mistake in the sweep as a whole.
     """
-    config = composed(argv, args)
+    config = composed(argv, args) if may_be_a_sweep(args, single) else None
     if config is None:
         return None
     from fedlab.studies.sweep.running import run_jobs

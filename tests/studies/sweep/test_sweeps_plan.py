@@ -49,6 +49,28 @@ class TestPlan:
     def test_what_asks_for_one(self, argv):
         assert composed(*argv) is not None
 
+    @pytest.mark.parametrize(
+        ("argv", "expected"),
+        [
+            (["seed=1"], False),
+            (["model=cnnn"], False),
+            (["modell=cnn"], False),
+            (["num_rounds"], False),
+            (["seed=1,2"], True),
+            (["seed=range(3)"], True),
+            (["hydra.mode=MULTIRUN", "seed=1"], True),
+            (["hydra.mode=MULTIRUN", "seed=1,2"], True),
+            (["+experiment=digits/search_optuna"], True),
+            (["-m", "seed=1,2"], True),
+        ],
+        ids=lambda argv: " ".join(argv) if isinstance(argv, list) else "",
+    )
+    def test_no_sweep_is_taken_for_a_single_run(self, argv, expected):
+        """The configuration of a single run, which is composed first, shows whether composing that of a sweep is of use."""
+        args = application.parsed(argv)
+        may = sweep_plan.may_be_a_sweep(args, application.as_single(args))
+        assert may is expected and (may or composed(*argv) is None)
+
     def test_the_same_command_has_the_same_folder_whatever_the_order_and_another_has_another(self):
         one = plan("-m", "seed=1,2", "model=mlp").folder
         assert one.parent.name == "fed_avg" and one.parts[-4:-1] == ("multirun", "digits", "fed_avg")
