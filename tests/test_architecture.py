@@ -1,6 +1,7 @@
 """Dependencies point one way, fences hold, and every experiment says what it shows."""
 
 import ast
+import functools
 import importlib.util
 import pathlib
 import re
@@ -111,10 +112,17 @@ def stage_of(path: pathlib.Path) -> str:
     return path.relative_to(ROOT / "fedlab").parts[0].removesuffix(".py")
 
 
-def imports(path: pathlib.Path) -> set[str]:
+@functools.cache  # more than twenty tests look at every file
+def nodes(path: pathlib.Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
+def imports(path: pathlib.Path) -> frozenset[str]:
     """Every module named in an import statement, wherever it stands."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -123,7 +131,7 @@ def imports(path: pathlib.Path) -> set[str]:
                 found |= {f"fedlab.{alias.name}" for alias in node.names}
             if node.module == "fedlab.studies":
                 found |= {f"fedlab.studies.{a.name}" for a in node.names if (ROOT / "fedlab" / "studies" / a.name).is_dir()}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -140,7 +148,7 @@ def test_what_computes_and_records_a_run_knows_no_report(stage):
     """No import inside a function either, and no name of a module to import later: the caller of a run passes its report."""
     found = []
     for path in (path for path in modules() if stage_of(path) == stage):
-        names = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        names = {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
         names = {name.partition(":")[0] for name in names if isinstance(name, str)} | imports(path)
         found += [f"{path.relative_to(ROOT)}: {name}" for name in names if f"{name}.".startswith("fedlab.report.")]
     assert found == []
@@ -154,9 +162,9 @@ def test_nobody_knows_a_study_by_name():
         if path == ROOT / "fedlab" / "__init__.py":  # for type checkers, it imports what users may call
             continue
         own = f"fedlab.studies.{path.relative_to(studies).parts[0]}." if studies in path.parents else None
-        names = imports(path) - REGISTRY
+        names = set(imports(path) - REGISTRY)
         if own is None and path.name != "moved.py":
-            names |= {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+            names |= {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
         known = {name for name in names if isinstance(name, str) and name.startswith("fedlab.studies.")}
         if path != studies / "__init__.py":
             found += [f"{path.relative_to(ROOT)}: {name}" for name in known if own is None or not f"{name}.".startswith(own)]
@@ -201,7 +209,7 @@ def test_fences(library, places):
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_read_where_nothing_in_them_runs(path):
     assert imports(path).isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
-    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+    for call in (node for node in nodes(path) if isinstance(node, ast.Call)):
         name = ast.unparse(call.func)
         assert name not in ("eval", "exec", "yaml.load", "np.fromfile"), name
         if name.endswith(("load_model", "load_weights", "model_from_json", "saved_model.load")):
@@ -246,7 +254,7 @@ def test_timeouts_of_tests_only_catch_what_hangs():
     """A loaded machine takes many times as long as a quiet one: whatever waits for a process waits for half an hour at least."""
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             constant = isinstance(node, ast.keyword) and node.arg == "timeout" and isinstance(node.value, ast.Constant)
             bounds_seconds = isinstance(node, ast.Attribute) and node.attr == "process_time"
             if bounds_seconds or (constant and node.value.value < 1800):

@@ -174,10 +174,10 @@ def test_pixels_of_any_size_neither_stop_the_noise_nor_are_printed(folder, capfd
     y = np.arange(40) % 2
     np.savez("a.npz", x=x, y=y, user_ids=users, x_test=x[:8], y_test=y[:8])
     options = f"privacy={mechanism} secure={secure} privacy.noise_multiplier=8 client_optimizer.learning_rate=1 hydra.run.dir=run"
-    options += " data=npz data.path=a.npz partition=by_user model=perceptron cohort=all num_rounds=3"
+    options += " data=npz data.path=a.npz partition=by_user model=perceptron cohort=all num_rounds=2"
     assert main(f"train {options}".split()) == 0
     out = capfd.readouterr().out
-    assert len(set(column(folder, "weights_hash"))) == 3
-    assert column(folder, "non_finite_clients") == [1, 1, 1] and np.isfinite(column(folder, "train_loss")).all()
-    assert "3 client updates or their metrics were not finite, or too large for float32" in out and "e+" not in out
+    assert len(set(column(folder, "weights_hash"))) == 2
+    assert column(folder, "non_finite_clients") == [1, 1] and np.isfinite(column(folder, "train_loss")).all()
+    assert "2 client updates or their metrics were not finite, or too large for float32" in out and "e+" not in out
     assert "non-finite client updates" in (folder / "report.html").read_text()
