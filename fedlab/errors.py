@@ -8,6 +8,7 @@ import re
 import sys
 import sysconfig
 import traceback
+import unicodedata
 from collections.abc import Iterable
 
 from fedlab.stopping import STOPS
@@ -21,6 +22,18 @@ class FedlabError(Exception):
     """A user's mistake or a failure of the environment. The command line prints it as one line and exits with `exit_code`."""
 
     exit_code = 1
+
+
+def printable(text: object) -> str:
+    """Returns the text with control and formatting characters spelt out, such as \\x1b.
+
+    Names and messages may come from files of other people; a terminal would obey the commands in them.
+    """
+    return "".join(_spelt(c) if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t" else c for c in str(text))
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class ConfigError(FedlabError):

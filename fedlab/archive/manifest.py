@@ -7,6 +7,7 @@ failure            why it failed, one line; null otherwise
 command            as typed; `resumed` has {time, command, from_round} for each continuation
 config             the resolved configuration, nested by stage, files and folders as absolute paths; config_sha256 is its hash
 code               folder of the user's own components; null if the run uses none, or they are installed
+own_code           16 digits of the SHA-256 of the file of each of their modules
 seed               all draws follow from it, except those from noise.key
 noise_key          16 digits that identify this run's noise.key without revealing it; null if there is none
                    (yet, if the run was killed at its start)

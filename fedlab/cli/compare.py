@@ -11,7 +11,7 @@ from fedlab.archive.folder import relative, write_text
 from fedlab.archive.reading import without_inventory
 from fedlab.console.output import writable
 from fedlab.console.parsing import Parser
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from fedlab.archive import Run
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--metric chooses the columns of --csv, --latex and --markdown: name one of these.")
     runs, broken = gather(args.runs)
     for error in broken:
-        print(f"fedlab compare: left out: {error}", file=sys.stderr)
+        print(f"fedlab compare: left out: {printable(error)}", file=sys.stderr)
     if old := without_inventory(runs):
         print(f"fedlab compare: {old}.", file=sys.stderr)
     comparison = compare(runs, args.rounds_to)

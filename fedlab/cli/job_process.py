@@ -25,7 +25,7 @@ from fedlab.console import streams
 from fedlab.console.display import lines_on, rounds_on
 from fedlab.console.output import report_own_code
 from fedlab.console.trusting import FLAG
-from fedlab.errors import FedlabError
+from fedlab.errors import FedlabError, printable
 from fedlab.report.run_report import RunReport
 from fedlab.run import locations, recorded
 from fedlab.run.child import JobFolder, JobRecord
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         with trust.session(everything=FLAG in argv[2:]):
             _run(JobFolder(pathlib.Path(argv[0])))
     except FedlabError as error:
-        print(f"fedlab train: {error}", file=sys.stderr)
+        print(f"fedlab train: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

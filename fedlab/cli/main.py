@@ -14,7 +14,7 @@ from fedlab import stopping
 from fedlab.cli.verbs import ACTIONS, VERBS
 from fedlab.console import streams, trusting
 from fedlab.console.output import outliving_its_reader, report_own_code
-from fedlab.errors import ConfigError, FedlabError, did_you_mean
+from fedlab.errors import ConfigError, FedlabError, did_you_mean, printable
 from fedlab.studies.registry import resolved
 
 
@@ -66,7 +66,7 @@ def _run(args: list[str]) -> int:
     except FedlabError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"fedlab {args[0]}: {error}", file=sys.stderr)
+        print(f"fedlab {args[0]}: {printable(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"fedlab {args[0]}: interrupted", file=sys.stderr)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
+from fedlab.errors import printable
 from fedlab.run.loggers import Logger
 from fedlab.run.progress import Caution, Following, OnLine, Progress, RoundLines
 
@@ -23,7 +24,7 @@ def lines_on(console: Console) -> OnLine:
     """Returns a function that prints each line of a run unchanged, and each `Caution` in yellow."""
 
     def on_line(line: str) -> None:
-        console.print(Text(line, style="yellow" if isinstance(line, Caution) else ""), soft_wrap=True)
+        console.print(Text(printable(line), style="yellow" if isinstance(line, Caution) else ""), soft_wrap=True)
 
     return on_line
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from fedlab.errors import ConfigError, of_own_code
+from fedlab.errors import ConfigError, of_own_code, printable
 
 # Option → the file that its error suggests
 _EXAMPLES = {
@@ -94,5 +94,5 @@ def report_own_code(error: BaseException, verb: str) -> int:
         raise error
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise worded from error
-    print(f"fedlab {verb}: {worded}", file=sys.stderr)
+    print(f"fedlab {verb}: {printable(worded)}", file=sys.stderr)
     return worded.exit_code

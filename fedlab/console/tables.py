@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from fedlab.errors import printable
+
 Row = Sequence[str]
 _CLIPPED = 24
 _UNBROKEN = "\N{NO-BREAK SPACE}"
@@ -16,6 +18,7 @@ _UNBROKEN = "\N{NO-BREAK SPACE}"
 
 def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: str | None = None, clip: Row = ()) -> None:
     """Prints a table. `numeric`: right-aligned columns. `clip`: columns that a narrow terminal may cut short."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _print_plain(columns, rows, numeric, title)
         return

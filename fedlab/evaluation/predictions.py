@@ -13,7 +13,7 @@ from fedlab.archive.clients import ClientScore, write_scores
 from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
 from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
 from fedlab.evaluation.scores import ExampleScorer, spread
-from fedlab.models import functional
+from fedlab.models import functional, lifting
 from fedlab.tasks import Prediction
 from fedlab.types import Partition
 
@@ -107,7 +107,9 @@ class OneModel(Evaluator):
 def build_model(build: functional.KerasBuilder, seed: int) -> tf.keras.Model:
     """Builds the model, and rewords an exception of a user's own function as a mistake in the configuration."""
     try:
-        return functional.initial_keras_model(build, seed)
+        model = functional.initial_keras_model(build, seed)
+        lifting.check_initial_weights(lifting.seeded(build, seed), model)
+        return model
     except FedlabError:
         raise
     except Exception as error:

@@ -14,7 +14,7 @@ from fedlab.errors import ConfigError
 from fedlab.models.checks import check_losses, check_network
 from fedlab.models.functional import try_out
 from fedlab.models.gan import Adversaries
-from fedlab.models.lifting import KerasBuilder, Network, built, listed, network, seeded
+from fedlab.models.lifting import KerasBuilder, Network, built, check_initial_weights, listed, network, seeded
 from fedlab.tasks.encoding import as_model_input
 
 Tensors = Sequence[tf.Tensor]
@@ -136,7 +136,9 @@ def _adversary(
 ) -> Adversary:
     """Returns the network of a builder. `takes`, `gives`: its input and output shapes, without the batch. `problem`: the error
     for another output shape."""
-    model, order = built(seeded(build, seed))
+    build_seeded = seeded(build, seed)
+    model, order = built(build_seeded)
+    check_initial_weights(build_seeded, model)
     if model.non_trainable_variables:
         raise ConfigError(
             "a network of this model has non-trainable weights, such as the moving averages of batch normalization, which "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,18 @@ import tensorflow_federated as tff
 
 from fedlab.errors import ConfigError
 from fedlab.models.checks import check_logits, check_losses, check_network, check_no_probabilities, check_unbounded
-from fedlab.models.lifting import KerasBuilder, Network, NotRebuilt, built, copier, holding, listed, network, parts, seeded
+from fedlab.models.lifting import (
+    KerasBuilder,
+    Network,
+    NotRebuilt,
+    built,
+    copier,
+    holding,
+    listed,
+    network,
+    parts,
+    seeded,
+)
 from fedlab.models.reloading import check_reloads
 from fedlab.stateless import has_gradient
 from fedlab.tasks import Classification, Prediction
@@ -154,6 +166,7 @@ def _try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Mod
         trained = candidate.predictor(inspect)(places, example, training=True)
         if failures:
             raise failures[0]
+        _check_repeatable(candidate.model, trained)
         _check_gradients(candidate.model, trained, weights)
         output = candidate.predictor()(places, example, training=False)
     examples = _examples(x.shape[1:])
@@ -169,6 +182,23 @@ def _try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Mod
             raise _Hanging from error
     if np.array_equal(expected, again) and not np.allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() + 1e-6):
         raise NotRebuilt("another build of it computes something else")
+
+
+# Ops whose result depends on more than their inputs, and how; random ops are given a key, see `fedlab.stateless`
+_UNREPEATABLE = {
+    "Timestamp": "reads the clock (tf.timestamp)",
+    **dict.fromkeys(("PyFunc", "PyFuncStateless", "EagerPyFunc"), "calls a Python function (tf.py_function, tf.numpy_function)"),
+    **dict.fromkeys(("ReadFile", "WriteFile"), "reads or writes a file"),
+}
+
+
+def _check_repeatable(model: tf.keras.Model, output: tf.Tensor) -> None:
+    """Raises `ConfigError`, naming the layer, for an op with which equal seeds would not give equal bits."""
+    graph = output.graph.as_graph_def()
+    for node in itertools.chain(graph.node, *(f.node_def for f in graph.library.function)):
+        if node.op in _UNREPEATABLE:
+            layer = _layer_called(model, node.name.split("/"))
+            raise ConfigError(f"{layer} {_UNREPEATABLE[node.op]}, so a run could not be repeated: compute it by TensorFlow ops.")
 
 
 def _check_gradients(model: tf.keras.Model, output: tf.Tensor, weights: Sequence[tf.Tensor]) -> None:

@@ -51,7 +51,7 @@ class Network:
                 raise NotRebuilt(f"{options.get('name')} has shape {tuple(shape)}, and had {tuple(left[0].shape)}")
             return left.pop(0)
 
-        with _classes_as_they_are(self.model):
+        with _classes_as_they_are(self.model), _same_draws(0):
             with tf.variable_creator_scope(stand_in):
                 model = self.build()
             if left:
@@ -128,15 +128,34 @@ def seeded(build: KerasBuilder, seed: int) -> KerasBuilder:
     """Returns `build` with initial weights that depend only on `seed` (an integer in [0, 2^32))."""
 
     def build_seeded() -> tf.keras.Model:
-        states = random.getstate(), np.random.get_state()
-        try:
+        with _same_draws(seed):
             tf.keras.utils.set_random_seed(seed)  # Keras' initializers have no other option
             return build()
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
     return build_seeded
+
+
+@contextlib.contextmanager
+def _same_draws(seed: int) -> Iterator[None]:
+    """Seeds the global generators of Python and NumPy within the context. In a graph, a layer's draws from them are constants."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        random.seed(seed)
+        np.random.seed(seed)
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def check_initial_weights(build: KerasBuilder, model: tf.keras.Model) -> None:
+    """Raises `ConfigError` unless a builder from `seeded` gives the initial weights of `model`, which it has built, again."""
+    again = built(build)[0]
+    if not all(np.array_equal(a.numpy(), b.numpy(), equal_nan=True) for a, b in zip(listed(model), listed(again))):
+        raise ConfigError(
+            "the model's function gives other initial weights each time, so the run could not be repeated: draw them by Keras' "
+            "initializers without a seed that changes, or from the global generators of NumPy or Python, which are seeded for it."
+        )
 
 
 def built(build: KerasBuilder) -> tuple[tf.keras.Model, tuple[int, ...]]:

@@ -99,7 +99,7 @@ def go_on(job: Job, run: Run, report: Report, on_line: OnLine, following: Follow
     if secret is None and needs_key(job.experiment):
         noise_key.forget(run.folder)  # a key that the manifest does not name yet: nothing was drawn from it
         secret = noise_key.create(run.folder.noise_key)
-    for line in environment.differences(run.manifest, environment.describe()):
+    for line in environment.differences(run.manifest, {**environment.describe(), "own_code": recorded.own_code(job.config)}):
         on_line(Caution(f"not as when the run began: {line}"))
     beginning = where_to_go_on(run.folder)
     described = {**_taken_up(job, run, beginning), "noise_key": secret.identity if secret else None}
@@ -329,6 +329,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         "resumed": [],
         "config": job.config,
         "code": recorded.code_folder(job.config),
+        "own_code": recorded.own_code(job.config),
         "config_sha256": manifest.config_sha256(job.config),
         "seed": job.experiment.seed,
         "noise_key": None,

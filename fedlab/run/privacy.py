@@ -53,6 +53,8 @@ class PrivacyAccount:
         check_privacy(experiment)
         self.sources = sources(experiment, secret)
         self._experiment, self._partition = experiment, partition
+        # The sampling that ε assumes, as the sampler states it; None if no ε is claimed
+        self.stated = stated_sampling(experiment.cohort, len(partition)) if experiment.is_private else None
         self._plan = experiment.privacy.plan(
             sampling_of(experiment, len(partition)), experiment.num_rounds, errors_of(experiment, num_weights)
         )
@@ -266,4 +268,6 @@ def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:
         return summed_by(experiment, trained_by(experiment, stated))
     cohorts = [cohort(num_clients, experiment.seed, r) for r in range(1, experiment.num_rounds + 1)]
     found = Schedule.of(num_clients, [[*c.clients.tolist(), *c.dropped.tolist()] for c in cohorts])
-    return dataclasses.replace(found, in_turn=isinstance(stated, Schedule) and stated.in_turn)
+    # Divided by a constant that does not depend on the number of rounds: a run that continues divides by the same
+    in_turn = isinstance(stated, Schedule) and stated.in_turn
+    return dataclasses.replace(found, cohort=stated.expected_cohort, in_turn=in_turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from fedlab import trust
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import file_fingerprint
 from fedlab.run.locations import component
 from fedlab.spec import is_of_fedlab
 
@@ -48,6 +50,14 @@ def code_folder(config: Any) -> str | None:
     found = [sys.modules.get(module) for module in _own_modules(config)]
     files = [file for module in found if module is not None for file in _files_of(module.__spec__)]
     return str(here) if any(here in file.parents for file in files) else None
+
+
+def own_code(config: Any) -> dict[str, str]:
+    """Returns 16 digits of the SHA-256 of the file of each imported module that a configuration names outside of fedlab."""
+    targets = [value for _, value in _leaves(config) if isinstance(value, str)]
+    names = {name for name in (target.rpartition(".")[0] for target in targets) if name.partition(".")[0] in _own_modules(config)}
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(names)}
+    return {name: file_fingerprint(pathlib.Path(path))[:16] for name, path in files.items() if path and os.path.isfile(path)}
 
 
 def _own_modules(config: Any) -> set[str]:

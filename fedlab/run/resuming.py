@@ -59,11 +59,13 @@ def _require_rounds(run: Run, experiment: Experiment) -> None:
             )
     if wanted < done:
         raise ConfigError(f"num_rounds={wanted}, but {relative(run.path)} has done {done} rounds already.")
-    if wanted != planned and getattr(experiment.privacy, "target_epsilon", None):
-        raise ConfigError(
-            f"privacy.target_epsilon of {relative(run.path)} is spent by its {planned} rounds, for which "
-            "the noise was chosen: it cannot have another number of rounds."
-        )
+    for name, one in experiment.arms.items() or [("", experiment)]:
+        if wanted != planned and getattr(one.privacy, "target_epsilon", None):
+            option = f"arms.{name}.privacy.target_epsilon" if name else "privacy.target_epsilon"
+            raise ConfigError(
+                f"{option} of {relative(run.path)} is spent by its {planned} rounds, for which "
+                "the noise was chosen: it cannot have another number of rounds."
+            )
 
 
 def _would_end(run: Run, experiment: Experiment) -> str | None:

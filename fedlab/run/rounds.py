@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from fedlab import randomness
-from fedlab.cohort import CohortSampler, visiting_order
+from fedlab.cohort import visiting_order
 from fedlab.engine import RoundInput
 from fedlab.types import Cohort, Partition
+
+Sampler = Callable[[int, int, int], Cohort]  # (number of clients, seed, round) → cohort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ def round_input(partition: Partition, cohort: Cohort, local_epochs: int, source:
 
 
 def prepared_rounds(
-    partition: Partition, sampler: CohortSampler, local_epochs: int, source: Sources | int, first: int, last: int
+    partition: Partition, sampler: Sampler, local_epochs: int, source: Sources | int, first: int, last: int
 ) -> Iterator[tuple[Cohort, RoundInput]]:
     """Yields rounds `first` to `last`; each is prepared in the background while the previous one is computed."""
     sources = Sources.of(source)

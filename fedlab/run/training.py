@@ -20,6 +20,7 @@ from fedlab.composition import Claim
 from fedlab.evaluation import build_evaluator
 from fedlab.evaluation.evaluator import Evaluator
 from fedlab.randomness import Secret
+from fedlab.run.cohorts import watched
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_finite, weights_hash
 from fedlab.run.privacy import PrivacyAccount
@@ -82,7 +83,8 @@ class Training(Learner):
     def rounds(self, first: int) -> Iterator[Record]:
         experiment = self.experiment
         epochs = experiment.process.epochs(experiment.client)
-        rounds = prepared_rounds(self.partition, experiment.cohort, epochs, self.privacy.sources, first, self.last_round)
+        sampler = watched(experiment.cohort, self.privacy.stated)
+        rounds = prepared_rounds(self.partition, sampler, epochs, self.privacy.sources, first, self.last_round)
         started = time.perf_counter()
         for cohort, given in rounds:
             self._sent = self.weights

@@ -17,7 +17,7 @@ from fedlab.archive.metrics import Record
 from fedlab.archive.reading import without_inventory
 from fedlab.errors import FedlabError
 from fedlab.rows import Pieces
-from fedlab.run import environment
+from fedlab.run import environment, recorded
 from fedlab.run.job import read, require_same_data, require_whole, secrets_of
 from fedlab.run.progress import Following, OnLine, nobody
 from fedlab.run.resuming import Rebuilding
@@ -72,17 +72,17 @@ def _repeat(
     require_same_data(run, inputs, config)
     from fedlab.run.learner import build_learner
 
-    changes = environment.differences(run.manifest, environment.describe())
+    changes = environment.differences(run.manifest, {**environment.describe(), "own_code": recorded.own_code(config)})
     learner = build_learner(experiment, inputs.dataset, inputs.partition, inputs.arms, secrets)
     loggers = following(len(records))
     try:
         if learner.num_rounds < len(records):
-            raise FedlabError(f"the repeated run ends after {learner.num_rounds:,} rounds. {_listed(changes)}")
+            raise FedlabError(f"the repeated run ends after {learner.num_rounds:,} rounds. {_listed(changes, config)}")
         with Interruption() as interruption:
             for then, now in zip(records, learner.rounds(1)):
                 if now["weights_hash"] != then["weights_hash"]:
                     hashes = f"the weights are {now['weights_hash']}, and were {then['weights_hash']}"
-                    raise FedlabError(f"round {now['round']}: {hashes}. {_listed(changes)}")
+                    raise FedlabError(f"round {now['round']}: {hashes}. {_listed(changes, config)}")
                 path, digest = checkpoints.get(now["round"], (None, ""))
                 if path and _digest(learner.state) != digest:
                     raise FedlabError(f"{relative(path)} is not the state of this run after round {now['round']}. {_WITHOUT_IT}")
@@ -119,6 +119,14 @@ def _digest(state: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def _listed(changes: list[str]) -> str:
-    same = "The environment is the same, so this is a bug in fedlab."
-    return f"Differences of the environment: {'; '.join(changes)}." if changes else same
+def _listed(changes: list[str], config: Mapping[str, Any]) -> str:
+    """Returns the possible reasons of a difference, in words."""
+    if changes:
+        return f"Differences of the environment: {'; '.join(changes)}."
+    own = recorded.findings(config)
+    if own:
+        return (
+            f"The environment is the same, and the run uses code of your own ({'; '.join(own)}): it must depend on its arguments "
+            "alone, and draw random numbers from its seed or as TensorFlow ops. If it does so, this is a bug in fedlab."
+        )
+    return "The environment is the same, so this is a bug in fedlab."

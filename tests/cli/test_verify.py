@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 
 import pytest
 from omegaconf import OmegaConf
 
-from fedlab.archive import RunFolder, checkpoint, inventory, read_run
+from fedlab.archive import Run, RunFolder, checkpoint, inventory, read_run
 from fedlab.cli.main import main
 from fedlab.config import composing as configuration
+from fedlab.errors import ConfigError
 from fedlab.report.run_report import RunReport
+from fedlab.run import environment, recorded, resuming
 from fedlab.run.job import Job, start
 
 SMALL = ("data.max_examples=100", "partition.num_clients=5", "model.hidden=[4]", "logger=[]")
@@ -75,6 +79,73 @@ def test_the_first_round_that_differs_is_named(here, capfd):
     assert main(["verify", "run", "-q"]) == 1
     error = capfd.readouterr().err
     assert "round 2: the weights are " in error and "were 0123456789abcdef" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arms", [False, True])
+def test_the_noise_of_a_target_is_that_of_the_planned_rounds_also_in_arms(here, arms):
+    """An arm's rounds went on with less noise than its first ones, at the ε of the target: only the run's own was looked at."""
+    target = ["privacy.noise_multiplier=null", "privacy.target_epsilon=4"]
+    of_arm = "+arms={a:{},b:{privacy:{noise_multiplier:null,target_epsilon:4.0}}}"
+    options = ["privacy=gaussian_fixed", *(["privacy.noise_multiplier=1", of_arm] if arms else target)]
+    experiment = configuration.build_experiment(configuration.compose([*SMALL, *options, "num_rounds=9"]))
+    run = Run(RunFolder(here), {"num_rounds": 6, "rounds_completed": 3, "status": "interrupted"}, {})
+    option = "arms.b.privacy.target_epsilon" if arms else "privacy.target_epsilon"
+    with pytest.raises(ConfigError, match=rf"^{option} of .* is spent by its 6 rounds") as caught:
+        resuming._require_rounds(run, experiment)
+    assert "\n" not in str(caught.value)
+    resuming._require_rounds(dataclasses.replace(run, manifest={**run.manifest, "num_rounds": 9}), experiment)
+
+
+OWN = """
+import numpy as np
+import tensorflow as tf
+
+calls = []
+
+
+class Counts(tf.keras.layers.Layer):
+    def call(self, x):
+        calls.append(1)  # a graph's constant: the number of calls in this process
+        return x * float(len(calls))
+
+
+def model(input_shape, num_classes):
+    layers = [tf.keras.layers.InputLayer(input_shape), tf.keras.layers.Flatten(), Counts(), tf.keras.layers.Dense(num_classes)]
+    return tf.keras.Sequential(layers)
+"""
+
+
+@pytest.mark.slow
+def test_code_of_ones_own_that_cannot_be_repeated_is_not_called_a_bug_of_fedlab(here, capfd, monkeypatch):
+    (here / "own_counts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(here)
+    words = ["~model", "+model._target_=own_counts.model", *SMALL[:2], "logger=[]", "num_rounds=2", "hydra.run.dir=run"]
+    assert main(["train", *words, "-q"]) == 0
+    capfd.readouterr()
+    assert main(["verify", "run", "-q", "--trust"]) == 1
+    error = capfd.readouterr().err
+    assert "the run uses code of your own (model._target_=own_counts.model): it must depend on its arguments alone" in error
+    assert "The environment is the same" in error and error.count("\n") == 1
+    (here / "own_counts.py").write_text(OWN + "# changed\n")
+    assert main(["verify", "run", "-q", "--trust"]) == 1
+    assert "Differences of the environment: own code own_counts: " in capfd.readouterr().err
+
+
+def test_the_code_of_ones_own_is_recorded_by_its_content(here, monkeypatch):
+    (here / "own_recorded.py").write_text("def model(shape, num_classes): ...\n")
+    monkeypatch.syspath_prepend(here)
+    config = {"model": {"_target_": "own_recorded.model"}, "process": {"_target_": "fedlab.algorithms.FedAvg"}}
+    assert recorded.own_code(config) == {}  # nothing was imported yet
+    importlib.import_module("own_recorded")
+    before = recorded.own_code(config)
+    assert list(before) == ["own_recorded"]
+    (here / "own_recorded.py").write_text("def model(shape, num_classes): return None\n")
+    after = recorded.own_code(config)
+    then, now = ({"own_code": found} for found in (before, after))
+    assert environment.differences(then, now) == [
+        f"own code own_recorded: {before['own_recorded']} then, {after['own_recorded']} now"
+    ]
+    assert environment.differences({}, now) == []  # of an older fedlab, which recorded nothing
 
 
 def flip(path):

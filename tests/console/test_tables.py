@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 
 import pytest
 from rich.console import Console
 
-from fedlab.console.tables import print_on
+from fedlab.console.tables import print_on, print_table
+from fedlab.errors import printable
 
 COLUMNS = ("run", "name", "status", "rounds", "accuracy", "duration", "started", "differs")
 ROWS = [
@@ -36,3 +38,13 @@ def test_every_word_of_a_table_is_whole(width, kept):
     for row in ROWS:
         assert all(part in text for cell in row[:kept] for part in cell.split())
         assert not kept > 5 or row[5] in text  # a number stays with its unit
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "a\rb", "\u202egnp", "\x07", "a\x00b"])
+def test_a_terminal_obeys_no_text_from_a_file(text, capsys):
+    """The name of a run of other people may contain commands to the terminal: they are printed as they are written."""
+    print_table(("run", "name"), [("own", text)])
+    said = capsys.readouterr().out
+    assert text not in said and "\\" in said
+    assert not any(unicodedata.category(c) in ("Cc", "Cf") for c in said.replace("\n", ""))
+    assert printable("ε = 1\N{NO-BREAK SPACE}s, naïve 図\n") == "ε = 1\N{NO-BREAK SPACE}s, naïve 図\n"

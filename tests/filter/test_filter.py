@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedlab.corruption import Inversion
-from fedlab.errors import DataError
+from fedlab.errors import DataError, printable
 from fedlab.filter import Examples, NoFilter, Provenance, Threshold, Users, select_examples, select_users
 from fedlab.filter.files import read_examples, read_users, write_examples, write_users
 from fedlab.fingerprint import fingerprints
@@ -252,3 +252,49 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_filter(tmp_path, monkeypatch, b
 def test_a_threshold_that_is_none(text):
     with pytest.raises(ValueError, match="neither an accuracy from 0 to 1"):
         Threshold.parse(text)
+
+
+def damage(content: bytes, rng: np.random.Generator) -> bytes:
+    """Flips a bit, cuts, inserts, doubles or mixes lines, or writes the file in another encoding."""
+    lines, at = content.split(b"\n"), int(rng.integers(len(content)))
+    spoilt = [
+        content[:at] + bytes([content[at] ^ 1 << int(rng.integers(8))]) + content[at + 1 :],
+        content[:at],
+        content[:at] + rng.bytes(3) + content[at:],
+        content[: at // 2] + content[at:],
+        content[:at] + bytes([b'\x00\x1b\r,"[]{}-0'[int(rng.integers(11))]]) + content[at:],
+        b"\n".join(lines[i] for i in rng.permutation(len(lines))),
+        content + content,
+        content.replace(b"\n", b"\r\n"),
+        content.decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + content,
+        content.replace(b"5", b"5 ").replace(b"1", b"01"),
+    ]
+    return spoilt[int(rng.integers(len(spoilt)))]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+@pytest.mark.parametrize("kind", [Users, Examples])
+def test_damage_to_a_filter_is_one_line_or_changes_nothing(tmp_path, kind, suffix):
+    """Forty damaged copies of each file of a filter, the same in every run of the tests."""
+    dataset, partition = population()
+    path, rng, refused = tmp_path / "kept.csv", np.random.default_rng(7), 0
+    if kind is Users:
+        write_users(path, {"5": True, "8": False, "13": True}, provenance(dataset, partition))
+    else:
+        write_examples(path, {"5": [0, 2, 1], "13": [1]}, provenance(dataset, partition))
+    whole = kind(path=str(path))(dataset, partition, fingerprints)
+    content = path.with_suffix(suffix).read_bytes()
+    for _ in range(40):
+        path.with_suffix(suffix).write_bytes(damage(content, rng))
+        try:
+            spec = kind(path=str(path))
+            spec.check()
+            kept = spec(dataset, partition, fingerprints)
+        except DataError as error:
+            refused += 1
+            assert "\n" not in printable(error) and len(str(error)) < 500
+            continue
+        assert kept.client_ids == whole.client_ids
+        assert all(np.array_equal(a, b) for a, b in zip(kept.indices, whole.indices))
+    assert refused > 20

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from fedlab.errors import ConfigError
-from fedlab.models import functional
+from fedlab.evaluation.predictions import build_model
+from fedlab.models import functional, lifting
 
 SHAPE, CLASSES = (5,), 3
 layers, keras = tf.keras.layers, tf.keras
@@ -148,6 +149,14 @@ REFUSED = {
     ),
     "a_step_of_this_model": (with_step, "Sequential has a train_step of its own"),
     "add_loss_of_a_formula": (with_formula, r"adds a loss of its own \(add_loss\)"),
+    "clock": (
+        lambda: stack(layers.Lambda(lambda x: x * tf.cast(tf.timestamp(), tf.float32))),
+        r"reads the clock \(tf.timestamp\), so a run could not be repeated",
+    ),
+    "python_function": (
+        lambda: joined(lambda x: layers.Dense(3)(tf.ensure_shape(tf.numpy_function(np.sin, [x], tf.float32), (None, *SHAPE)))),
+        r"calls a Python function \(tf.py_function, tf.numpy_function\)",
+    ),
     "frozen": (frozen, r"no weights to train: all of them are frozen"),
     "no_weights": (lambda: stack(head=layers.ReLU()), r"no weights to train\.$"),
     "two_inputs": (two_inputs, "has 2 inputs"),
@@ -316,3 +325,49 @@ def test_a_weight_from_outside_is_one_short_line():
     with pytest.raises(ConfigError, match="or a table, that was made outside of its function") as caught:
         functional.functional_classifier(build, functional.keras_weights(build()), SHAPE, CLASSES)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def drawn_by(draw):
+    """A builder that draws the weights itself."""
+
+    def build():
+        model = stack()
+        model.set_weights([draw(w.shape) for w in model.get_weights()])
+        return model
+
+    return build
+
+
+@pytest.mark.parametrize("name", ["operating system", "NumPy", "Keras"])
+def test_initial_weights_that_do_not_follow_from_the_seed_are_refused(name):
+    """Keras' and NumPy's global generators are seeded before a builder is called; another generator is not."""
+    fresh = np.random.default_rng()
+    builders = {
+        "operating system": drawn_by(lambda shape: fresh.normal(size=shape)),
+        "NumPy": drawn_by(lambda shape: np.random.normal(size=shape)),
+        "Keras": stack,
+    }
+    build = lifting.seeded(builders[name], 1)
+    if name == "operating system":
+        with pytest.raises(ConfigError, match="gives other initial weights each time") as caught:
+            build_model(builders[name], 1)
+        assert "\n" not in str(caught.value)
+    else:
+        assert np.array_equal(build_model(builders[name], 1).get_weights()[0], build().get_weights()[0])
+
+
+def test_a_layer_that_draws_by_numpy_draws_the_same_in_every_graph():
+    """Its draw is a constant of the graph: two graphs of one model, as of two runs, had different ones."""
+
+    class Noisy(layers.Layer):
+        def call(self, x, training=False):
+            return x + np.float32(np.random.normal()) if training else x
+
+    weights = functional.keras_weights(functional.initial_keras_model(lambda: stack(Noisy()), 1))
+
+    def output():
+        lifted = functional.functional_classifier(lambda: stack(Noisy()), weights, SHAPE, CLASSES)
+        call = tf.function(lambda x: lifted.predict_on_batch(weights, x, training=True), autograph=False)
+        return call(tf.ones((2, *SHAPE))).numpy()
+
+    assert np.array_equal(output(), output())

@@ -19,9 +19,9 @@ from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
 from fedlab.filter import NoFilter, Users
 from fedlab.models import Gan as Pair
-from fedlab.models import Mlp
+from fedlab.models import Mlp, Perceptron
 from fedlab.partition import Iid
-from fedlab.privacy import GaussianFixed, Mechanism, NoPrivacy
+from fedlab.privacy import GaussianFixed, Mechanism, NoPrivacy, Tree
 from fedlab.run import rules
 from fedlab.run.experiment import Experiment
 from fedlab.run.privacy import PrivacyAccount
@@ -215,3 +215,34 @@ def test_the_record_of_a_protocol_of_ones_own_has_not_the_name_of_its_base_class
     protocol = Mine(observe="all").build(Layout.of([np.zeros(3, np.float32)]), 3)
     view = protocol.run_round(1, [0, 1, 2], [[np.ones(3, np.float32)] for _ in range(3)]).server_view
     assert view.protocol == "Mine"
+
+
+@pytest.mark.parametrize("cohort", [Poisson(sampling_rate=0.4), Uniform(clients_per_round=3)])
+def test_a_trees_sum_is_divided_by_a_constant_for_any_number_of_rounds(cohort):
+    """It was divided by the average cohort of the planned rounds, so a run that went on with more rounds was no longer itself."""
+    from fedlab.run.privacy import sampling_of
+
+    found = [experiment(privacy=Tree(noise_multiplier=1.0), cohort=cohort, num_rounds=rounds) for rounds in (1, 3, 50)]
+    divisors = {sampling_of(one, CLIENTS).expected_cohort for one in found}
+    assert divisors == {cohort.sampling(CLIENTS).expected_cohort}
+
+
+def test_a_run_draws_cohorts_that_its_sampler_states():
+    """Here `sampling` restates uniform cohorts, and the class takes the same clients in each round."""
+    from fedlab.run.inputs import load
+    from fedlab.run.training import Training
+
+    class Same(Uniform):
+        sampling = Uniform.sampling
+
+        def _choose(self, num_clients, seed, round):
+            return np.arange(self.clients_per_round + (round == 2))
+
+    options = {"data": Digits(max_examples=60), "model": Perceptron(), "evaluation": Evaluation(per_client=False)}
+    one = experiment(cohort=Same(clients_per_round=2), **options)
+    training = Training(one, *load(one))
+    try:
+        with pytest.raises(ConfigError, match=r"^cohort: Same states FixedSize\(.*in round 2 it sampled 3 clients: no ε can be"):
+            list(training.rounds(1))
+    finally:
+        training.close()

@@ -34,6 +34,7 @@ GUARDED = {
     "gaussian_fixed": dict(privacy=GaussianFixed(noise_multiplier=0.5), cohort=Poisson(sampling_rate=0.5)),
     "gaussian_adaptive": dict(privacy=GaussianAdaptive(noise_multiplier=0.1), cohort=Poisson(sampling_rate=0.5)),
     "tree": dict(privacy=Tree(noise_multiplier=0.5, restart_every=4), cohort=InTurn(clients_per_round=2)),
+    "tree_of_drawn_cohorts": dict(privacy=Tree(noise_multiplier=0.5), cohort=Poisson(sampling_rate=0.5)),
     "dp_sgd": dict(client=DpSgd(batch_size=5)),
     "masked": dict(secure=Masked(dropout_rate=0.2, threshold=0.51)),
 }
