@@ -1,4 +1,4 @@
-"""Fingerprints: hashes that show if two runs used the same data, partition, files and options.
+"""Fingerprints: hashes that show if two runs used the same data, partition, files and options. Also parses JSON.
 
 Those of files and values need no NumPy, which tab completion does not wait for; those of arrays import it when they are called.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fedlab.types import Dataset, Partition
 
 _CHUNK_BYTES = 1 << 20
+_DEEPEST = 100  # levels of JSON that are read; fedlab writes fewer than 20
 
 
 def file_fingerprint(path: pathlib.Path) -> str:
@@ -24,6 +25,23 @@ def file_fingerprint(path: pathlib.Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """Parses JSON. Raises `ValueError` for text that is no JSON, or is nested in more than 100 levels, which would exhaust the
+    stack of whoever walks through it."""
+    too_deep = ValueError(f"it is nested in more than {_DEEPEST} levels")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        nodes = [node for node in level if isinstance(node, (dict, list))]
+        level = [item for node in nodes for item in (node.values() if isinstance(node, dict) else node)]
+        if not level:
+            return value
+    raise too_deep
 
 
 def json_fingerprint(value: Any, digits: int = 64) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from fedlab.archive.folder import make_folder, replacing
 from fedlab.arrays import read_arrays
 from fedlab.errors import FedlabError, one_line
+from fedlab.fingerprint import parsed_json
 from fedlab.rows import Pieces
 
 _NAME = re.compile(r"round_(\d+)\.ckpt")
@@ -70,7 +71,7 @@ def load(path: pathlib.Path) -> Checkpoint:
     """
     try:
         with open(path, "rb") as file:
-            header = json.loads(file.readline())
+            header = parsed_json(file.readline())
             if header["format"] != _FORMAT:
                 raise DamagedCheckpoint(f"{path} was written in another format, {header['format']}.")
             begin, digest = file.tell(), hashlib.sha256()

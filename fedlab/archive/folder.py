@@ -18,6 +18,7 @@ from typing import Any
 
 from fedlab.archive.lock import is_held
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 
 _BEGINNING = ".partial-manifest-"  # followed by the writer
 
@@ -215,7 +216,7 @@ def write_text(path: pathlib.Path, text: str) -> pathlib.Path:
 def read_json(path: pathlib.Path, remedy: str = "") -> dict[str, Any]:
     """Reads a JSON object. Raises `FedlabError`, which ends with `remedy`, if the file is missing or damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = parsed_json(path.read_text())
         if isinstance(value, dict):
             return value
         why = "it holds no JSON object"

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ from fedlab.archive.folder import RunFolder, relative, write_json
 from fedlab.archive.manifest import now
 from fedlab.archive.metrics import read_records
 from fedlab.errors import FedlabError
-from fedlab.fingerprint import file_fingerprint, json_fingerprint
+from fedlab.fingerprint import file_fingerprint, json_fingerprint, parsed_json
 
 VERSION = 1
 _SEALED = {".json", ".jsonl", ".yaml", ".csv", ".keras", ".npz", ".png", ".gif"}
@@ -84,7 +83,7 @@ def read(folder: RunFolder) -> Inventory | None:
     """Reads the inventory; None if there is none. Raises `DamagedRun` if it is damaged."""
     path = folder.inventory
     try:
-        content = json.loads(path.read_text())
+        content = parsed_json(path.read_text())
         if content["inventory_version"] != VERSION:
             raise FedlabError(
                 f"{relative(path)} is of version {content['inventory_version']}, this fedlab reads version {VERSION}: update it."

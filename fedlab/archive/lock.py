@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 
 
 class RunLock:
@@ -73,6 +74,6 @@ def is_held(path: pathlib.Path) -> bool:
 def holder(path: pathlib.Path) -> dict[str, Any] | None:
     """Returns the last holder's entry: `pid`, `host`, `started`."""
     try:
-        return json.loads(path.read_text())
+        return parsed_json(path.read_text())
     except (OSError, ValueError):
         return None

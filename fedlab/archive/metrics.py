@@ -10,6 +10,7 @@ from typing import Any
 
 from fedlab.archive.folder import replacing
 from fedlab.archive.tables import GrowingFile
+from fedlab.fingerprint import parsed_json
 
 Record = dict[str, Any]  # "round", from 1, and one value per metric; NaN is null
 
@@ -23,7 +24,7 @@ def read_records(path: pathlib.Path) -> list[Record]:
         return records
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parsed_json(line)
         except ValueError:
             break
         if not isinstance(record, dict) or record.get("round") != len(records) + 1:

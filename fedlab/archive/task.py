@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from fedlab.archive.folder import RunFolder
+from fedlab.fingerprint import parsed_json
 from fedlab.types import MEASURES_OF_CLASSIFICATION, Measures, Metric
 
 _KINDS = {"test_": "test ", "train_": "training ", "client_": "clients, "}
@@ -63,7 +63,7 @@ def learned(manifest: Mapping[str, Any]) -> Learned:
 
 def learned_in(folder: RunFolder) -> Learned:
     """Returns the task of the run in `folder`, which has a manifest."""
-    return learned(json.loads(folder.manifest.read_text()))
+    return learned(parsed_json(folder.manifest.read_text()))
 
 
 def described(task: Mapping[str, Any] | None) -> Learned:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fedlab.errors import DataError
-from fedlab.fingerprint import file_fingerprint
+from fedlab.fingerprint import file_fingerprint, parsed_json
 
 _POSITION = r"\d{1,1000}"  # Python converts no text of more than 4,300 digits
 _FLAGS = {"True": True, "False": False}
@@ -46,7 +46,7 @@ class Provenance:
         """Reads the provenance of `file`. Raises `DataError` if it is missing or damaged."""
         path = cls.path(file)
         try:
-            found = cls(**json.loads(path.read_text()))
+            found = cls(**parsed_json(path.read_text()))
             for field in dataclasses.fields(cls):
                 if field.name != "threshold" and not isinstance(getattr(found, field.name), str):
                     raise ValueError(f"{field.name} is no text")

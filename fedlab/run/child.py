@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -19,6 +18,7 @@ from fedlab.archive.folder import RunFolder, private, write_json
 from fedlab.archive.lock import RunLock
 from fedlab.archive.reading import read_run
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 from fedlab.moved import with_present_names
 from fedlab.stopping import ending
 from fedlab.trust import FLAG
@@ -59,7 +59,7 @@ class JobFolder(RunFolder):
     def read(self) -> JobRecord | None:
         """Returns the record, or None if it is missing or unreadable."""
         try:
-            return JobRecord(**with_present_names(json.loads(self.record.read_text())))
+            return JobRecord(**with_present_names(parsed_json(self.record.read_text())))
         except (OSError, ValueError, TypeError):
             return None
 

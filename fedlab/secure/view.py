@@ -14,6 +14,7 @@ import numpy as np
 
 from fedlab.arrays import read_arrays
 from fedlab.errors import DataError
+from fedlab.fingerprint import parsed_json
 from fedlab.secure.layout import Layout, Tensor
 
 
@@ -59,7 +60,7 @@ class ServerView:
                     model.append(array)
                 elif slash:
                     received.setdefault(int(client), {})[name] = array
-            layout = _layout(json.loads(str(file["layout"]))) if "layout" in file else None
+            layout = _layout(parsed_json(str(file["layout"]))) if "layout" in file else None
             most_clients = int(file["most_clients"]) if "most_clients" in file else 0
             return cls(str(file["protocol"]), int(file["round"]), received, layout, most_clients, tuple(model))
         except FileNotFoundError:

@@ -10,9 +10,16 @@ import sys
 
 import pytest
 
-from fedlab.archive import Run, RunFolder, make_folder, replacing, scan
-from fedlab.archive.lock import RunLock
+from fedlab.archive import Run, RunFolder, inventory, make_folder, read_run, replacing, scan
+from fedlab.archive.folder import read_json
+from fedlab.archive.lock import RunLock, holder
+from fedlab.archive.metrics import read_records
 from fedlab.errors import FedlabError
+from fedlab.filter import Provenance
+from fedlab.fingerprint import parsed_json
+from fedlab.run.child import JobFolder
+from fedlab.studies.reproduce.results import read_card
+from fedlab.studies.sweep.results import read_sweep
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
@@ -163,3 +170,29 @@ def test_summary_is_json(tmp_path):
     folder = RunFolder(make_folder(tmp_path / "run"))
     folder.write_summary({"test_accuracy": 0.5, "num_rounds": 3})
     assert json.loads(folder.summary.read_text()) == {"test_accuracy": 0.5, "num_rounds": 3}
+
+
+@pytest.mark.parametrize("depth", [150, 100_000])
+@pytest.mark.parametrize("brackets", ["[]", ('{"a":', "}")], ids=["list", "object"])
+def test_json_that_is_nested_too_deeply_is_damage(tmp_path, depth, brackets):
+    """Python's reader, or whoever walks through it, ends with a RecursionError, which is none of the errors of damaged files."""
+    begin, end = brackets
+    text = begin * depth + "1" + end * depth
+    made, folder = tmp_path / "run", RunFolder(tmp_path / "run")
+    made.mkdir()
+    for name in ("manifest.json", "metrics.jsonl", "inventory.json", "sweep.json", "scorecard.json", "job.json", "kept.json"):
+        (made / name).write_text(text + "\n")
+    refusing = [
+        lambda: read_json(folder.manifest),
+        lambda: inventory.read(folder),
+        lambda: read_run(made),
+        lambda: read_sweep(made),
+        lambda: read_card(made),
+        lambda: Provenance.read(made / "kept.csv"),
+    ]
+    for read in refusing:
+        with pytest.raises(FedlabError, match=r"damaged.*nested in more than 100 levels") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    assert read_records(folder.metrics) == [] and JobFolder(made).read() is None and holder(made / "job.json") is None
+    assert parsed_json('{"a": [{"b": [1, 2.5, null, "[[["]}]}') == {"a": [{"b": [1, 2.5, None, "[[["]}]}

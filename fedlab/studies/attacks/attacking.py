@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 from fedlab.models.saved import agree
 from fedlab.run.experiment import Experiment
 from fedlab.studies.attacks.options import Attack, Attacked, NoAttack
@@ -45,7 +45,7 @@ def attack_run(
             figures.update({f"{name}/{metric}": value for metric, value in found.items()})
     if figures:
         parts = {name.rpartition("/")[0] for name in figures}
-        kept = {n: v for n, v in json.loads(folder.summary.read_text()).items() if not _is_of_attack(n, parts)}
+        kept = {n: v for n, v in parsed_json(folder.summary.read_text()).items() if not _is_of_attack(n, parts)}
         folder.write_summary({**kept, **figures})
     return figures
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 from fedlab.archive.folder import write_json
 from fedlab.archive.lock import RunLock
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 
 VERSION = 2
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
@@ -102,7 +102,7 @@ def read_card(path: pathlib.Path) -> Card:
     """Reads scorecard.json. Raises `FedlabError` if it is missing, damaged, or of another version."""
     file = CardFolder(path).table
     try:
-        content = json.loads(file.read_text())
+        content = parsed_json(file.read_text())
         version = content.pop("scorecard_version")
         if version != VERSION:
             raise FedlabError(f"{file} is of version {version}; this fedlab reads version {VERSION}: repeat fedlab reproduce.")

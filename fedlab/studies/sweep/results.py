@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from typing import Any
@@ -29,6 +28,7 @@ from fedlab.archive import Run, RunFolder, read_run
 from fedlab.archive.folder import relative
 from fedlab.archive.task import CLASSIFICATION, Learned, learned_in
 from fedlab.errors import FedlabError
+from fedlab.fingerprint import parsed_json
 from fedlab.report import words
 from fedlab.studies.sweep import ranking
 
@@ -153,7 +153,7 @@ def read_sweep(path: pathlib.Path) -> Sweep:
     if not is_sweep(path):
         raise FedlabError(f"{relative(path)} is no sweep: it has no {FILE}.")
     try:
-        content = json.loads(file.read_text())
+        content = parsed_json(file.read_text())
         if content["sweep_version"] != VERSION:
             raise FedlabError(f"{file} is of version {content['sweep_version']}; this fedlab reads version {VERSION}.")
         objective = content["objective"]
