@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import subprocess
@@ -16,6 +15,7 @@ from fedlab import studies
 from fedlab.archive import make_folder, manifest, read_run
 from fedlab.archive.folder import write_json
 from fedlab.errors import FedlabError, did_you_mean
+from fedlab.fingerprint import parsed_json
 from fedlab.run.child import JobFolder, JobRecord, last_line, running, verb_running
 from fedlab.studies.registry import Batch
 from fedlab.studies.reproduce.measuring import measured
@@ -180,7 +180,7 @@ class VerbJob(Job):
             yield child
         if child.returncode == 0:
             with contextlib.suppress(ValueError):
-                figures = json.loads(printed.read_text())
+                figures = parsed_json(printed.read_text())
                 write_json(self.result, {"command": self.command, "ended": manifest.now(), "figures": figures})
         printed.unlink(missing_ok=True)
 
@@ -199,6 +199,6 @@ class VerbJob(Job):
 
     def _read(self) -> dict[str, Any]:
         try:
-            return json.loads(self.result.read_text())
+            return parsed_json(self.result.read_text())
         except (OSError, ValueError) as error:
             raise FedlabError(f"{self.result} is damaged ({error}): remove it.") from error
