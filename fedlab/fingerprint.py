@@ -29,7 +29,7 @@ def file_fingerprint(path: pathlib.Path) -> str:
 
 def parsed_json(text: str | bytes) -> Any:
     """Parses JSON. Raises `ValueError` for text that is no JSON, or is nested in more than 100 levels, which would exhaust the
-    stack of whoever walks through it."""
+    stack."""
     too_deep = ValueError(f"it is nested in more than {_DEEPEST} levels")
     try:
         value = json.loads(text)

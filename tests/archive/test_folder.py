@@ -175,7 +175,7 @@ def test_summary_is_json(tmp_path):
 @pytest.mark.parametrize("depth", [150, 100_000])
 @pytest.mark.parametrize("brackets", ["[]", ('{"a":', "}")], ids=["list", "object"])
 def test_json_that_is_nested_too_deeply_is_damage(tmp_path, depth, brackets):
-    """Python's reader, or whoever walks through it, ends with a RecursionError, which is none of the errors of damaged files."""
+    """Python's reader, or a function that walks through the value, ends with a RecursionError. No reader of files expects it."""
     begin, end = brackets
     text = begin * depth + "1" + end * depth
     made, folder = tmp_path / "run", RunFolder(tmp_path / "run")
