@@ -6,6 +6,6 @@ It takes float inputs ([0, 1] for images) and returns logits [batch, num_classes
 """
 
 from fedlab.models.gan import Adversaries, Gan
-from fedlab.models.zoo import Cnn, Mlp, Perceptron
+from fedlab.models.zoo import Cnn, LogisticUnit, Mlp, Perceptron
 
-__all__ = ["Adversaries", "Cnn", "Gan", "Mlp", "Perceptron"]
+__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "Perceptron"]

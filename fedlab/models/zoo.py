@@ -21,16 +21,22 @@ class _Network(Spec):
     mean: FiniteFloat = 0.0
     std: Annotated[FiniteFloat, Field(gt=0)] = 1.0
 
+    def _inputs(self, input_shape: tuple[int, ...]) -> list[tf.keras.layers.Layer]:
+        """Returns the first layers, which normalise the inputs."""
+        import tensorflow as tf
+
+        first: list[tf.keras.layers.Layer] = [tf.keras.layers.InputLayer(input_shape=input_shape)]
+        if (self.mean, self.std) != (0.0, 1.0):
+            first.append(tf.keras.layers.Rescaling(1 / self.std, -self.mean / self.std))
+        return first
+
     def _sequential(
         self, input_shape: tuple[int, ...], layers: list, hidden: tuple[int, ...], dropout: float, num_classes: int
     ) -> tf.keras.Model:
         """Returns `layers`, dense ReLU layers of the widths `hidden`, each followed by dropout, and the logits."""
         import tensorflow as tf
 
-        stack: list[tf.keras.layers.Layer] = [tf.keras.layers.InputLayer(input_shape=input_shape)]
-        if (self.mean, self.std) != (0.0, 1.0):
-            stack.append(tf.keras.layers.Rescaling(1 / self.std, -self.mean / self.std))
-        stack += [*layers, tf.keras.layers.Flatten()]
+        stack = [*self._inputs(input_shape), *layers, tf.keras.layers.Flatten()]
         for width in hidden:
             stack.append(tf.keras.layers.Dense(width, activation="relu"))
             if dropout:
@@ -43,6 +49,38 @@ class Perceptron(_Network):
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
         return self._sequential(input_shape, [], (), 0.0, num_classes)
+
+
+class LogisticUnit(_Network):
+    """Logistic regression with one unit, for two classes: the probability of the second class is sigmoid(w · x + b).
+
+    The logits are 0 and w · x + b, whose softmax is that sigmoid, and whose cross-entropy is the binary one. So a step of SGD is
+    that of a single unit, which is half as long as the step of `Perceptron` with two classes.
+
+    `use_bias`: False leaves b out.
+    """
+
+    use_bias: bool = True
+
+    def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
+        import tensorflow as tf
+
+        if num_classes != 2:
+            raise ConfigError(
+                f"model logistic_unit is for two classes, the data has {num_classes}: use model=perceptron, or choose "
+                "two, such as data.classes=[0,1]."
+            )
+        layers = tf.keras.layers
+        return tf.keras.Sequential(
+            [
+                *self._inputs(input_shape),
+                layers.Flatten(),
+                layers.Dense(1, use_bias=self.use_bias),
+                layers.Reshape((1, 1)),
+                layers.ZeroPadding1D((1, 0)),  # the logit 0 of the first class
+                layers.Reshape((2,)),
+            ]
+        )
 
 
 class Mlp(_Network):

@@ -12,7 +12,7 @@ from fedlab import studies
 from fedlab.aggregation import Aggregator
 from fedlab.algorithms import LARGEST_METRIC, Algorithm, DpSgd, LocalTraining
 from fedlab.algorithms.optimizers import Optimizer, Schedule
-from fedlab.cohort import CohortSampler, FixedSize
+from fedlab.cohort import All, CohortSampler, FixedSize
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
@@ -125,6 +125,12 @@ class Experiment(_OfStudies):
         if isinstance(self.cohort, FixedSize) and states(self.cohort, "sampling"):  # a subclass may sample more
             return self.cohort.clients_per_round
         return num_clients
+
+    @property
+    def cohorts_are_equal(self) -> bool:
+        """Returns True if every cohort has the same number of clients, of which none drops out."""
+        known = isinstance(self.cohort, (All, FixedSize)) and states(self.cohort, "sampling")
+        return known and not self.cohort.dropout_rate
 
     @property
     def clients_at_once(self) -> int:

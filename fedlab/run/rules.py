@@ -200,13 +200,9 @@ def check_clients(experiment: Experiment, num_clients: int | None) -> None:
     if num_clients is None:
         return
     experiment.cohort.check(num_clients)
-    most, secure = experiment.most_clients(num_clients), experiment.secure
+    most = experiment.most_clients(num_clients)
     experiment.aggregator.check(most)
-    if most < secure.least_clients:
-        raise ConfigError(
-            f"secure={secure.name} needs at least {secure.least_clients} clients per round, but there are at most "
-            f"{most}, and the sum over one client reveals its update: sample more clients."
-        )
+    experiment.secure.check(most, always=experiment.cohorts_are_equal)
 
 
 def check_task(experiment: Experiment, dataset: Dataset, arm: str = "") -> None:

@@ -1,4 +1,5 @@
-"""The graph of clients that mask for each other and keep each other's shares: complete, or sparse and random (Bell et al. 2020).
+"""The graph of clients that mask for each other and keep each other's shares: complete, sparse and random (Bell et al. 2020), or
+pairs.
 
 In the sparse graph each client has k neighbours; k grows with the logarithm of the number of clients, and each client sends k
 messages, shares and masks instead of n. A secret is rebuilt from t shares. k and t are the least numbers for which, by the
@@ -43,6 +44,13 @@ def neighbors(clients: Sequence[int], degree: int, rng: np.random.Generator) -> 
     ring = [clients[i] for i in rng.permutation(n)]
     steps = [s for d in range(1, degree // 2 + 1) for s in (-d, d)]
     return {client: tuple(ring[(i + s) % n] for s in steps) for i, client in enumerate(ring)}
+
+
+def pairs(clients: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Returns each client's one neighbour: of n clients, an even number, the client at place i with that at place i + n / 2."""
+    half = len(clients) // 2
+    assert len(clients) == 2 * half
+    return {client: (clients[(i + half) % len(clients)],) for i, client in enumerate(clients)}
 
 
 def is_connected(graph: Mapping[int, Sequence[int]], clients: Collection[int]) -> bool:

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
+from fedlab.errors import ConfigError
 from fedlab.randomness import generator
 from fedlab.secure.encoding import Encoding, OutOfRange, Rounding
-from fedlab.secure.graph import neighbors, sparse_degree
+from fedlab.secure.graph import neighbors, pairs, sparse_degree
 from fedlab.secure.layout import Layout
 from fedlab.secure.masked_client import MaskedClient
 from fedlab.secure.masked_server import BelowThreshold, MaskedServer
@@ -29,6 +30,9 @@ from fedlab.spec import Promise
 REPLAYABLE_KEYS = (
     "the keys of masks follow from the seed, so anybody who knows the seed can remove every mask; use it for tests only"
 )
+IN_PAIRS = (
+    "the server can compute the sum of each pair of clients, and a client that colludes with it reveals its partner's update"
+)
 
 
 class Masked(SecureSum):
@@ -40,7 +44,8 @@ class Masked(SecureSum):
 
     # Share of a round's clients that must stay to the end; the same share of clients can rebuild one client's secrets
     threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
-    neighbors: Literal["all", "log"] = "all"  # log: a sparse random graph, for 100 or more clients (Bell et al. 2020)
+    # log: a sparse random graph, for 100 or more clients (Bell et al. 2020). pairs: one neighbour, and no client may vanish
+    neighbors: Literal["all", "log", "pairs"] = "all"
     bits: Literal[32, 64] = 64  # size of a float on the wire
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
     fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
@@ -51,12 +56,33 @@ class Masked(SecureSum):
     max_attempts: PositiveInt = 3  # attempts per round, for on_failure=retry
     reproducible: bool = False  # keys follow from the seed, for exact reruns; anybody who knows it can remove every mask
 
+    @model_validator(mode="after")
+    def _pairs_stay(self) -> Masked:
+        """The masks of a client whose partner has vanished protect it alone: without them, its update would be visible."""
+        if self.neighbors == "pairs" and (self.threshold != 1 or self.dropout_rate):
+            raise ValueError(
+                f"neighbors=pairs with threshold={self.threshold:g} and dropout_rate={self.dropout_rate:g}: to sum without a "
+                "client that vanished would reveal its partner's update, so all must stay: set secure.threshold=1 and "
+                "secure.dropout_rate=0, or choose neighbors=all"
+            )
+        return self
+
     @property
     def largest_float(self) -> float:
         return self.clip_range if self.scope == "everything" else math.inf
 
+    def check(self, most_clients: int, always: bool) -> None:
+        super().check(most_clients, always)
+        if self.neighbors == "pairs" and (most_clients % 2 or not always):
+            given = f"exactly {most_clients}" if always else "a varying number"
+            raise ConfigError(
+                f"secure.neighbors=pairs needs the same even number of clients in every round, and the cohort has {given}: use "
+                "cohort=all, uniform or in_turn without dropout_rate and with an even number of clients, or secure.neighbors=all."
+            )
+
     def lines(self) -> list[str]:
-        return [f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else []
+        in_pairs = [f"secure.neighbors=pairs: {IN_PAIRS}"] if self.neighbors == "pairs" else []
+        return in_pairs + ([f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else [])
 
     def under_noise(self) -> Masked:
         return self.model_copy(update={"out_of_range": "saturate", "rounding": "toward_zero"})
@@ -86,6 +112,8 @@ class MaskedSum(Protocol):
     def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
         """Returns a server for these clients, before any message."""
         threshold = max(self.spec.least_clients, math.ceil(self.spec.threshold * len(clients) - 1e-9))
+        if self.spec.neighbors == "pairs" and len(clients) % 2 == 0:  # an odd number, if ever, is linked as with neighbors=all
+            return MaskedServer(round, pairs(clients), threshold, 2, self.encoding, linked=False)
         sparse = sparse_degree(len(clients)) if self.spec.neighbors == "log" else None
         degree, share_threshold = sparse or (len(clients) - 1, threshold)
         graph = neighbors(clients, degree, generator(self.seed, "secure neighbors", round, attempt))

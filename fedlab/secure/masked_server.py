@@ -30,10 +30,19 @@ class MaskedServer:
 
     `graph`: each client's neighbours. At least `threshold` clients must send their inputs, and `share_threshold` shares rebuild
     a secret. A method that finds fewer raises `BelowThreshold`; `sum` raises it only if no set of inputs can be unmasked.
+    `linked`: masks must connect all clients that stayed; False allows a graph of several parts, whose sums the server can see.
     """
 
-    def __init__(self, round: int, graph: Mapping[int, Sequence[int]], threshold: int, share_threshold: int, encoding: Encoding):
-        self._round, self._graph, self._encoding = round, graph, encoding
+    def __init__(
+        self,
+        round: int,
+        graph: Mapping[int, Sequence[int]],
+        threshold: int,
+        share_threshold: int,
+        encoding: Encoding,
+        linked: bool = True,
+    ):
+        self._round, self._graph, self._encoding, self._linked = round, graph, encoding, linked
         self.threshold, self.share_threshold = threshold, share_threshold
         self._keys: dict[int, AdvertiseKeys] = {}
         self._shares: dict[int, ShareKeys] = {}  # by sender; encrypted
@@ -112,7 +121,7 @@ class MaskedServer:
         return {client: peers for client, peers in masked_for.items() if peers}
 
     def _require_linked(self) -> None:
-        if not is_connected(self._graph, self._stayed):
+        if self._linked and not is_connected(self._graph, self._stayed):
             raise BelowThreshold(
                 f"the {len(self._stayed)} clients left are no longer all linked by masks, which would reveal sums of fewer "
                 "clients: set secure.neighbors=all or lower the dropout."

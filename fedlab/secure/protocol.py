@@ -129,6 +129,14 @@ class SecureSum(Spec):
             )
         return self
 
+    def check(self, most_clients: int, always: bool) -> None:
+        """Raises `ConfigError` if cohorts of at most `most_clients` clients, or `always` exactly so many, cannot be summed."""
+        if most_clients < self.least_clients:
+            raise ConfigError(
+                f"secure={self.name} needs at least {self.least_clients} clients per round, but there are at most "
+                f"{most_clients}, and the sum over one client reveals its update: sample more clients."
+            )
+
     def under_noise(self) -> SecureSum:
         """Returns these options for a sum that gets noise: no client's floats end a round, and no update becomes longer."""
         return self

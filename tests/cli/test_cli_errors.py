@@ -128,7 +128,7 @@ MISTAKES = [
     ("train server_optimizer.learning_rate=inf", "finite number", 2),
     ("train process=local_only attack=model_inversion", "needs the one classifier that a run trains", 2),
     # secure sums
-    ("train secure=mask", "no secure 'mask'. Did you mean 'masked'? Choices: ckks, masked, plain.", 2),
+    ("train secure=mask", "no secure 'mask'. Did you mean 'masked'? Choices: ckks, ckks_8192, masked, plain.", 2),
     (
         "train secure=masked aggregator=krum",
         "secure=masked gives the server only a sum, but this aggregator compares individual",
@@ -144,7 +144,14 @@ MISTAKES = [
     ("train secure=masked cohort.clients_per_round=1", "needs at least 2 clients per round, but there are at most 1", 2),
     ("train secure=masked secure.threshold=0.5", "secure.threshold=0.5: must be greater than 0.5", 2),
     ("train secure=masked secure.bits=16", "secure.bits=16: must be 32 or 64", 2),
-    ("train secure=masked secure.neighbors=few", "secure.neighbors=few: must be 'all' or 'log'", 2),
+    ("train secure=masked secure.neighbors=few", "secure.neighbors=few: must be 'all', 'log' or 'pairs'", 2),
+    ("train secure=masked secure.neighbors=pairs", "its partner's update, so all must stay: set secure.threshold=1", 2),
+    ("train secure=masked secure.neighbors=pairs secure.threshold=1", "pairs needs the same even number of clients", 2),
+    (
+        "train secure=masked secure.neighbors=pairs secure.threshold=1 cohort=poisson",
+        "needs the same even number of clients in every round, and the cohort has a varying number",
+        2,
+    ),
     ("train secure=masked secure.dropout_rate=1", "secure.dropout_rate=1: must be less than 1", 2),
     ("train secure=masked secure.observe=often", "secure.observe=often: must be 'none', 'last' or 'all', or must be a list", 2),
     (

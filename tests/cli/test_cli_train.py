@@ -180,7 +180,7 @@ def test_help_lists_groups_with_their_choices(here):
     help_page = here("train", "--help").out
     models = sorted(file.stem for file in (EXPERIMENTS.parent / "model").glob("*.yaml"))
     assert f"model: {', '.join(models)}" in " ".join(help_page.split())
-    assert "experiment/mnist: 2nn_iid, by_writer, ckks, ckks_search, dp_adaptive" in help_page
+    assert "experiment/mnist: 2nn_iid, by_writer, ckks, ckks_choices, ckks_search, dp_adaptive" in help_page
 
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment"

@@ -18,6 +18,7 @@ MODELS = [
     Perceptron(),
     Mlp(hidden=(9, 7)),
     Mlp(hidden=(9,), dropout=0.5),
+    Mlp(hidden=(9,), mean=0.5, std=0.5),
     Cnn(filters=(3,), hidden=(6,)),
     Cnn(filters=(2, 3), padding="same"),
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pydantic
 import pytest
 
 from fedlab.errors import ConfigError
-from fedlab.models import Cnn, Mlp, Perceptron
+from fedlab.models import Cnn, LogisticUnit, Mlp, Perceptron
 
 CNN_MCMAHAN = Cnn(filters=(32, 64), kernel_size=5, padding="same", hidden=(512,))
 MLP_2NN = Mlp(hidden=(200, 200))
@@ -21,6 +22,8 @@ COUNTS = [
     (Mlp(dropout=0.5), MNIST, 10, 101_770),
     (Perceptron(), (8, 8, 1), 3, 64 * 3 + 3),
     (Perceptron(), (20,), 2, 20 * 2 + 2),
+    (LogisticUnit(), MNIST, 2, 785),
+    (LogisticUnit(use_bias=False), MNIST, 2, 784),
     (Mlp(hidden=(9,)), (20,), 7, (20 + 1) * 9 + (9 + 1) * 7),
     (Mlp(hidden=()), (4, 5), 3, (20 + 1) * 3),
     # 32 → 30 → 15 → 13 → 6 pixels a side
@@ -58,6 +61,24 @@ def test_inputs_are_normalised_by_the_model(tensorflow, model):
 def test_logits_are_not_squashed_and_hidden_layers_are(tensorflow):
     built = Mlp(hidden=(5,))((3,), 2)
     assert [layer.activation.__name__ for layer in built.layers if hasattr(layer, "activation")] == ["relu", "linear"]
+
+
+def test_a_logistic_unit_has_the_probability_and_the_gradient_of_one_sigmoid(tensorflow):
+    model = LogisticUnit(use_bias=False)((5,), 2)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 5)).astype(np.float32), rng.integers(0, 2, 7)
+    with tensorflow.GradientTape() as tape:
+        logits = model(x)
+        loss = tensorflow.reduce_mean(tensorflow.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+    [gradient] = tape.gradient(loss, model.trainable_variables)
+    sigmoid = 1 / (1 + np.exp(-x @ model.get_weights()[0][:, 0]))
+    np.testing.assert_allclose(tensorflow.nn.softmax(logits)[:, 1], sigmoid, rtol=1e-5)
+    np.testing.assert_allclose(gradient[:, 0], (sigmoid - y) @ x / 7, rtol=1e-4, atol=1e-6)
+
+
+def test_a_logistic_unit_is_for_two_classes(tensorflow):
+    with pytest.raises(ConfigError, match=r"for two classes, the data has 10: use model=perceptron"):
+        LogisticUnit()(MNIST, 10)
 
 
 @pytest.mark.parametrize("input_shape", [(784,), (28, 28), (2, 28, 28, 1)])

@@ -273,3 +273,13 @@ def test_the_configuration_says_what_the_code_does_by_default(name):
     options = yaml.safe_load((ROOT / "conf" / "secure" / f"{name}.yaml").read_text())
     kind = {"fedlab.secure.Plain": Plain, "fedlab.secure.Masked": Masked, "fedlab.secure.Ckks": Ckks}[options.pop("_target_")]
     assert kind(**options) == kind() and set(options) == set(kind.model_fields)
+
+
+def test_the_preset_of_ckks_has_the_parameters_of_the_tutorials_and_sums_to_the_precision(make_clients):
+    options = yaml.safe_load((ROOT / "conf" / "secure" / "ckks_8192.yaml").read_text())
+    assert options.pop("_target_") == "fedlab.secure.Ckks" and set(options) == set(Ckks.model_fields)
+    own = {"poly_modulus_degree": 8192, "coeff_mod_bit_sizes": (60, 40, 40, 60), "global_scale": 2.0**40}
+    assert Ckks(**options) == Ckks(encryption="public_key", **own)
+    clients = make_clients(CLIENTS)
+    with Ckks(**options).build(clients.layout, len(CLIENTS)) as protocol:
+        agree(protocol.run_round(1, CLIENTS, clients.of(CLIENTS)).sum, clients.sum(CLIENTS), clients.layout, 1e-6)

@@ -7,8 +7,10 @@ import gc
 import itertools
 
 import numpy as np
+import pydantic
 import pytest
 
+from fedlab.errors import ConfigError
 from fedlab.secure import BelowThreshold, Dropouts, Layout, Masked, Plain
 from fedlab.secure.masked_client import MaskedClient
 from fedlab.secure.masked_server import MaskedServer
@@ -100,6 +102,30 @@ def test_a_sparse_graph_gives_the_same_sum_with_fewer_messages(make_clients, num
     assert shares[1] < 0.7 * shares[0]
 
 
+def test_pairs_give_the_same_sum_with_one_mask_each(make_clients):
+    clients = make_clients(CLIENTS)
+    all_, pairs = (Masked(neighbors=n, threshold=1).build(clients.layout, 6) for n in ("all", "pairs"))
+    first, second = (masked_integers(p, clients, CLIENTS) for p in (all_, pairs))
+    assert all(map(np.array_equal, first[0], second[0])) and second[1].included == CLIENTS
+    shares = [{p.name: p.bytes_up for p in outcome.phases}["share keys"] for _, outcome in (first, second)]
+    assert shares[0] == 5 * shares[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.9}, {"threshold": 1, "dropout_rate": 0.1}])
+def test_pairs_are_refused_where_a_client_may_vanish(options):
+    with pytest.raises(pydantic.ValidationError, match=r"all must stay: set secure\.threshold=1 and secure\.dropout_rate=0"):
+        Masked(neighbors="pairs", **options)
+
+
+@pytest.mark.parametrize("most_clients, always, fits", [(10, True, True), (2, True, True), (9, True, False), (10, False, False)])
+def test_pairs_need_the_same_even_number_of_clients_in_every_round(most_clients, always, fits):
+    spec = Masked(neighbors="pairs", threshold=1)
+    if fits:
+        return spec.check(most_clients, always)
+    with pytest.raises(ConfigError, match="needs the same even number of clients in every round"):
+        spec.check(most_clients, always)
+
+
 def test_masked_and_plain_protocols_agree_to_the_last_bit(make_clients):
     """The floats of these clients are multiples of 2⁻¹⁰, which neither protocol rounds."""
     clients = make_clients(CLIENTS)
@@ -133,6 +159,11 @@ def test_reproducible_keys_give_the_same_messages_and_others_do_not(make_clients
 def test_reproducible_keys_are_warned_about():
     assert Masked().lines() == []
     assert "anybody who knows the seed can remove every mask" in Masked(reproducible=True).lines()[0]
+
+
+def test_pairs_are_warned_about():
+    [line] = Masked(neighbors="pairs", threshold=1).lines()
+    assert "the server can compute the sum of each pair of clients" in line
 
 
 @pytest.mark.parametrize("reproducible", [False, True])

@@ -123,3 +123,47 @@ def test_a_refused_attempt_cannot_be_unmasked_in_thousands_of_patterns(setting):
     kind, options, num_clients, rate = SETTINGS[setting]
     counts = attack_many_rounds(kind, options, num_clients, 300 if setting == "log" else 3_000, rate)
     assert counts["exposed"] == 0 and counts["sums that the server was not given"] == 0
+
+
+# Pairs
+
+
+@pytest.mark.parametrize("num_clients", [2, 4, 10])
+def test_in_pairs_the_server_can_unmask_the_sum_of_each_pair_and_nothing_smaller(num_clients):
+    clients = tuple(range(3, 3 + num_clients))
+    values = {c: np.array([c * 7.0, -1.0 - c]) for c in clients}
+    protocol = Masked(neighbors="pairs", threshold=1, observe="all").build(Layout.of([np.zeros(2)]), num_clients)
+    outcome = protocol.run_round(1, clients, [[values[c]] for c in clients])
+    found = unmasked(protocol, outcome.server_view, clients, 0)
+    half = num_clients // 2
+    assert set(found) == {frozenset(p) for p in zip(clients[:half], clients[half:])}  # (0, 5), (1, 6), … of ten
+    for pair, total in found.items():
+        assert np.array_equal(total[0], sum(values[c] for c in pair))
+    assert outcome.included == clients and np.array_equal(outcome.sum[0], sum(values.values()))
+
+
+@pytest.mark.parametrize("stage", ["before_sharing", "before_input"])
+@pytest.mark.parametrize("on_failure", ["abandon", "retry"])
+def test_in_pairs_nothing_can_be_unmasked_if_a_client_vanishes_before_its_input(stage, on_failure):
+    clients = tuple(range(6))
+    spec = Masked(neighbors="pairs", threshold=1, observe="all", on_failure=on_failure, max_attempts=2)
+    protocol = spec.build(Layout.of([np.zeros(2)]), 6)
+    gone = Dropouts(**{stage: frozenset({4})})
+    if on_failure == "retry":
+        outcome = protocol.run_round(1, clients, [[np.ones(2)]] * 6, gone)
+        assert outcome.num_attempts == 2 and outcome.included == clients
+    else:
+        with pytest.raises(BelowThreshold, match=r"5 of 6 clients .*, 6 are needed") as caught:
+            protocol.run_round(1, clients, [[np.ones(2)]] * 6, gone)
+        outcome = caught.value.outcome
+    assert unmasked(protocol, outcome.server_view, clients, 0) == {}
+
+
+def test_in_pairs_a_client_that_vanishes_after_its_input_ends_the_round_and_its_pair_stays_masked():
+    clients = tuple(range(6))
+    protocol = Masked(neighbors="pairs", threshold=1, observe="all").build(Layout.of([np.zeros(2)]), 6)
+    with pytest.raises(BelowThreshold, match="1 of 6 clients are left that have shares of client") as caught:
+        protocol.run_round(1, clients, [[np.ones(2)]] * 6, Dropouts(before_unmasking=frozenset({4})))
+    outcome = caught.value.outcome
+    assert outcome.included == ()
+    assert set(unmasked(protocol, outcome.server_view, clients, 0)) == {frozenset({0, 3}), frozenset({2, 5})}
