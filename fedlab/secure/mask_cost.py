@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
 from fedlab.secure import agreement, shamir
 from fedlab.secure.encoding import Encoding
-from fedlab.secure.graph import sparse_degree
 from fedlab.secure.layout import Layout, Tensor
 from fedlab.secure.masked import Masked
 from fedlab.secure.messages import AdvertiseKeys, Inbox, MaskedInput, Roster, ShareKeys, Survivors, Unmasking
@@ -56,13 +54,12 @@ def mask_cost(num_values: int, num_clients: int, plain_bits: int, spec: Masked, 
     """Returns the cost of masked sums. `num_values`: at least 1; `num_clients`: at least 2.
 
     `plain_bits`: 32 for floats, 8 or 16 for integers. `measure`: run a round as well, in which all values are zeros. Raises
-    `ConfigError` if the sum could overflow.
+    `ConfigError` if the sum could overflow, or if so many clients cannot form pairs.
     """
     layout = Layout((Tensor((num_values,), np.dtype(PLAIN_BITS[plain_bits])),))
     encoding = Encoding(layout, num_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range, spec.rounding)
-    threshold = max(spec.least_clients, math.ceil(spec.threshold * num_clients - 1e-9))
-    sparse = sparse_degree(num_clients) if spec.neighbors == "log" else None
-    degree, share_threshold = sparse or (num_clients - 1, threshold)
+    spec.check(num_clients, always=True)
+    degree, share_threshold = spec.links(num_clients)
     up, down = _messages(degree, share_threshold, encoding.num_bytes)
     bytes_up, bytes_down = sum(map(num_bytes, up)), sum(map(num_bytes, down))
     cost = MaskCost(

@@ -80,6 +80,17 @@ class Masked(SecureSum):
                 "cohort=all, uniform or in_turn without dropout_rate and with an even number of clients, or secure.neighbors=all."
             )
 
+    def least_stayed(self, num_clients: int) -> int:
+        """Returns the number of clients, of `num_clients`, that must stay to the end of a round."""
+        return max(self.least_clients, math.ceil(self.threshold * num_clients - 1e-9))
+
+    def links(self, num_clients: int) -> tuple[int, int]:
+        """Returns the number of neighbours of each client, and the number of shares that rebuild a secret."""
+        if self.neighbors == "pairs" and num_clients % 2 == 0:  # an odd number, if ever, is linked as with neighbors=all
+            return 1, 2
+        sparse = sparse_degree(num_clients) if self.neighbors == "log" else None
+        return sparse or (num_clients - 1, self.least_stayed(num_clients))
+
     def lines(self) -> list[str]:
         in_pairs = [f"secure.neighbors=pairs: {IN_PAIRS}"] if self.neighbors == "pairs" else []
         return in_pairs + ([f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else [])
@@ -111,11 +122,10 @@ class MaskedSum(Protocol):
 
     def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
         """Returns a server for these clients, before any message."""
-        threshold = max(self.spec.least_clients, math.ceil(self.spec.threshold * len(clients) - 1e-9))
-        if self.spec.neighbors == "pairs" and len(clients) % 2 == 0:  # an odd number, if ever, is linked as with neighbors=all
-            return MaskedServer(round, pairs(clients), threshold, 2, self.encoding, linked=False)
-        sparse = sparse_degree(len(clients)) if self.spec.neighbors == "log" else None
-        degree, share_threshold = sparse or (len(clients) - 1, threshold)
+        threshold = self.spec.least_stayed(len(clients))
+        degree, share_threshold = self.spec.links(len(clients))
+        if self.spec.neighbors == "pairs" and degree == 1:
+            return MaskedServer(round, pairs(clients), threshold, share_threshold, self.encoding, linked=False)
         graph = neighbors(clients, degree, generator(self.seed, "secure neighbors", round, attempt))
         return MaskedServer(round, graph, threshold, share_threshold, self.encoding)
 

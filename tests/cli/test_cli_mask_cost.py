@@ -12,7 +12,14 @@ from fedlab.secure import Masked, mask_cost
 
 @pytest.mark.parametrize("plain_bits", [8, 16, 32])
 @pytest.mark.parametrize(
-    ("clients", "options"), [(2, {}), (5, {"bits": 32, "clip_range": 8.0}), (40, {"neighbors": "log"}), (9, {"threshold": 1.0})]
+    ("clients", "options"),
+    [
+        (2, {}),
+        (5, {"bits": 32, "clip_range": 8.0}),
+        (40, {"neighbors": "log"}),
+        (9, {"threshold": 1.0}),
+        (10, {"threshold": 1.0, "neighbors": "pairs"}),
+    ],
 )
 def test_computed_bytes_are_those_of_a_round(plain_bits, clients, options):
     assert mask_cost(33, clients, plain_bits, Masked(**options), measure=True).measured_over_computed == 1.0
