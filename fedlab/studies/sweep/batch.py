@@ -29,8 +29,9 @@ _ENDED = {"finished", "failed"}
 def batches(asked: Asked) -> tuple[Batch, ...] | None:
     """Returns the sweep that is asked for; None if it is a single run.
 
-    Jobs are ranked by the figure that is asked for, unless the overrides or the experiment choose another objective. Several
-    seeds must be consecutive. Raises `ConfigError` for a mistake in the sweep, or in one of the swept values.
+    Jobs are ranked by the figure that is asked for, unless the overrides or the experiment choose another objective, by its
+    metric or its target. Several seeds must be consecutive. Raises `ConfigError` for a mistake in the sweep, or in one of the
+    swept values.
     """
     if not asked.several:
         return None

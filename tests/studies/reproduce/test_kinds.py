@@ -77,6 +77,10 @@ def write_sweep(folder: pathlib.Path, status: str, ceilings: tuple[float, ...]) 
             {"experiment": "digits/fedavg", "overrides": [RATES, "objective.metric=[test_loss,train_loss]"]},
             "2 metric(s) (test_loss, train_loss) and no direction",
         ),
+        (
+            {"experiment": "digits/fedavg", "overrides": [RATES, "objective.target=0.9", "objective.cost=[rounds,bytes]"]},
+            "its sweep has 2 objectives",
+        ),
         ({"experiment": "digits/fedavg", "overrides": [RATES], "metric": "a/test_accuracy"}, "its run has no arms"),
         ({"experiment": "gan/debug", "overrides": ["corruption.fraction=0,0.5"]}, "one value per option: write a row for each"),
         ({"experiment": "gan/debug", "overrides": ["investigation.by=nobody"]}, "investigation.by=nobody"),
@@ -96,6 +100,8 @@ def test_a_sweep_is_one_job_and_ranks_by_the_figure_of_its_row(own):
     ((first,), (same,), (other,), (search,)) = jobs.values()
     assert isinstance(first, BatchJob) and first.folder == same.folder and first.folder != other.folder
     assert set(first.batch.words) >= {"-m", "objective.metric=rounds_to[0.9]", "seed=1", "objective.seeds=2"}
+    own(a={**sweep, "overrides": [RATES, "objective.target=0.9"]})
+    assert not any(word.startswith("objective.metric") for word in planned().todo[0].batch.words)
     assert isinstance(search, BatchJob) and str(search.folder) in search.batch.placing[0] and not first.has_finished
 
 
