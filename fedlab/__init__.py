@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fedlab.studies.reproduce.library import SavedScorecard, ScorecardRow, open_scorecard, reproduce
     from fedlab.studies.sweep.library import SavedSweep, SweepJob, open_sweep, sweep
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "ComparedRuns",
     "ConfigError",
