@@ -50,6 +50,9 @@ def main(argv: Sequence[str]) -> int:
 
     html = writable("--html", args.html)
     files = {kind: path for kind in ("csv", "latex", "markdown") if (path := writable(f"--{kind}", getattr(args, kind)))}
+    outputs = [path for path in (html, *files.values()) if path]
+    if len(set(outputs)) < len(outputs):
+        raise ConfigError("--html, --csv, --latex and --markdown write a file each: name different files.")
     if args.metric and not files:
         raise ConfigError("--metric chooses the columns of --csv, --latex and --markdown: name one of these.")
     runs, broken = gather(args.runs)

@@ -11,7 +11,7 @@ from fedlab.archive.folder import relative
 from fedlab.archive.reading import without_inventory
 from fedlab.console.output import writable
 from fedlab.console.parsing import Parser, number
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, printable
 from fedlab.report.choices import BANDS, FORMATS, LARGEST, LOGS, SMALLEST, WIDTHS, XS
 
 _EPILOG = """\
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     runs, broken = gather(args.runs, at_least=1)
     found = picture(runs, args.x, args.y, args.group_by, args.band, args.label)
     for error in broken:
-        print(f"fedlab plot: left out: {error}", file=sys.stderr)
+        print(f"fedlab plot: left out: {printable(error)}", file=sys.stderr)
     if old := without_inventory(runs):
         print(f"fedlab plot: {old}.", file=sys.stderr)
     from fedlab.report.paper import save

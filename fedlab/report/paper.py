@@ -6,14 +6,15 @@ import io
 import math
 import pathlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
-from matplotlib import ticker
+from matplotlib import cbook, ticker
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 
 from fedlab.archive import replacing
@@ -73,7 +74,8 @@ def save(picture: Picture, path: pathlib.Path, width: float, height: float | Non
 def drawn(picture: Picture, kind: str, width: float, height: float | None = None, log: str = "") -> bytes:
     """Returns `picture` as a file of `kind`, pdf, svg or png; for the others see `save`.
 
-    Raises `ConfigError` for a logarithmic axis with values that are not positive.
+    Raises `ConfigError` for a logarithmic axis with values that are not positive, and for a label with a
+    formula that matplotlib cannot draw.
     """
     _require_positive(picture, _LOG.get(log, ()))
     buffer = io.BytesIO()
@@ -90,6 +92,15 @@ def _require_positive(picture: Picture, log: tuple[str, ...]) -> None:
         for name, axis, values in (("x", picture.x_name, [x for x, _ in points]), ("y", panel.metric, [y for _, y in points])):
             if name in log and min(v for v in values if v is not None) <= 0:
                 raise ConfigError(f"--log {name}: {axis} has values that are not positive, which a logarithmic axis cannot show.")
+
+
+def _require_formulas(rows: Sequence[str]) -> None:
+    """Raises `ConfigError` for a label with a formula between dollar signs that matplotlib cannot draw."""
+    for row in filter(cbook.is_math_text, rows):
+        try:
+            MathTextParser("path").parse(row)
+        except ValueError as error:
+            raise ConfigError(f"the label {row} contains a formula that cannot be drawn: write a dollar sign as \\$.") from error
 
 
 @contextmanager
@@ -192,7 +203,9 @@ def _legend(picture: Picture, width: float) -> tuple[list[Any], int]:
     handles: list[Any] = []
     for i, line in enumerate(picture.lines):
         text = f"{line.label} (n = {line.num_runs})" if differ else line.label
-        handles.append(Line2D([], [], label="\n".join(textwrap.wrap(text, most)), **_style(i)))
+        wrapped = textwrap.wrap(text, most)
+        _require_formulas(wrapped)
+        handles.append(Line2D([], [], label="\n".join(wrapped), **_style(i)))
     if picture.has_bands:
         handles.append(Patch(facecolor="#808080", alpha=0.35, linewidth=0, label=picture.band_text))
     elif max(picture.counts) > 1 and not differ:

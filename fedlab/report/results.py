@@ -151,6 +151,8 @@ def _column(
             cells.append(Missing(f"{words.NOT_REACHED}{few}"))
         elif any(map(math.isinf, known)):  # an ε without a guarantee
             cells.append(Missing("∞"))
+        elif known and len(known) < len(values):  # the mean of the others would hide a run that diverged
+            cells.append(Missing(f"missing in {len(values) - len(known)} of {len(values)}"))
         elif known:
             cells.append(Cell(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known)))
         else:

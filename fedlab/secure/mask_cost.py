@@ -60,8 +60,8 @@ def mask_cost(num_values: int, num_clients: int, plain_bits: int, spec: Masked, 
     encoding = Encoding(layout, num_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range, spec.rounding)
     spec.check(num_clients, always=True)
     degree, share_threshold = spec.links(num_clients)
-    up, down = _messages(degree, share_threshold, encoding.num_bytes)
-    bytes_up, bytes_down = sum(map(num_bytes, up)), sum(map(num_bytes, down))
+    up, down = _messages(degree, share_threshold)
+    bytes_up, bytes_down = encoding.num_bytes + sum(map(num_bytes, up)), sum(map(num_bytes, down))
     cost = MaskCost(
         num_clients=num_clients,
         num_values=num_values,
@@ -81,13 +81,14 @@ def mask_cost(num_values: int, num_clients: int, plain_bits: int, spec: Masked, 
     return dataclasses.replace(cost, measured_over_computed=(ran.bytes_up + ran.bytes_down) / computed)
 
 
-def _messages(degree: int, share_threshold: int, input_bytes: int) -> tuple[list[Any], list[Any]]:
-    """Returns the messages from a client with `degree` neighbours, and those to it, with the sizes of real ones."""
+def _messages(degree: int, share_threshold: int) -> tuple[list[Any], list[Any]]:
+    """Returns the messages from a client with `degree` neighbours, and those to it, with the sizes of real ones, without
+    the masked values."""
     keys = AdvertiseKeys(bytes(agreement.KEY_BYTES), bytes(agreement.KEY_BYTES))
     ciphertext = agreement.encrypt(bytes(agreement.KEY_BYTES), bytes(2 * shamir.SHARE_BYTES))
     shares = {peer: ciphertext for peer in range(degree)}
     everybody = tuple(range(degree + 1))  # the neighbours and the client itself
     unmasking = Unmasking({peer: bytes(shamir.SHARE_BYTES) for peer in everybody}, {})
-    up = [keys, ShareKeys(shares), MaskedInput(np.empty(input_bytes, np.uint8)), unmasking]
+    up = [keys, ShareKeys(shares), MaskedInput(np.empty(0, np.uint8)), unmasking]
     down = [Roster({peer: keys for peer in range(degree)}, share_threshold), Inbox(shares), Survivors(everybody, ())]
     return up, down

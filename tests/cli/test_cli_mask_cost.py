@@ -40,6 +40,7 @@ def test_it_prints_figures_or_json(capsys):
     assert main(command) == 0 and "100 values of 16 bits in the clear" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["neighbors"] == 63
+    assert mask_cost(10**12, 10, 32, Masked()).bytes_masked_input >= 4 * 10**12  # without memory for so many values
 
 
 @pytest.mark.parametrize(

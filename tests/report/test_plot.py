@@ -207,6 +207,11 @@ class TestFiles:
         for kind in ("pdf", "svg", "png"):
             assert (tmp_path / f"here.{kind}").read_bytes() == (tmp_path / f"there.{kind}").read_bytes(), kind
 
+    def test_a_label_may_contain_a_formula_that_matplotlib_knows(self, sweep):
+        assert paper.drawn(picture(runs_in(sweep), labels=(r"$\alpha = 0.1$", "costs 5$")), "svg", 3.25)
+        with pytest.raises(ConfigError, match=r"the label \$\\ours\$ \(n = 2\) contains a formula that cannot be drawn"):
+            paper.drawn(picture(runs_in(sweep), labels=("x", r"$\ours$")), "svg", 3.25)
+
     def test_a_logarithmic_axis_needs_positive_values(self, run):
         found = picture([read_run(run(records=[{"round": 1, "norm": 0.0}, {"round": 2, "norm": 2.0}]))], metrics=["norm"])
         with pytest.raises(ConfigError, match="--log y: norm has values that are not positive"):

@@ -127,6 +127,15 @@ class TestTable:
         assert found.rows[0].cells[2] == Missing("not reached by 3 of 3") and found.rows[1].cells[2].test == "best"
         assert found.rows[1].cells[1].test == CONSTANT  # bytes do not vary over seeds
 
+    def test_a_mean_does_not_hide_a_run_that_diverged(self, tmp_path):
+        for rate, losses in {0.1: (0.5, 0.6, 0.7), 0.9: (0.1, None, 0.2)}.items():
+            for seed, loss in enumerate(losses):
+                summary = {"test_accuracy": 0.9 - rate / 2 - seed / 100, "test_loss": loss}
+                write_run(tmp_path / f"{rate}-{seed}", {RATE: rate, "seed": seed}, summary=summary)
+        good, bad = (row.cells[1] for row in table_of(tmp_path).rows)
+        assert isinstance(good, Cell) and (good.mean, good.test) == (pytest.approx(0.6), "")
+        assert bad == Missing("missing in 1 of 3")
+
     def test_equal_means_have_no_best(self, sweep):
         found = table_of(sweep, metrics=["bytes_up_total"])
         assert {row.cells[0].test for row in found.rows} == {""} and "mathbf" not in as_latex(found)
@@ -185,6 +194,7 @@ class TestText:
             ("max_examples 50% of #1 & $2", "max\\_examples 50\\% of \\#1 \\& \\$2"),
             ("a\\b{c}~^", "a\\textbackslash{}b\\{c\\}\\textasciitilde{}\\textasciicircum{}"),
             ("[128, 64]", "{}[128, 64]"),
+            ("χ² test", "$\\chi$$^{2}$ test"),
             ("ε ≤ 2 × 10⁻⁵ – ∞", "$\\varepsilon$ $\\leq$ 2 $\\times$ $10^{-5}$ -- $\\infty$"),
         ],
     )
@@ -233,6 +243,7 @@ class TestVerb:
             (["--latex", "."], "--latex . is a folder: name a file in it, such as table.tex."),
             (["--markdown", "gone/t.md"], "--markdown gone/t.md: there is no folder gone."),
             (["--csv", "t.csv", "--metric", "x"], "no finished run has a metric x."),
+            (["--csv", "t.x", "--latex", "t.x"], "--markdown write a file each: name different files."),
             (["--metric", "test_loss"], "--metric chooses the columns of --csv, --latex and --markdown: name one of these."),
         ],
     )

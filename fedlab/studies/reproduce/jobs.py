@@ -58,6 +58,11 @@ class Job(abc.ABC):
     def has_finished(self) -> bool:
         """Returns True if its figures are in the folder."""
 
+    @property
+    def is_due(self) -> bool:
+        """Returns True if its process must run, because its figures are not there."""
+        return not self.has_finished
+
     @abc.abstractmethod
     def running(self, environment: Environment = None) -> Process:
         """Starts or continues its process; after the block the process has ended. None: the environment of this process."""
@@ -117,7 +122,14 @@ class BatchJob(Job):
 
     @property
     def has_finished(self) -> bool:
-        return studies.batch_result(self.folder) is not None
+        with contextlib.suppress(FedlabError):  # damaged: its command writes the file again, or says what to do
+            return studies.batch_result(self.folder) is not None
+        return False
+
+    @property
+    def is_due(self) -> bool:
+        result = studies.batch_result(self.folder) if self.has_finished else None
+        return result is None or not (result.runs or result.figures)  # without a figure, failed runs are repeated
 
     @contextlib.contextmanager
     def running(self, environment: Environment = None) -> Any:
@@ -189,9 +201,10 @@ class VerbJob(Job):
 
     def values(self, row: Row) -> tuple[list[Any], str]:
         figures = self._read()["figures"]
-        if not isinstance(figures, dict) or row.metric not in figures:
-            raise FedlabError(f"the verb computes no {row.metric}.{did_you_mean(row.metric, list(figures))}")
-        value = figures[row.metric]
+        known = {k: v for k, v in figures.items() if v is not None} if isinstance(figures, dict) else {}
+        if row.metric not in known:
+            raise FedlabError(f"the verb computes no {row.metric}.{did_you_mean(row.metric, known)}")
+        value = known[row.metric]
         return [float(value) if isinstance(value, int) and not isinstance(value, bool) else value], ""
 
     def ended(self) -> str | None:

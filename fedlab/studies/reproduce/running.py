@@ -87,7 +87,7 @@ def _done(todo: Sequence[Job], side_by_side: int, progress: Line) -> Generator[t
         while waiting or busy:
             for label, job in _beginning(waiting, busy, side_by_side):
                 waiting.remove((label, job))
-                if job.has_finished:
+                if not job.is_due:
                     progress(f"{label}: finished before")
                 else:
                     busy.append(_begun(job, label, share, every, progress))

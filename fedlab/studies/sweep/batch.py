@@ -17,6 +17,7 @@ from fedlab.config import application, composing, experiment_files
 from fedlab.config.quoting import quoted
 from fedlab.errors import ConfigError
 from fedlab.fingerprint import json_fingerprint
+from fedlab.report.words import counted
 from fedlab.run import rules
 from fedlab.studies.registry import Asked, Batch, BatchResult
 from fedlab.studies.sweep.names import short_names, shown_value
@@ -114,7 +115,7 @@ def _remark(sweep: Sweep) -> str:
     if not ranked:
         return next((job.failure for job in unranked if job.failure), "no job of the sweep has an objective").rstrip(".")
     best = next(group for group in ranked if group.number in sweep.best)
-    short = f"; {len(unranked):,} jobs have no figure" if unranked else ""
+    short = f"; {counted(len(unranked), 'job')} without a figure" if unranked else ""
     return f"best of {len(sweep.settings):,} settings: {_shown(best)}{short}"
 
 

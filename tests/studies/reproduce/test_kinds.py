@@ -153,6 +153,35 @@ def test_the_best_setting_of_a_sweep_is_the_figure_of_its_row(own):
     assert rows["b"].verdict == rows["stopped"].verdict == "not run" and ranked_by_rounds.folder != job.folder
 
 
+def test_a_sweep_without_a_figure_or_with_a_damaged_file_is_continued(own):
+    sweep = {"experiment": "digits/fedavg", "overrides": [RATES], "seeds": [0, 1]}
+    own(a=sweep)
+    found = planned()
+    (job,) = found.todo
+    write_sweep(job.folder, "finished", ceilings=(0.8, 0.9, 0.96, 1.0))
+    assert job.has_finished and not job.is_due
+    path = job.folder / "sweep.json"
+    content = json.loads(path.read_text())
+    failed = [{**one, "status": "failed", "objective": None, "failure": "no space left."} for one in content["jobs"]]
+    groups = [{**group, "objective": None} for group in content["groups"]]
+    path.write_text(json.dumps({**content, "status": "failed", "jobs": failed, "groups": groups, "best": []}))
+    (row,) = judged(found, {}).rows
+    assert job.is_due and (row.verdict, row.reason) == ("failed", "the sweep has no figure: no space left")
+    path.write_text("{")
+    assert job.is_due and judged(found, {}).rows[0].verdict == "not run"
+
+
+@pytest.mark.parametrize("figures", [[{"epsilon": 1.0}], 5, {"epsilon": None}])
+def test_a_verb_without_the_figure_fails_its_row(own, figures):
+    own(a={"verb": EPSILON, "metric": "epsilon"})
+    found = planned()
+    (job,) = found.todo
+    job.folder.mkdir(parents=True)
+    (job.folder / "result.json").write_text(json.dumps({"command": "", "ended": None, "figures": figures}))
+    (row,) = judged(found, {}).rows
+    assert (row.verdict, row.reason) == ("failed", "the verb computes no epsilon.")
+
+
 def test_the_verdict_of_an_investigation_is_the_figure_of_its_row(own):
     investigation = {"experiment": "gan/debug", "rule": {"equal": "found"}}
     own(
