@@ -50,7 +50,7 @@ class Watched:
                 f"{self._name} gave two different cohorts for the same number of clients, seed and round ({round}), so the run "
                 'could not be repeated: draw from fedlab.randomness.generator(seed, "cohort", round).'
             )
-        sampled = np.concatenate([first.clients, first.dropped])
+        sampled = _sampled(first)
         if len(np.unique(sampled)) < len(sampled) or np.any((sampled < 0) | (sampled >= num_clients)):
             raise ConfigError(f"{self._name} sampled a client twice, or one that does not exist, in round {round}.")
         return first
@@ -59,7 +59,7 @@ class Watched:
         if not self._rounds:
             self._times, self._last = np.zeros(num_clients, np.int64), np.full(num_clients, -(2**62), np.int64)
         self._rounds += 1
-        sampled = np.concatenate([cohort.clients, cohort.dropped])
+        sampled = _sampled(cohort)
         self._times[sampled] += 1
         gap = int((self._rounds - self._last[sampled]).min(initial=2**62)) - 1
         self._last[sampled] = self._rounds
@@ -86,6 +86,11 @@ class Watched:
             if any(_is_unlikely(*counted, rate, self._rounds) for counted in (*each, total)):
                 return "clients have taken part more often, or less often, than chance allows"
         return None
+
+
+def _sampled(cohort: Cohort) -> np.ndarray:
+    """Returns all clients of a cohort: int64 [sampled]. An empty array, as of nobody dropped, may have another type."""
+    return np.concatenate([np.asarray(part, np.int64) for part in (cohort.clients, cohort.dropped)])
 
 
 def _is_unlikely(count: int, trials: int, tries: int, rate: float, round: int) -> bool:

@@ -99,6 +99,15 @@ def test_a_cohort_made_by_hand_is_checked(clients):
         drawn(sampler, None)
 
 
+@pytest.mark.parametrize("stated", [FixedSize(N, N), None])
+@pytest.mark.parametrize("nobody", [np.array([]), np.zeros(0, np.int64)])
+def test_an_empty_array_of_any_type_is_a_cohort_without_dropouts(stated, nobody):
+    """`np.array([])` holds floats, which cannot be positions of clients."""
+    body = {"__call__": lambda self, n, seed, r: Cohort(r, np.arange(n), nobody), "_choose": None}
+    sampler = type("Own", (CohortSampler,), {**body, "__module__": "own"})()
+    assert [len(cohort.clients) for cohort in drawn(sampler, stated, rounds=2)] == [N, N]
+
+
 def test_fedlabs_own_samplers_are_not_slowed_down():
     for sampler in (All(), Poisson(sampling_rate=0.5), Uniform(clients_per_round=2), InTurn(clients_per_round=2)):
         assert watched(sampler, sampler.sampling(N)) is sampler
