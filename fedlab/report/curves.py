@@ -87,6 +87,7 @@ def _draw(
     if share:
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     axes.set_ylim(*limits)
+    axes.yaxis.get_offset_text().set_x((PAD - LEFT) / PANEL)  # a common factor such as 1e8: left of the title
     place_labels(axes, x=TICK + 0.8 * LINE)
     if any(line.label for line in lines) and axes.lines:
         # below the axes, so that no curve crosses it

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from fedlab.report.curves import plot_curves
 from fedlab.report.partition_plot import plot_partition
@@ -68,6 +69,14 @@ def test_nothing_strikes_a_legend_through(name, drawn):
         for axes in figure.axes:
             assert not box.overlaps(axes.get_window_extent())  # all lines and bars lie inside of the axes
             assert not any(box.overlaps(text.get_window_extent()) for text in (axes.xaxis.label, *axes.get_xticklabels()))
+
+
+@pytest.mark.parametrize("loss", [1e8, 1e-6])
+def test_a_common_factor_of_the_values_does_not_cover_the_title(loss, drawn):
+    records = [{"round": r, **_flat(0.5), "train_loss": loss * r, "test_loss": loss * 2 * r} for r in (1, 2, 3)]
+    axes = drawn(lambda path: plot_curves(records, path)).axes[1]
+    factor, title = axes.yaxis.get_offset_text(), next(t for t in axes.findobj(Text) if t.get_text().startswith("loss"))
+    assert factor.get_text() and not factor.get_window_extent().overlaps(title.get_window_extent())
 
 
 @pytest.mark.parametrize("largest", [3, 99_999, 88_888_888])
