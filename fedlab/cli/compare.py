@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     for error in broken:
         print(f"fedlab compare: left out: {printable(error)}", file=sys.stderr)
     if old := without_inventory(runs):
-        print(f"fedlab compare: {old}.", file=sys.stderr)
+        print(f"fedlab compare: {printable(old)}.", file=sys.stderr)
     comparison = compare(runs, args.rounds_to)
     texts, left_out = _tables(runs, files, args.metric, args.rounds_to)
     print_comparison(comparison, args.all)
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     for path, text in texts.items():
         print(f"table in {relative(write_text(path, text))}")
     for sentence in left_out:
-        print(f"note: {sentence}")
+        print(f"note: {printable(sentence)}")
     return 1 if broken else 0
 
 

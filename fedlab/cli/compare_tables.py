@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedlab.console.tables import print_table
+from fedlab.errors import printable
 from fedlab.report import words
 from fedlab.report.comparison import Comparison, Group, difference_rows
 
@@ -20,16 +21,16 @@ def print_comparison(comparison: Comparison, everything: bool) -> None:
         print(f"Nothing differs but the seed: {', '.join(map(str, comparison.groups[0].seeds))}.\n")
     if len(groups) <= _MAX_COLUMNS or everything:
         for i, group in enumerate(comparison.groups, 1) if comparison.keys else ():
-            print(f"{i}: {group.label}")
+            print(f"{i}: {printable(group.label)}")
         for start in groups[::_MAX_COLUMNS]:
             print()
             _print_columns(comparison, groups[start : start + _MAX_COLUMNS])
     else:
         _print_rows(comparison)
     if comparison.best:
-        print(f"{comparison.best}.")
+        print(f"{printable(comparison.best)}.")
     for remark in comparison.remarks:
-        print(f"note: {remark}")
+        print(f"note: {printable(remark)}")
 
 
 def _print_columns(comparison: Comparison, chosen: Sequence[int]) -> None:
@@ -59,7 +60,7 @@ def _print_rows(comparison: Comparison) -> None:
     parts = [f"{words.counted(len(left_out), 'metric')} ({'; '.join(left_out)})"] if left_out else []
     parts += [f"{words.counted(len(hidden), 'setting')} ({'; '.join(hidden)})"] if hidden else []
     if parts:
-        print(f"left out: {' and '.join(parts)}. fedlab compare --all shows everything.")
+        print(f"left out: {printable(' and '.join(parts))}. fedlab compare --all shows everything.")
 
 
 def _text(group: Group, name: str) -> str:

@@ -96,11 +96,11 @@ def main(argv: Sequence[str]) -> int:
     for error in broken:
         print(f"fedlab plot: left out: {printable(error)}", file=sys.stderr)
     if old := without_inventory(runs):
-        print(f"fedlab plot: {old}.", file=sys.stderr)
+        print(f"fedlab plot: {printable(old)}.", file=sys.stderr)
     from fedlab.report.paper import save
 
     save(found, out, args.width, args.height, args.log)
-    print(f"picture in {relative(out)}\ncaption: {found.caption}")
+    print(f"picture in {relative(out)}\ncaption: {printable(found.caption)}")
     for remark in found.remarks:
-        print(f"note: {remark}")
+        print(f"note: {printable(remark)}")
     return 1 if broken else 0

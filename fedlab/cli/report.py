@@ -12,7 +12,7 @@ from fedlab.archive.inventory import DamagedRun
 from fedlab.archive.reading import without_inventory
 from fedlab.console.output import writable
 from fedlab.console.parsing import Parser
-from fedlab.errors import FedlabError
+from fedlab.errors import FedlabError, printable
 
 
 def parser() -> Parser:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"report: {relative(written)}")
     runs, damage = _read(folders)
     for line in [*map(str, damage), *filter(None, [without_inventory(runs)])]:
-        print(f"fedlab report: {line}", file=sys.stderr)
+        print(f"fedlab report: {printable(line)}", file=sys.stderr)
     return 1 if damage else 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fedlab.archive.reading import PLACES
 from fedlab.composition import EACH_ALONE, REPLAYABLE
 from fedlab.console.parsing import Parser
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from fedlab.report.listing import Listed
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         where = f"below {' or '.join(map(str, roots))}" if roots else "here"
         print(f"No runs {where}: fedlab train +experiment=digits/fedavg starts one.")
     for line in [*(f"left out: {error}" for error in found.left_out), *([f"{found.remark}."] if found.remark else [])]:
-        print(f"fedlab runs: {line}", file=sys.stderr)
+        print(f"fedlab runs: {printable(line)}", file=sys.stderr)
     return 1 if found.broken else 0
 
 

@@ -9,6 +9,7 @@ from fedlab.archive import read_run
 from fedlab.archive.folder import relative
 from fedlab.console import trusting
 from fedlab.console.parsing import Parser, whole_number
+from fedlab.errors import printable
 
 
 def parser() -> Parser:
@@ -40,5 +41,5 @@ def main(argv: Sequence[str]) -> int:
     found = verify(run, lambda run: rebuilt(run, args.moved, "verify"), args.rounds, lines_on(console), rounds_on(console))
     print(f"{relative(run.path)}: all {found.rounds} rounds gave the same bits in every weight ({found.weights_hash})")
     for remark in found.remarks:
-        print(f"  note: {remark}")
+        print(f"  note: {printable(remark)}")
     return 0

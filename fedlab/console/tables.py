@@ -18,7 +18,8 @@ _UNBROKEN = "\N{NO-BREAK SPACE}"
 
 def print_table(columns: Row, rows: Sequence[Row], numeric: Row = (), title: str | None = None, clip: Row = ()) -> None:
     """Prints a table. `numeric`: right-aligned columns. `clip`: columns that a narrow terminal may cut short."""
-    rows = [[printable(cell) for cell in row] for row in rows]
+    columns, *rows = ([printable(cell) for cell in row] for row in (columns, *rows))
+    numeric, clip, title = [*map(printable, numeric)], [*map(printable, clip)], title and printable(title)
     if not sys.stdout.isatty():
         _print_plain(columns, rows, numeric, title)
         return

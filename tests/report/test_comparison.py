@@ -147,3 +147,24 @@ class TestVerb:
         path = str(run())
         assert main(["compare", path]) == 2 and capsys.readouterr().err.count("\n") == 1
         assert main(["compare", path, path + "x"]) == 1 and "does not exist" in capsys.readouterr().err
+
+
+_OBEYED = "\x1b[2J"  # clears a terminal
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"config": {"process": {"_target_": _OBEYED}}},
+        {"config": {"mine": {_OBEYED: 3}}},
+        {"config": {"arms": {_OBEYED: {}}}, "summary": {f"{_OBEYED}/test_accuracy": 0.75}},
+    ],
+    ids=["value", "option", "arm"],
+)
+def test_a_terminal_obeys_no_name_in_a_run_of_other_people(options, run, capsys):
+    paths = [str(run("own")), str(run("sent", **options))]
+    for verb in (["compare"], ["compare", "--all"], ["runs"]):
+        assert main([*verb, *paths]) == 0
+        said = capsys.readouterr()
+        assert "\x1b" not in said.out + said.err
+        assert verb == ["runs"] or "\\x1b[2J" in said.out
