@@ -52,7 +52,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns a line for each difference that can change a result. `own_code` is compared if both have it."""
     lines = []
     for part in ("fedlab", "packages", "machine", *(["own_code"] if "own_code" in then and "own_code" in now else [])):
-        before, after = then.get(part, {}), now.get(part, {})
+        before, after = (found if isinstance(found := side.get(part), dict) else {} for side in (then, now))
         for name in sorted({*before, *after} - {"memory_bytes", "host"}):
             if before.get(name) != after.get(name):
                 lines.append(f"{part.replace('_', ' ')} {name}: {_shown(before.get(name))} then, {_shown(after.get(name))} now")

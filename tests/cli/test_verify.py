@@ -146,6 +146,7 @@ def test_the_code_of_ones_own_is_recorded_by_its_content(here, monkeypatch):
         f"own code own_recorded: {before['own_recorded']} then, {after['own_recorded']} now"
     ]
     assert environment.differences({}, now) == []  # of an older fedlab, which recorded nothing
+    assert environment.differences({"packages": "none", "own_code": None}, {"own_code": {}}) == []  # damaged
 
 
 def flip(path):
