@@ -1,4 +1,5 @@
-"""Maps component paths of earlier versions, as runs and configuration files name them, to the present paths."""
+"""Earlier versions: maps their component paths, as runs and configuration files name them, to the present paths, and lists the
+options that they did not have."""
 
 from __future__ import annotations
 
@@ -17,6 +18,21 @@ MODULES = {
 }
 COMPONENTS = {"fedlab.attacks.ModelInversion": "fedlab.studies.attacks.model_inversion.ModelInversion"}
 
+# Options that came later, at the values that change nothing: component → option → value
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "fedlab.models.Perceptron": {"mean": 0.0, "std": 1.0},
+    "fedlab.models.Mlp": {"mean": 0.0, "std": 1.0},
+    "fedlab.models.Cnn": {"mean": 0.0, "std": 1.0},
+    "fedlab.data.Emnist": {"path": None},
+    "fedlab.studies.difftest.options.Difftest": {"data": "clients"},
+    "fedlab.studies.sweep.objective.Objective": {"target": None, "cost": "rounds"},
+    "fedlab.studies.attacks.model_inversion.ModelInversion": {
+        **dict.fromkeys(("target_class", "loss_every", "server_iterations", "server_learning_rate"), None),
+        **dict.fromkeys(("server_tv_weight", "server_l2_weight"), None),
+        "control": False,
+    },
+}
+
 
 def present(path: str) -> str:
     """Returns the present dotted path of a component of an earlier or of this version."""
@@ -31,3 +47,24 @@ def with_present_names(config: Any) -> Any:
     if isinstance(config, Mapping):
         return {k: present(v) if k == "_target_" and isinstance(v, str) else with_present_names(v) for k, v in config.items()}
     return [with_present_names(item) for item in config] if isinstance(config, list) else config
+
+
+def with_later(config: Any) -> Any:
+    """Returns a copy of a nested configuration in which no component lacks its options of `LATER`."""
+    if not isinstance(config, Mapping):
+        return config
+    found = {k: with_later(v) for k, v in config.items()}
+    return {**found, **{k: v for k, v in _later(config).items() if k not in config}}
+
+
+def without_later(config: Any) -> Any:
+    """Returns a copy of a nested configuration without the options of `LATER` that have the values there."""
+    if not isinstance(config, Mapping):
+        return config
+    later = _later(config)
+    return {k: without_later(v) for k, v in config.items() if k not in later or v != later[k]}
+
+
+def _later(component: Mapping[str, Any]) -> Mapping[str, Any]:
+    target = component.get("_target_")
+    return LATER.get(present(target), {}) if isinstance(target, str) else {}

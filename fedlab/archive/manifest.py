@@ -34,6 +34,7 @@ from typing import Any
 from fedlab import studies
 from fedlab.archive.folder import write_json
 from fedlab.fingerprint import json_fingerprint
+from fedlab.moved import without_later
 
 VERSION = 2
 # Options that change neither weights nor metrics of computed rounds
@@ -54,15 +55,14 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 def deciding(config: Mapping[str, Any], also: Collection[str]) -> dict[str, Any]:
     """Returns the options that determine a run's results, for hashes: without those `WITHOUT_EFFECT`, except `also`.
 
-    `stop` and the normalisation of a model where they are off, and `evaluation.rounds_to`, which only adds figures, are left out.
+    `stop` where it is off, options that came later where they change nothing (`fedlab.moved`), and `evaluation.rounds_to`, which
+    only adds figures, are left out.
     """
-    found = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT or k in also}
+    found = {k: without_later(v) for k, v in config.items() if k not in WITHOUT_EFFECT or k in also}
     if isinstance(stop := found.get("stop"), Mapping) and all(v is None for k, v in stop.items() if k != "_target_"):
         del found["stop"]
     if isinstance(evaluation := found.get("evaluation"), Mapping):
         found["evaluation"] = {k: v for k, v in evaluation.items() if k != "rounds_to"}
-    if isinstance(model := found.get("model"), Mapping) and (model.get("mean", 0), model.get("std", 1)) == (0, 1):
-        found["model"] = {k: v for k, v in model.items() if k not in ("mean", "std")}
     return found
 
 

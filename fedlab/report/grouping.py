@@ -12,6 +12,7 @@ from fedlab.archive.differences import flat
 from fedlab.archive.folder import relative
 from fedlab.archive.reading import Arm
 from fedlab.errors import ConfigError, did_you_mean
+from fedlab.moved import with_later
 from fedlab.report import words
 
 # Options that make no group of their own. `num_rounds` counts: a longer run is another experiment.
@@ -42,7 +43,8 @@ class RunGroup:
 def setting(run: Run) -> dict[str, Any]:
     """Returns the configuration of a run by dotted keys, with the name of the arm if it is one; without the seed."""
     arm = {"arm": run.path.name} if isinstance(run, Arm) else {}
-    return {**arm, **{k: v for k, v in flat(run.config).items() if k.partition(".")[0] not in _ASIDE and k != "stop._target_"}}
+    options = flat(with_later(run.config))
+    return {**arm, **{k: v for k, v in options.items() if k.partition(".")[0] not in _ASIDE and k != "stop._target_"}}
 
 
 def hashable(value: Any) -> str:
@@ -124,7 +126,7 @@ def _described(run: Run) -> dict[str, Any]:
     """Returns the values by which a run may be grouped."""
     arm = {"arm": run.path.name} if isinstance(run, Arm) else {}
     place = f"{relative(run.root)}:{run.path.name}" if arm else relative(run.path)
-    return {"name": run.manifest.get("name"), "run": place, **arm, **flat(run.config)}
+    return {"name": run.manifest.get("name"), "run": place, **arm, **flat(with_later(run.config))}
 
 
 def _resolved(key: str, configs: Sequence[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Names of components that configuration files and runs of earlier versions hold."""
+"""Names of components that configuration files and runs of earlier versions hold, and options that those lack."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from fedlab.archive import Run, RunFolder
 from fedlab.archive.arms import arm_configs
 from fedlab.archive.differences import compared
+from fedlab.archive.manifest import deciding
 from fedlab.cli.choice_help import asked
 from fedlab.config.composing import build, build_experiment, compose, locate
 from fedlab.errors import ConfigError
-from fedlab.moved import COMPONENTS, MODULES, present, with_present_names
+from fedlab.moved import COMPONENTS, LATER, MODULES, present, with_present_names
 from fedlab.run import locations
 
 OLD = {  # a component of each module that has moved
@@ -72,3 +73,29 @@ def test_a_users_own_file_may_hold_an_old_name(tmp_path):
     config = compose(["difftest=mine", "+arms={a: {seed: 0}, b: {seed: 0}}"], str(tmp_path))
     assert build_experiment(config).of_study("difftest").tolerance == 0.1
     assert "score_tolerance" in asked(["-cd", str(tmp_path), "difftest=mine", "--help"])
+
+
+@pytest.mark.parametrize("target", LATER)
+def test_an_option_that_came_later_is_no_difference_to_an_earlier_run(target):
+    """Such a run can be resumed with its whole command, its sweep finds its jobs, and it is compared as before."""
+    later = LATER[target]
+    assert locate(target, "stage")(**later) == locate(target, "stage")()
+
+    def config(**options):
+        stage = {"_target_": target, "kept": 1, **options}
+        return {"model": stage, "arms": {"a": {"model": stage}, "b": {"model": {"kept": 2}}}}
+
+    then, now = config(), config(**later)
+    assert compared(then, now) == compared(now, then) == locations.differences(then, now) == []
+    assert deciding(then, ()) == deciding(now, ()) == then
+    for name, value in later.items():
+        other = config(**{**later, name: "another"})
+        assert ("model." + name, value, "another") in compared(then, other)
+        assert len(compared(then, other)) == 2 and deciding(other, ()) != then
+
+
+def test_an_arms_own_value_is_never_taken_for_the_runs():
+    """Without a class of its own, an arm's model.mean=0 replaces the run's."""
+    run = {"_target_": "fedlab.models.Mlp", "mean": 0.5}
+    own, none = ({"model": run, "arms": {"a": {"model": options}}} for options in ({"mean": 0.0}, {}))
+    assert compared(own, none) and deciding(own, ()) != deciding(none, ())

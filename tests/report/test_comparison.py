@@ -41,6 +41,16 @@ def test_logging_and_checkpoints_make_no_difference_and_rounds_do(run):
     assert compare([read_run(a), read_run(c)]).keys == ("num_rounds",)
 
 
+def test_an_option_that_an_earlier_version_did_not_have_makes_no_difference(run):
+    model = {"_target_": "fedlab.models.Mlp", "hidden": [4]}
+    then = run("then", config={"model": model})
+    now = run("now", config={"seed": 1, "model": {**model, "mean": 0.0, "std": 1.0}})
+    other = run("other", config={"model": {**model, "mean": 0.5, "std": 1.0}})
+    found = compare([read_run(path) for path in (then, now, other)])
+    assert [group.seeds for group in found.groups] == [[0, 1], [0]] and found.keys == ("model.mean",)
+    assert [group.settings["model.mean"] for group in found.groups] == [0.0, 0.5]
+
+
 def test_a_legend_names_the_class_and_not_all_that_comes_with_it(run):
     runs = [run("a"), run("b", config={"client_optimizer.learning_rate": 0.5}), run("c", config=ADAM)]
     found = compare([read_run(path) for path in runs])

@@ -72,7 +72,7 @@ def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
     for victim in victims:
         set_keras_weights(model, (victim.weights[:num_trainable], victim.weights[num_trainable:]))
         descent = spec.server_descent if victim.name == "global" else spec.descent
-        every = spec.loss_every or max(1, descent.iterations // _RECORDED)
+        every = min(spec.loss_every or max(1, descent.iterations // _RECORDED), descent.iterations)
         found = inverter(scorer.classes, spec.num_starts, descent, seed, spec.target_class, every)
         measures = scorer.measure(found.images, classes)
         by_class = scorer.score(measures)

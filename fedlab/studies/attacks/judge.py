@@ -26,7 +26,14 @@ def train_control(model: tf.keras.Model, examples: ExampleSet, seed: int) -> tf.
 
     The network never sees a training example of the attacked models. `model` is unchanged.
     """
-    return _trained(lambda: tf.keras.models.clone_model(model), examples, seed, "attack control")
+
+    def build() -> tf.keras.Model:
+        copy = tf.keras.models.clone_model(model)
+        if not copy.built:  # of a class of one's own
+            copy.build((None, *examples.x.shape[1:]))
+        return copy
+
+    return _trained(build, examples, seed, "attack control")
 
 
 def _trained(build: KerasBuilder, examples: ExampleSet, seed: int, purpose: str) -> tf.keras.Model:

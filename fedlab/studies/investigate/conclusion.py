@@ -36,14 +36,19 @@ def real_images(population: Population, corruption: Corruption, seed: int) -> di
 
 
 def write_real(folder: InvestigationFolder, images: dict[str, np.ndarray]) -> None:
-    """Writes the 36 of the real images that the picture shows."""
+    """Writes the 36 of the real images that the picture shows. Writes none without a corruption.
+
+    Without a corruption, a bug that nobody knows may be in the data, and nobody may look at an image of a user.
+    """
+    if "bug" not in images:
+        return
     shown = {name: some[_spread(len(some), _SHOWN)] for name, some in images.items() if len(some) >= _FEWEST}
     with replacing(folder.real) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **shown)
 
 
 def read_real(folder: InvestigationFolder) -> dict[str, np.ndarray]:
-    """Reads the images of `write_real`; returns {} for a folder of an earlier version. Raises `FedlabError` for damage."""
+    """Reads the images of `write_real`; returns {} if there are none. Raises `FedlabError` for damage."""
     try:
         return read_arrays(folder.real)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """The folder of an investigation: two filter files, the run of its GANs, its results. A stage is done if its last file exists.
 
-real.npz        stage filter: 36 real images without the bug ("clean") and with it ("bug"), for the picture
+real.npz        stage filter: 36 real images without the bug ("clean") and with it ("bug"), for the picture; none without a bug
 trial.json      stage filter: the accuracy of the classifier on users with the bug in their data, the users that the filters
                 keep, the share of each symptom in real images without and with the bug, and the truth: the users with the bug
 verdict.json    the symptoms in generated images and the conclusion; verdict.txt the same in words

@@ -22,7 +22,7 @@ def parser() -> Parser:
         "fedlab investigate",
         description="Trains a classifier, puts a bug into some users' data, divides users by the accuracy of the classifier, "
         "trains a GAN on the users with a low accuracy and one on those with a high accuracy, and reports how their images "
-        "differ. Nobody looks at an image of a user. The same command again continues a stopped investigation. An option with "
+        "differ. It looks at no image of a user. The same command again continues a stopped investigation. An option with "
         "several values, key=a,b, starts an investigation for each.",
         epilog="example: fedlab investigate +experiment=gan/debug corruption.fraction=0,0.5",
     )

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedlab.models.functional import keras_weights
+from fedlab.studies.attacks.judge import accuracy, train_control
 from fedlab.studies.attacks.scoring import Scorer
 from fedlab.types import ExampleSet
 
@@ -57,3 +59,24 @@ def test_a_flat_image_correlates_with_nothing():
 def test_classes_that_nobody_has_are_left_out():
     scorer = Scorer(judge(0.0, 1.0), examples(60, 0, labels=(0, 2)), examples(30, 1), 0)
     assert scorer.classes.tolist() == [0, 2] and scorer.class_means.shape == (2, *SHAPE)
+
+
+class Own(tf.keras.Model):
+    def __init__(self, units=3, **options):
+        super().__init__(**options)
+        self.flat, self.dense = tf.keras.layers.Flatten(), tf.keras.layers.Dense(units)
+
+    def call(self, x, training=False):
+        return self.dense(self.flat(x))
+
+    def get_config(self):
+        return {"units": 3}
+
+
+def test_a_control_is_a_network_of_the_same_class_also_of_ones_own():
+    model, test = Own(), examples(60, 0)
+    model.build((None, *SHAPE))
+    before = keras_weights(model)
+    control = train_control(model, test, 0)
+    assert type(control) is Own and accuracy(control, test) > 0.9 and control.dense is not model.dense
+    assert all(map(np.array_equal, before[0], keras_weights(model)[0]))

@@ -33,7 +33,8 @@ def test_36_of_them_are_kept(tmp_path):
         InvestigationFolder(tmp_path),
         np.arange(100, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 8, 8, 1), np.uint8),
     )
-    assert conclusion.read_real(folder) == {}
+    conclusion.write_real(folder, {"clean": images})  # without a corruption, nobody may look at them
+    assert conclusion.read_real(folder) == {} and not folder.real.exists()
     conclusion.write_real(folder, {"clean": images, "bug": 255 - images, "few": images[:3]})
     kept = conclusion.read_real(folder)
     assert set(kept) == {"clean", "bug"} and np.array_equal(kept["bug"], 255 - kept["clean"])
