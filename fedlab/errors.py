@@ -29,7 +29,10 @@ def printable(text: object) -> str:
 
     Names and messages may come from files of other people; a terminal would obey the commands in them.
     """
-    return "".join(_spelt(c) if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t" else c for c in str(text))
+    text = str(text)
+    if text.isprintable():  # most texts: nothing to spell out
+        return text
+    return "".join(_spelt(c) if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t" else c for c in text)
 
 
 def _spelt(character: str) -> str:

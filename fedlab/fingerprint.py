@@ -35,6 +35,9 @@ def parsed_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise too_deep from None
+    opened = sum(map(text.count, "[{")) if isinstance(text, str) else sum(map(text.count, (b"[", b"{")))
+    if opened < _DEEPEST:  # most files: too few lists and objects to be nested so deeply
+        return value
     level: list[Any] = [value]
     for _ in range(_DEEPEST):
         nodes = [node for node in level if isinstance(node, (dict, list))]
