@@ -247,8 +247,10 @@ def build(config: DictConfig | Mapping[str, Any], name: str, stage: str | None =
     try:
         inspect.signature(target).bind_partial(**options)
     except TypeError as error:
-        names = ", ".join(inspect.signature(target).parameters)
-        raise ConfigError(f"{stage}: {error}; {target.__name__} takes {names}.") from error
+        parameters = inspect.signature(target).parameters
+        foreign = " ".join(f"~{stage}.{option}" for option in options if option not in parameters)
+        remedy = f" Leave out what it does not take: {foreign}" if foreign else ""
+        raise ConfigError(f"{stage}: {error}; {target.__name__} takes {', '.join(parameters)}.{remedy}") from error
     return functools.partial(target, **options)
 
 

@@ -134,8 +134,10 @@ def test_a_model_that_draws_trains_and_equal_seeds_give_equal_bits(tmp_path):
 
 def test_a_users_failing_model_is_one_line_and_leaves_nothing(here, tmp_path):
     (tmp_path / "broken.py").write_text("def net(input_shape, num_classes):\n    raise ValueError('oops\\nsecond line')\n")
-    options = ["model._target_=broken.net", "~model.hidden", "~model.dropout"]
-    done = here("train", *options, code=2)
+    options = ["~model.hidden", "~model.dropout", "~model.mean", "~model.std"]
+    told = here("train", "model._target_=broken.net", code=2).err
+    assert told.endswith(f"net takes input_shape, num_classes. Leave out what it does not take: {' '.join(options)}\n")
+    done = here("train", "model._target_=broken.net", *options, code=2)
     where = f"{tmp_path / 'broken.py'}, line 2, in net"
     assert done.err == f"fedlab train: model: ValueError: oops second line ({where}).\n"
     assert not (tmp_path / "outputs").exists()

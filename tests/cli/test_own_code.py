@@ -14,7 +14,7 @@ from fedlab.cli.main import main
 from fedlab.errors import of_own_code
 
 FAST = ["num_rounds=1", "data.max_examples=60", "partition.num_clients=2", "cohort=all", "evaluation.per_client=false"]
-NET = ["~model.hidden", "~model.dropout"]
+NET = ["~model.hidden", "~model.dropout", "~model.mean", "~model.std"]
 SOURCE = """
 import sys
 
