@@ -134,7 +134,7 @@ def _metrics(result: Result) -> dict[str, float]:
 
 
 def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, partition: Partition) -> dict[str, float]:
-    """Returns clients' mean score on classes of which they have examples and, if there are any, on other classes."""
+    """Returns clients' mean scores on classes of which they have examples and on other classes; {} unless there are both."""
     found: dict[str, list[float]] = {"held_classes": [], "other_classes": []}
     for row in rows:
         kind, _, name = row["name"].partition(" ")
@@ -142,7 +142,7 @@ def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, pa
             own = np.isin(classes, y[partition.indices[partition.client_ids.index(name)]])
             for score, there in zip(row["score_by_class"], own):
                 found["held_classes" if there else "other_classes"].append(score)
-    return {kind: round(float(np.mean(scores)), 4) for kind, scores in found.items()} if found["other_classes"] else {}
+    return {kind: round(float(np.mean(scores)), 4) for kind, scores in found.items()} if all(found.values()) else {}
 
 
 def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer, classes: np.ndarray) -> None:

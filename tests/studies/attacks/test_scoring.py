@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from fedlab.models.functional import keras_weights
+from fedlab.studies.attacks import inverting
 from fedlab.studies.attacks.judge import accuracy, train_control
 from fedlab.studies.attacks.scoring import Scorer
-from fedlab.types import ExampleSet
+from fedlab.types import ExampleSet, Partition
 
 SHAPE = (12, 12, 1)
 
@@ -80,3 +81,15 @@ def test_a_control_is_a_network_of_the_same_class_also_of_ones_own():
     control = train_control(model, test, 0)
     assert type(control) is Own and accuracy(control, test) > 0.9 and control.dense is not model.dense
     assert all(map(np.array_equal, before[0], keras_weights(model)[0]))
+
+
+def test_clients_scores_are_split_by_the_classes_that_they_have_if_there_are_both_kinds():
+    y, partition = np.array([0, 1, 1]), Partition(("a", "b"), (np.array([0]), np.array([1, 2])))
+
+    def split(classes, *scores):
+        rows = [{"name": f"client {name}", "noise": 0, "score_by_class": one} for name, one in zip("ab", scores)]
+        return inverting._held(rows, np.array(classes), y, partition)
+
+    assert split([0, 1], [0.8, 0.2], [0.4, 0.6]) == {"held_classes": 0.7, "other_classes": 0.3}
+    assert split([1], [0.2], [0.6]) == {"held_classes": 0.6, "other_classes": 0.2}
+    assert split([2], [0.2], [0.6]) == {}  # attack.target_class of other clients
