@@ -23,6 +23,17 @@ def watched(sampler: CohortSampler, stated: Sampling | None) -> CohortSampler | 
     return sampler if is_of_fedlab(type(sampler).__module__) else Watched(sampler, stated)
 
 
+def require_stated(sampler: CohortSampler, stated: Sampling | None, num_clients: int, source: int, num_rounds: int) -> None:
+    """Draws the cohorts of all rounds from `source`, without training. `stated`: as for `watched`.
+
+    Raises `ConfigError` if one contradicts `stated`, so that no round is trained, and no ε shown, for a statement that is untrue.
+    """
+    watching = watched(sampler, stated)
+    if stated is not None and isinstance(watching, Watched):
+        for round in range(1, num_rounds + 1):
+            watching(num_clients, source, round)
+
+
 class Watched:
     """Draws the same cohorts as `sampler`. To be called for ascending rounds.
 

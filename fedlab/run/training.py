@@ -20,7 +20,7 @@ from fedlab.composition import Claim
 from fedlab.evaluation import build_evaluator
 from fedlab.evaluation.evaluator import Evaluator
 from fedlab.randomness import Secret
-from fedlab.run.cohorts import watched
+from fedlab.run.cohorts import require_stated, watched
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_finite, weights_hash
 from fedlab.run.privacy import PrivacyAccount
@@ -48,6 +48,7 @@ class Training(Learner):
         self.num_weights = self.evaluator.num_weights
         self.privacy = PrivacyAccount(experiment, partition, secret, num_weights=self.num_weights)
         self.num_rounds = self.privacy.num_rounds
+        require_stated(experiment.cohort, self.privacy.stated, len(partition), self.privacy.sources.cohorts, self.num_rounds)
         parts = assemble(experiment, self.evaluator, dataset, partition, self.privacy)
         setting = Setting(
             seed=experiment.seed,

@@ -103,6 +103,22 @@ def test_a_signal_that_comes_while_code_of_ones_own_runs_is_no_mistake_in_it(num
     assert of_own_code(caught.value) is None
 
 
+def test_no_round_is_trained_for_a_sampling_that_a_later_cohort_contradicts(module, capfd):
+    """The first cohort agrees with the statement: ε of its round would be shown for a statement that is untrue."""
+    pathlib.Path(f"{module}.py").write_text(
+        "import numpy as np\n\n"
+        "from fedlab.cohort import CohortSampler\nfrom fedlab.sampling import Schedule\n\n\n"
+        "class Once(CohortSampler):\n"
+        "    def _choose(self, num_clients, seed, round):\n        return np.arange(1)\n\n"
+        "    def sampling(self, num_clients):\n        return Schedule(num_clients, 1, most=1)\n"
+    )
+    options = ["num_rounds=3", "data.max_examples=60", "partition.num_clients=2", "privacy=gaussian_fixed", "privacy.delta=0.1"]
+    cohort = ["~cohort", f"+cohort._target_={module}.Once"]
+    assert main(["train", "-q", *options, *cohort, "hydra.run.dir=run"]) == 2
+    assert "in round 2 a client has taken part 2 times: no ε can be claimed" in capfd.readouterr().err
+    assert not pathlib.Path("run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("net", "says"), [("wrong", "ZeroDivisionError: "), ("when_built", "code of your own exits (")])
 def test_a_job_of_a_sweep_names_the_users_frames_in_a_line(net, says, module):
