@@ -228,7 +228,7 @@ def test_a_trees_sum_is_divided_by_a_constant_for_any_number_of_rounds(cohort):
 
 
 def test_a_run_begins_only_if_its_sampler_draws_as_it_states():
-    """Here `sampling` restates uniform cohorts, and the class takes the same clients in each round, and one more in the second."""
+    """`sampling` restates uniform cohorts, and the class takes the same clients in each round, and one more in the second."""
     from fedlab.run.inputs import load
     from fedlab.run.training import Training
 
