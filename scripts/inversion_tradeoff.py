@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What protections cost and earn against model inversion: a table in Markdown and, with --png, accuracy over attack score.
+"""Compares protections against model inversion: a table in Markdown and, with --png, accuracy over attack score.
 
     for run in federated shards weight_noise dp masked; do fedlab train +experiment=inversion/$run; done
     python scripts/inversion_tradeoff.py outputs/inversion/*/* --png tradeoff.png

@@ -98,7 +98,7 @@ def _weights(state: Sequence[np.ndarray], num_weights: int) -> np.ndarray:
 
 
 def _shared(run: Run) -> dict[str, Any]:
-    """What has to be equal, and how many rounds there were."""
+    """Returns the options that must be equal, and the number of rounds."""
     left_out = {*WITHOUT_EFFECT, "secure"}
     return {**{k: v for k, v in run.config.items() if k not in left_out}, "num_rounds": run.rounds_completed}
 

@@ -76,7 +76,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run has left; `error`: its last line, where it did not end well."""
+    """The results of a run; `error`: the last line of its output if it failed."""
 
     records: list[dict[str, Any]]
     summary: dict[str, Any]
@@ -142,7 +142,7 @@ def train(checkout: pathlib.Path, folder: pathlib.Path, overrides: Sequence[str]
 
 
 def differences(before: Outcome, after: Outcome) -> list[str]:
-    """What of two outcomes is not the same."""
+    """Returns the differences between two outcomes."""
     if before.error or after.error:
         return [f"before: {before.error or 'ran'}", f"after: {after.error or 'ran'}"]
     exact = before.reproducible and after.reproducible

@@ -1,4 +1,4 @@
-"""What the suites make of what they measure, and on which machine that was."""
+"""Computes the figures of the suites from their measurements, and describes the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the suites share: contenders take turns (A B C A B C …), each time in a new process; figures, a table, a JSON file.
+"""The harness of all suites: contenders take turns (A B C A B C …), each time in a new process; figures, a table, a JSON file.
 
 A suite is an instance of `Suite`; its contenders are data, and a program beside it runs one of them.
 """
@@ -82,7 +82,7 @@ class Suite(abc.ABC):
 
     @abc.abstractmethod
     def record(self, contender: str, measurement: Measurement, folder: pathlib.Path) -> Record:
-        """What a process has found: `seconds` of each round, those to warm up included, and the suite's own figures."""
+        """Returns the measurements of a process: `seconds` of each round, also of warm-up, and the suite's own figures."""
 
     def complete(self, runs: Mapping[str, list[Record]], name: str, data: str, folder: pathlib.Path) -> None:  # noqa: B027
         """Adds to the records of a workload what takes all of them."""
@@ -96,7 +96,7 @@ class Suite(abc.ABC):
         """The figures of a contender, as `columns` name them."""
 
     def notes(self, result: Record) -> list[str]:
-        """What is to be said below the table."""
+        """Returns the notes below the table."""
         return []
 
     def measured(self, name: str, data: str, num_rounds: int, repeats: int, console: Console) -> Record:

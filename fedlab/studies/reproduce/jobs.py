@@ -35,8 +35,12 @@ class Job(abc.ABC):
     command: str
 
     doing = "training"
-    alone = False  # whether no other job of this kind may run at the same time
     trains = True
+
+    @property
+    def alone(self) -> bool:
+        """Returns True if no other job of this kind may run at the same time."""
+        return False
 
     @property
     def label(self) -> str:
@@ -117,7 +121,7 @@ class BatchJob(Job):
         return f"the {self.about}"
 
     @property
-    def alone(self) -> bool:  # type: ignore[override]
+    def alone(self) -> bool:
         return self.batch.alone
 
     @property
