@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,11 +97,15 @@ class ExampleSet:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A named pair of example sets with the same shapes, dtype and task."""
+    """A named pair of example sets with the same shapes, dtype and task.
+
+    `columns`: the encoding of each column, for the manifest, if the data was a table.
+    """
 
     name: str
     train: ExampleSet
     test: ExampleSet
+    columns: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "requirements"
-EXTRAS = ("dev", "ray", "mlflow", "gpu")  # each is resolved under the pins of those before it
+EXTRAS = ("dev", "arrow", "ray", "mlflow", "gpu")  # each is resolved under the pins of those before it
 
 # One pinned package: `name==version ; marker \` and its indented hashes.
 ENTRY = re.compile(r"^(?P<name>[\w.\-]+)==(?P<version>[^\s;\\]+)(?: ; (?P<marker>.+?))?(?: \\)?$")

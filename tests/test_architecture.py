@@ -195,9 +195,10 @@ def test_options_of_studies_are_read_without_what_runs_them():
         ("dp_accounting", {"privacy"}),
         ("tensorflow_privacy", {"privacy"}),
         ("matplotlib", {"report", "studies"}),
-        ("PIL", {"archive", "report"}),
+        ("PIL", {"archive", "data", "report"}),  # data: decodes a user's images
         ("jinja2", {"report"}),
         ("h5py", {"data", "models"}),
+        ("pyarrow", {"data"}),
         ("markupsafe", {"report"}),
     ],
 )

@@ -15,7 +15,8 @@ num_rounds         requested rounds; rounds_completed: computed rounds
 started, ended     ISO 8601 in UTC; ended is null while it runs
 fedlab, packages, machine   see fedlab.run.environment
 data               name, fingerprint (SHA-256 of all arrays), train_examples, test_examples, num_classes
-                   (null: no classes), task (name, headline, and the display of each metric)
+                   (null: no classes), task (name, headline, the display of each metric, and the labels of classes that
+                   have some); columns, if the data was a table: the encoding of each column
 files              SHA-256 of each file that affects results and is in neither fingerprint, by the option that names it
 partition          fingerprint, num_clients, examples_min, examples_median, examples_max
 summation          order of floating-point sums over clients

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fedlab.console.output import writable
 from fedlab.console.parsing import Parser
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from fedlab.types import Dataset, Partition
+
+_LABELS = 20  # classes that are named
 
 
 def parser() -> Parser:
@@ -56,6 +58,11 @@ def main(argv: Sequence[str]) -> int:
     Console().print(table)
     print(f"{len(partition):,} clients hold {partition.sizes.sum():,} of {len(train):,} training examples")
     print(f"{len(dataset.test):,} examples are held out for testing")
+    for column in dataset.columns:
+        print(printable(f"column {_column(column)}"))
+    if labels := getattr(train.task, "labels", None):
+        named = ", ".join(f"{i} is {label}" for i, label in enumerate(labels[:_LABELS]))
+        print(f"classes: {printable(named)}{', …' if len(labels) > _LABELS else ''}")
     if figures:
         print(f"mean label entropy {figures.mean_label_entropy:.3f} bits (0: one class each)")
         print(f"mean total variation {figures.mean_total_variation:.3f} from the global label distribution (0: equal)")
@@ -65,6 +72,15 @@ def main(argv: Sequence[str]) -> int:
         plot_partition(label_counts(train.y, partition, train.num_classes), png, heading, partition.client_ids)
         print(f"heat map in {png}")
     return 0
+
+
+def _column(encoding: Mapping[str, Any]) -> str:
+    """Returns the encoding of a column in words."""
+    if encoding["kind"] == "numeric":
+        return "{column}: numbers, median {median:.4g}, mean {mean:.4g}, standard deviation {std:.4g}".format(**encoding)
+    categories = encoding["categories"]
+    shown = ", ".join(categories[:_LABELS]) + (", …" if len(categories) > _LABELS else "")
+    return f"{encoding['column']}: {len(categories)} categories, {shown}"
 
 
 def _divided(config: DictConfig) -> tuple[Dataset, Partition]:

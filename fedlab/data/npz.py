@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import pathlib
 import zipfile
 from typing import ClassVar
 
 import numpy as np
 
 from fedlab.arrays import read_arrays
-from fedlab.data.source import Source
+from fedlab.data.targets import OwnData
 from fedlab.errors import DataError, one_line
 from fedlab.types import ExampleSet
 
 FLOAT32_EXACT = 2**24  # float32 represents every integer up to this one exactly
 
 
-class Npz(Source):
-    """Any labelled arrays: `x` [N, ...], `y` [N], and optionally `user_ids` [N], and `x_test`, `y_test` together.
+class Npz(OwnData):
+    """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together.
 
     `path`: a file that `numpy.savez` wrote. `x`: uint8 is an image and is scaled to [0, 1] inside the graph; all other numbers
     become float32 and are not scaled. Integers beyond 2^24 are refused, because float32 would round them, and uint16, because it
-    may be an image or a count. `y`: integers from 0 up; the largest determines the number of classes. `user_ids`: signed 64-bit
-    integers, or strings.
+    may be an image or a count. `y`: labels of any kind, or numbers with task=regression. `user_ids`: signed 64-bit integers, or
+    strings.
     """
 
-    path: str
-
-    locations: ClassVar[tuple[str, ...]] = (*Source.locations, "path")
     name: ClassVar[str] = "npz"
 
     @property
     def has_user_ids(self) -> bool:
         try:
-            with zipfile.ZipFile(self._file) as archive:
+            with zipfile.ZipFile(self._location) as archive:
                 return not {"user_ids", "user_ids.npy"}.isdisjoint(archive.namelist())
         except Exception as error:  # OSError, or one of zipfile's own errors
             raise self._unreadable(error) from None
-
-    @property
-    def _file(self) -> pathlib.Path:
-        return pathlib.Path(self.path).expanduser()
-
-    def files(self) -> list[pathlib.Path]:
-        return [self._file]
-
-    def verify(self) -> None:
-        self._read()
 
     def examples(self) -> ExampleSet:
         """Returns all of `x`, `y` and `user_ids`, without a split and without any option applied. Raises `DataError`."""
@@ -54,21 +40,24 @@ class Npz(Source):
 
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         try:
-            arrays = read_arrays(self._file)
+            arrays = read_arrays(self._location)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
         self._require({"x", "y"} <= set(arrays), f"the file must have the arrays x and y, and has {sorted(arrays)}")
         self._require(("x_test" in arrays) == ("y_test" in arrays), "the file must have both x_test and y_test, or neither")
 
-        x, y = self._inputs("x", arrays["x"]), self._labels("y", arrays["y"], arrays["x"])
-        users = self._users(arrays["user_ids"], x) if "user_ids" in arrays else None
-        if "x_test" not in arrays:
-            return ExampleSet(x, y, self._num_classes(y), users), None
-        x_test, y_test = self._inputs("x_test", arrays["x_test"]), self._labels("y_test", arrays["y_test"], arrays["x_test"])
-        alike = x_test.dtype == x.dtype and x_test.shape[1:] == x.shape[1:]
-        self._require(alike, f"x_test is {x_test.dtype} {x_test.shape}, x is {x.dtype} {x.shape}; only the first axis may differ")
-        num_classes = self._num_classes(np.concatenate([y, y_test]))
-        return ExampleSet(x, y, num_classes, users), ExampleSet(x_test, y_test, num_classes)
+        parts = ("", "_test") if "x_test" in arrays else ("",)
+        x = [self._inputs(f"x{part}", arrays[f"x{part}"]) for part in parts]
+        y, task = self._targets({f"y{part}": self._column(f"y{part}", arrays[f"y{part}"], arrays[f"x{part}"]) for part in parts})
+        users = self._users(arrays["user_ids"], x[0]) if "user_ids" in arrays else None
+        train = ExampleSet(x[0], y[0], user_ids=users, task=task)
+        if len(parts) == 1:
+            return train, None
+        alike = x[1].dtype == x[0].dtype and x[1].shape[1:] == x[0].shape[1:]
+        self._require(
+            alike, f"x_test is {x[1].dtype} {x[1].shape}, x is {x[0].dtype} {x[0].shape}; only the first axis may differ"
+        )
+        return train, ExampleSet(x[1], y[1], task=task)
 
     def _inputs(self, name: str, x: np.ndarray) -> np.ndarray:
         self._require(x.dtype.kind in "iufb", f"{name} must contain numbers, not {x.dtype}")
@@ -92,21 +81,13 @@ class Npz(Source):
         self._require(bool(np.isfinite(x).all()), f"{name} has NaN, infinity, or a number too large for float32")
         return x
 
-    def _labels(self, name: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        self._require(y.dtype.kind in "iu", f"{name} must contain integers, not {y.dtype}")
-        self._require(y.shape == x.shape[:1], f"{name} must have shape {x.shape[:1]}, one label per example, not {y.shape}")
-        low, high = int(y.min()), int(y.max())
-        self._require(low >= 0, f"{name} has labels from {low} to {high}; they must start at 0")
-        self._require(high < 2**31, f"{name} has labels from {low} to {high}; the largest allowed is {2**31 - 1}")
-        return y.astype(np.int32)
-
-    def _num_classes(self, labels: np.ndarray) -> int:
-        found = np.unique(labels)
-        one = len(found) == 1 and found[0] != 0  # the task refuses a single label 0
-        self._require(not one, f"all labels are {found[0]}, so there is one class and nothing to learn: give two or more")
-        gaps = f"the labels are {len(found)} numbers from {found[0]} to {found[-1]}; they must be 0, 1, … without a gap"
-        self._require(found[-1] + 1 == len(found), f"{gaps}: renumber them with numpy.unique(y, return_inverse=True)[1]")
-        return len(found)
+    def _column(self, name: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Returns `y` as [N]."""
+        self._require(
+            y.shape in (x.shape[:1], (*x.shape[:1], 1)),
+            f"{name} must have shape {x.shape[:1]}, one label or number per example, not {y.shape}",
+        )
+        return y.reshape(-1)
 
     def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
         self._require(users.dtype.kind in "iuU", f"user_ids must contain integers or strings, not {users.dtype}")

@@ -6,8 +6,8 @@ import abc
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,9 +16,10 @@ from fedlab.data.files import DataFile, Progress
 from fedlab.errors import DataError
 from fedlab.randomness import generator
 from fedlab.spec import Spec
-from fedlab.tasks import Classification
+from fedlab.tasks import Classification, Prediction
 from fedlab.types import Dataset, ExampleSet
 
+_MOST_LISTED = 12  # labels that an error names
 DEFAULT_TEST_FRACTION = 0.2  # for sources without a test set of their own
 
 
@@ -29,13 +30,34 @@ class Published:
     train: int
     test: int  # 0: there is no test set
     classes: int
+    names: tuple[str, ...] | None = None  # of the classes; None: they are called 0, 1, …
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.names or tuple(map(str, range(self.classes)))
+
+
+class Selectable(Protocol):
+    """Examples before or after they are encoded; a dataclass."""
+
+    @property
+    def y(self) -> np.ndarray: ...
+    @property
+    def task(self) -> Prediction: ...
+    @property
+    def num_classes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def select(self, indices: np.ndarray) -> Any: ...
+
+
+Examples = TypeVar("Examples", bound=Selectable)
 
 
 class Source(Spec):
     """A named data set. `load` applies the options in this order: `classes`, `test_fraction`, `max_examples`.
 
     `dir`: the data directory; None is `$FEDLAB_DATA_DIR` or, if that is not set, `~/.cache/fedlab`.
-    `classes`: keeps these labels, at least two, and renumbers them 0, 1, … in the given order.
+    `classes`: keeps these labels, at least two, and renumbers them 0, 1, … in the given order. Labels are named as in the data.
     `test_fraction`: in (0, 1), the share of the training data that is drawn as the test set and replaces the source's own. None
     uses the source's own test set, or 0.2 if it has none.
     `max_examples`: positive; keeps at most this many training examples, drawn uniformly.
@@ -44,7 +66,7 @@ class Source(Spec):
     makes: ClassVar[Mapping[str, tuple[str, ...]]] = {"_read": ("builtins.tuple",), "load": ("fedlab.types.Dataset",)}
 
     dir: str | None = None
-    classes: tuple[int, ...] | None = None
+    classes: tuple[int | str, ...] | None = None
     max_examples: int | None = Field(None, gt=0)
     test_fraction: float | None = Field(None, gt=0, lt=1)
 
@@ -64,10 +86,10 @@ class Source(Spec):
     def _classes_can_exist(self) -> Source:
         if self.classes is None:
             return self
-        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes) or min(self.classes) < 0:
-            raise ValueError(f"classes must be two or more different labels from 0 up, got {list(self.classes)}")
-        if self.published and max(self.classes) >= self.published.classes:
-            raise ValueError(f"{self.name} has the classes 0 to {self.published.classes - 1}, got {list(self.classes)}")
+        if len(self.classes) < 2 or len(set(map(str, self.classes))) < len(self.classes):
+            raise ValueError(f"classes must be two or more different labels, got {list(self.classes)}")
+        if self.published and not set(map(str, self.classes)) <= set(self.published.labels):
+            raise ValueError(f"{self.name} has the classes {_listed(self.published.labels)}, got {list(self.classes)}")
         return self
 
     @property
@@ -79,6 +101,14 @@ class Source(Spec):
     def has_user_ids(self) -> bool:
         """True if every example has the id of the user who produced it. Reads at most a file's table of contents."""
         return False
+
+    @property
+    def statistics(self) -> str:
+        """Returns, in words, what this source computes from all training examples to encode them; "" if nothing.
+
+        No privacy mechanism covers these statistics.
+        """
+        return ""
 
     @property
     def num_train_examples(self) -> int | None:
@@ -116,7 +146,10 @@ class Source(Spec):
 
         Raises `DataError` for missing or damaged files, for `classes` that the data does not have, and for empty splits.
         """
-        train, test = self._read()
+        return Dataset(self.name, *self._divided(*self._read(), seed))
+
+    def _divided(self, train: Examples, test: Examples | None, seed: int) -> tuple[Examples, Examples]:
+        """Applies the options `classes`, `test_fraction` and `max_examples`."""
         if self.classes is not None:
             train = self._choose_classes(train)
             test = self._choose_classes(test) if test is not None else None
@@ -132,7 +165,7 @@ class Source(Spec):
                 f"{self.name}: {len(train)} training and {len(test)} test examples are left; neither may be 0."
                 " Change data.classes, data.test_fraction or data.max_examples."
             )
-        return Dataset(self.name, train, test)
+        return train, test
 
     @abc.abstractmethod
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
@@ -155,14 +188,26 @@ class Source(Spec):
     def _num_test(self, num_examples: int) -> int:
         return round((self.test_fraction or DEFAULT_TEST_FRACTION) * num_examples)
 
-    def _choose_classes(self, examples: ExampleSet) -> ExampleSet:
+    def _choose_classes(self, examples: Examples) -> Examples:
         assert self.classes is not None
-        unknown = sorted(set(self.classes) - set(range(examples.num_classes)))
+        labels = examples.task.labels if isinstance(examples.task, Classification) else None
+        names = labels or tuple(map(str, range(examples.num_classes)))
+        place = {name: i for i, name in enumerate(names)}
+        unknown = [label for label in self.classes if str(label) not in place]
         if unknown:
-            raise DataError(
-                f"data.classes contains {unknown}, but {self.name} has only the classes 0 to {examples.num_classes - 1}."
-            )
+            raise DataError(f"data.classes contains {unknown}, but {self.name} has only the classes {_listed(names)}.")
+        chosen_classes = [place[str(label)] for label in self.classes]
         new_label = np.full(examples.num_classes, -1, np.int32)
-        new_label[list(self.classes)] = np.arange(len(self.classes), dtype=np.int32)
+        new_label[chosen_classes] = np.arange(len(self.classes), dtype=np.int32)
         chosen = examples.select(np.flatnonzero(new_label[examples.y] >= 0))
-        return dataclasses.replace(chosen, y=new_label[chosen.y], task=Classification(num_classes=len(self.classes)))
+        kept = tuple(names[i] for i in chosen_classes) if labels else None
+        task = Classification(num_classes=len(self.classes), labels=kept)
+        changed: Any = dataclasses.replace(chosen, y=new_label[chosen.y], task=task)
+        return changed
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Returns the labels, for an error: "0 to 9", or the first ones by name."""
+    if list(labels) == [str(i) for i in range(len(labels))]:
+        return f"0 to {len(labels) - 1}"
+    return ", ".join(labels[:_MOST_LISTED]) + (f", … ({len(labels)} labels)" if len(labels) > _MOST_LISTED else "")

@@ -108,7 +108,7 @@ class PrivacyAccount:
 
     def _covered(self) -> list[str]:
         """Returns, in words, the outputs that ε does not cover."""
-        keeps = self._experiment.process.keeps
+        keeps, statistics = self._experiment.process.keeps, self._experiment.data.statistics
         kept = (
             f"clients keep their {keeps}, which get no noise: ε covers the weights that clients share, and neither {keeps} nor "
             "what follows from them (test metrics, weights_hash, checkpoints)"
@@ -117,6 +117,11 @@ class PrivacyAccount:
             ALONE,
             *([kept] if keeps else []),
             *([FILTERED] if self._filtered else []),
+            *(
+                [f"the data source computes {statistics} of all training examples, and ε does not cover them"]
+                if statistics
+                else []
+            ),
         ]
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, model_validator
 
 from fedlab.errors import DataError
 from fedlab.tasks.base import Prediction
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Classification(Prediction):
-    """Targets are int32 in [0, num_classes); the network returns a logit per class."""
+    """Targets are int32 in [0, num_classes); the network returns a logit per class.
+
+    `labels`: the name of each class in the data; None: the classes are called 0, 1, …
+    """
 
     name: ClassVar[str] = MEASURES_OF_CLASSIFICATION.name
     measured: ClassVar[Mapping[str, Metric]] = MEASURES_OF_CLASSIFICATION.metrics
@@ -27,6 +30,15 @@ class Classification(Prediction):
     outputs_are_logits: ClassVar[bool] = True
 
     num_classes: NonNegativeInt
+    labels: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _a_label_per_class(self) -> Classification:
+        assert self.labels is None or len(self.labels) == self.num_classes, self.labels
+        return self
+
+    def described(self) -> dict[str, Any]:
+        return {**super().described(), **({"labels": list(self.labels)} if self.labels else {})}
 
     @property
     def num_outputs(self) -> int:

@@ -25,6 +25,7 @@ from fedlab.run.child import JobFolder, JobRecord
 from fedlab.spec import Spec, absolute
 
 NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file and no folder
+    ("Classification", "labels"),
     ("Corruption", "users"),
     ("Difftest", "arms"),
     ("EarlyStop", "metric"),
@@ -54,8 +55,14 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Scorecard", "paper"),
     ("Scorecard", "rows"),
     ("Scorecard", "title"),
+    ("Source", "classes"),
     ("Split", "cut"),
     ("Split", "cut_top"),
+    ("Table", "categorical"),
+    ("Table", "drop"),
+    ("Table", "missing"),
+    ("Table", "target"),
+    ("Table", "user"),
 }
 TINY = "data=npz model.hidden=[4] cohort.clients_per_round=2 logger=[] checkpoint.every=1"
 
@@ -104,7 +111,7 @@ def test_every_location_is_recorded_as_an_absolute_path_in_runs_and_in_arms(tens
             assert locations.keys(several) == {f"stage.one.{option}", f"stage.other.{option}"}
             assert locations.absolute(several)["stage"]["other"][option] is None
             checked.add(option)
-    assert checked == {"path", "dir", "file", "classifier", "tracking_uri"}
+    assert checked == {"path", "test_path", "dir", "file", "classifier", "tracking_uri"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXTRAS = ("dev", "ray", "mlflow", "gpu")
+EXTRAS = ("dev", "arrow", "ray", "mlflow", "gpu")
 
 
 @pytest.fixture(scope="module")

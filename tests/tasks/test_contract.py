@@ -14,7 +14,7 @@ from fedlab.archive.task import CLASSIFICATION, described
 from fedlab.errors import DataError
 from fedlab.evaluation.scores import ExampleScores
 from fedlab.models import functional
-from fedlab.tasks import Classification, Generation, Metric, Prediction
+from fedlab.tasks import Classification, Generation, Metric, Prediction, Regression
 from fedlab.types import ExampleSet
 
 N = 12
@@ -36,7 +36,12 @@ class BalancedAccuracy(Classification):
         return {"loss": sums["loss"] / sums["num_examples"], "balanced": sum(share[c] for c in range(self.num_classes)) / 3}
 
 
-TASKS = [Classification(num_classes=3), BalancedAccuracy(num_classes=3)]  # a new task is one more row
+TASKS = [  # a new task is one more row
+    Classification(num_classes=3),
+    BalancedAccuracy(num_classes=3),
+    *[Regression(criterion=criterion, center=1.0, scale=2.0) for criterion in ("mse", "mae", "huber")],
+    Regression(criterion="poisson"),
+]
 
 
 def some(task: Prediction) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +59,7 @@ def each_of(task: Prediction) -> dict[str, np.ndarray]:
     return {name: np.asarray(values) for name, values in each.items()}
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{type(task).__name__}{getattr(task, 'criterion', '')}")
 class TestEveryTask:
     def test_its_methods_fit_together(self, task):
         assert set(functional.check_task(task)) == {*each_of(task), "num_examples"}
@@ -127,3 +132,39 @@ def test_whatever_asks_for_classes_of_a_task_without_is_told_so():
 def test_targets_that_are_none_are_refused(task, y, told):
     with pytest.raises(DataError, match=told):
         task.check_targets(y)
+
+
+@pytest.mark.parametrize("criterion", ["mse", "mae", "huber", "poisson"])
+def test_metrics_of_regression_are_those_of_scikit_learn(criterion):
+    """Of predictions in the data's units. Keras' losses are of the scaled targets."""
+    from sklearn import metrics
+
+    center, scale = (0.0, 1.0) if criterion == "poisson" else (30.0, 4.0)
+    task = Regression(criterion=criterion, center=center, scale=scale)
+    rng = np.random.default_rng(3)
+    outputs, y = rng.normal(size=(N, 1)).astype(np.float32), (center + 5 * rng.random(N)).astype(np.float32)
+    targets, predicted = task.targets(tf.constant(y)), task.predictions(tf.constant(outputs)).numpy()[:, 0]
+    each = {"loss": task.losses(tf.constant(outputs), targets), **task.counts(tf.constant(outputs), targets)}
+    found = ExampleScores(task, {name: np.asarray(values) for name, values in each.items()}).summary()
+    assert found["rmse"] == pytest.approx(metrics.mean_squared_error(y, predicted) ** 0.5, rel=1e-5)
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(y, predicted), rel=1e-5)
+    assert found["r2"] == pytest.approx(metrics.r2_score(y, predicted), rel=1e-4)
+    keras = tf.keras.losses
+    theirs = {"mse": keras.mse, "mae": keras.mae, "huber": keras.Huber()}.get(criterion)
+    expected = theirs(targets, outputs[:, 0]) if theirs is not None else keras.poisson(y, np.exp(outputs[:, 0]))
+    assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_equal_targets_have_no_r2():
+    task = Regression()
+    each = {"loss": tf.ones(2), **task.counts(tf.ones([2, 1]), tf.constant([3.0, 3.0]))}
+    assert not np.isfinite(ExampleScores(task, {name: np.asarray(values) for name, values in each.items()}).summary()["r2"])
+
+
+@pytest.mark.parametrize("criterion", ["mse", "poisson"])
+def test_the_saved_model_predicts_in_the_units_of_the_data(criterion):
+    task = Regression(criterion=criterion, **({} if criterion == "poisson" else {"center": 30.0, "scale": 4.0}))
+    keras, x = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(1)]), tf.random.stateless_normal((5, 3), (1, 2))
+    saved = task.exported(keras)
+    assert np.allclose(saved(x), task.predictions(keras(x)), rtol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(saved.get_weights(), keras.get_weights()))

@@ -1,0 +1,166 @@
+"""A user's own images: a folder or a zip file with a folder per class."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import pathlib
+import stat
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import PositiveInt, model_validator
+
+from fedlab.data import labels
+from fedlab.data.source import Source
+from fedlab.errors import DataError, one_line
+from fedlab.types import ExampleSet
+
+_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+_SHOWN = 3  # sizes that an error quotes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """An image before it is read. `parts`: its path below the set, such as ("cat", "0001.png")."""
+
+    parts: tuple[str, ...]
+    open: Callable[[], bytes]
+
+
+class Images(Source):
+    """Images in a folder per class; the folders' names are the labels.
+
+    `path`: a folder or a zip file. If it contains the folders train and test, which contain the folders of the classes, they are
+    the two sets. Otherwise `test_path`, of the same form, is the test set, or `test_fraction` draws it.
+    `by_user`: the folders of the classes are in a folder per user (USER/CLASS/IMAGE); users of the test set have no effect.
+    `size`: scales each image to [height, width] (bilinear). None: all images must have one size.
+    `color`: `auto` is `gray` (one channel) if every image is gray, else `rgb` (three). Transparency is dropped.
+    x uint8 [N, height, width, channels], in the order of the files' names. Hidden files and files of other kinds are skipped.
+    """
+
+    path: str
+    test_path: str | None = None
+    by_user: bool = False
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    color: Literal["auto", "rgb", "gray"] = "auto"
+
+    locations: ClassVar[tuple[str, ...]] = (*Source.locations, "path", "test_path")
+    name: ClassVar[str] = "images"
+
+    @model_validator(mode="after")
+    def _one_test_set(self) -> Images:
+        if self.test_path is not None and self.test_fraction is not None:
+            raise ValueError("test_fraction draws a test set, and test_path names one: give one of them")
+        return self
+
+    @property
+    def has_user_ids(self) -> bool:
+        return self.by_user
+
+    def files(self) -> list[pathlib.Path]:
+        return [pathlib.Path(path).expanduser() for path in (self.path, self.test_path) if path]
+
+    def verify(self) -> None:
+        self._read()
+
+    def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
+        sets = self._sets()
+        labelled = {name: np.array([image.parts[-2] for image in images]) for name, images in sets.items()}
+        try:
+            classes, task = labels.encoded(labelled)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}.") from None
+        pixels = self._pixels([image for images in sets.values() for image in images])
+        ends = np.cumsum([len(images) for images in sets.values()])[:-1]
+        x = np.split(pixels, ends)
+        users = np.array([image.parts[-3] for image in sets["train"]]) if self.by_user else None
+        train = ExampleSet(x[0], classes[0], user_ids=users, task=task)
+        return train, ExampleSet(x[1], classes[1], task=task) if len(x) > 1 else None
+
+    def _sets(self) -> dict[str, list[_Image]]:
+        """Returns the images of the training set, and of the test set if there is one."""
+        found = _listed(self.path)
+        top = {image.parts[0] for image in found}
+        if top == {"train", "test"} and self.test_path is None:
+            parted = {name: [_below(image) for image in found if image.parts[0] == name] for name in ("train", "test")}
+        else:
+            parted = {"train": found} | ({"test": _listed(self.test_path)} if self.test_path else {})
+        depth = 3 if self.by_user else 2
+        for images in parted.values():
+            for image in images:
+                if len(image.parts) != depth:
+                    layout = "USER/CLASS/IMAGE" if self.by_user else "CLASS/IMAGE"
+                    raise DataError(
+                        f"{self.path}: {'/'.join(image.parts)} is not at {layout}: put every image into the folder of its class"
+                        + (" below that of its user." if self.by_user else ", or set data.by_user=true for USER/CLASS/IMAGE.")
+                    )
+        return parted
+
+    def _pixels(self, images: Sequence[_Image]) -> np.ndarray:
+        """Returns uint8 [N, height, width, channels]."""
+        from PIL import Image, ImageOps
+
+        decoded, gray = [], self.color != "rgb"
+        for image in images:
+            name = "/".join(image.parts)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", Image.DecompressionBombWarning)
+                    opened = Image.open(io.BytesIO(image.open()))
+                    opened.load()
+            except Exception as error:  # of the file system, of zip files, of each image format
+                raise DataError(f"{self.path}: {name} is not a readable image ({one_line(error)}).") from None
+            if opened.mode.startswith(("I", "F")):
+                raise DataError(f"{self.path}: {name} has more than 8 bits per channel: store it with 8.")
+            turned = ImageOps.exif_transpose(opened)
+            gray = gray and (self.color == "gray" or turned.mode in ("1", "L", "LA"))
+            turned = turned if turned.mode in ("L", "RGB") else turned.convert("L" if turned.mode in ("1", "LA") else "RGB")
+            if self.size is not None:
+                turned = turned.resize(self.size[::-1], Image.Resampling.BILINEAR)
+            decoded.append(turned)
+        sizes = sorted({each.size for each in decoded})
+        if len(sizes) > 1:
+            shown = ", ".join(f"{height}×{width}" for width, height in sizes[:_SHOWN]) + (", …" if len(sizes) > _SHOWN else "")
+            raise DataError(
+                f"{self.path}: the images have {len(sizes)} sizes ({shown}): set data.size, such as "
+                f"data.size=[{sizes[0][1]},{sizes[0][0]}]."
+            )
+        mode = "L" if gray else "RGB"
+        stacked = np.stack([np.asarray(each if each.mode == mode else each.convert(mode)) for each in decoded])
+        return stacked[..., np.newaxis] if gray else stacked
+
+
+def _below(image: _Image) -> _Image:
+    return dataclasses.replace(image, parts=image.parts[1:])
+
+
+def _listed(path: str) -> list[_Image]:
+    """Returns the images of a folder or a zip file, by name. Raises `DataError` if there are none."""
+    place = pathlib.Path(path).expanduser()
+    try:
+        found = _in_folder(place) if place.is_dir() else _in_zip(place)
+    except (OSError, zipfile.BadZipFile) as error:
+        reason = "no such folder or zip file" if isinstance(error, FileNotFoundError) else one_line(error)
+        raise DataError(f"{path}: {reason}. Give a folder, or a zip file, with a folder of images per class.") from None
+    shown = [image for image in found if not any(part.startswith((".", "__MACOSX")) for part in image.parts)]
+    if not shown:
+        raise DataError(
+            f"{path}: no image. It must contain a folder of images per class, in one of: {' '.join(sorted(_SUFFIXES))}"
+        )
+    return sorted(shown, key=lambda image: image.parts)
+
+
+def _in_folder(folder: pathlib.Path) -> list[_Image]:
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    return [_Image(file.relative_to(folder).parts, file.read_bytes) for file in files if stat.S_ISREG(file.stat().st_mode)]
+
+
+def _in_zip(file: pathlib.Path) -> list[_Image]:
+    archive = zipfile.ZipFile(file)
+    names = (name for name in archive.namelist() if pathlib.PurePosixPath(name).suffix.lower() in _SUFFIXES)
+    return [_Image(pathlib.PurePosixPath(name).parts, functools.partial(archive.read, name)) for name in names]

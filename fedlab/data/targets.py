@@ -1,0 +1,94 @@
+"""`OwnData`: the base of sources that read a user's own files, whose targets are classes or numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from fedlab.data import labels
+from fedlab.data.source import Examples, Source
+from fedlab.errors import DataError
+from fedlab.tasks import Prediction, Regression
+from fedlab.tasks.regression import Criterion
+from fedlab.types import Dataset
+
+
+class OwnData(Source):
+    """A user's own data at `path`.
+
+    `task`: classification, with labels of any kind (`fedlab.data.labels`), or regression. `loss`: of regression
+    (`fedlab.tasks.Regression`). `scale_target`: subtracts the mean of the training targets and divides by their standard
+    deviation before the loss, which `loss=poisson` does not do. Metrics and the saved model have the units of the data.
+    """
+
+    path: str
+    task: Literal["classification", "regression"] = "classification"
+    loss: Criterion = "mse"
+    scale_target: bool = True
+
+    locations: ClassVar[tuple[str, ...]] = (*Source.locations, "path")
+
+    @model_validator(mode="after")
+    def _options_of_the_task(self) -> OwnData:
+        if self.task == "regression" and self.classes is not None:
+            raise ValueError("classes chooses labels, and task=regression has none: leave it out")
+        if self.task == "classification" and self.loss != "mse":
+            raise ValueError(f"loss={self.loss} is for task=regression; classification uses the cross-entropy")
+        return self
+
+    @property
+    def _location(self) -> pathlib.Path:
+        return pathlib.Path(self.path).expanduser()
+
+    def files(self) -> list[pathlib.Path]:
+        return [self._location]
+
+    def verify(self) -> None:
+        self._read()
+
+    @property
+    def statistics(self) -> str:
+        return "the mean and the standard deviation of the targets" if self._scales else ""
+
+    @property
+    def _scales(self) -> bool:
+        return self.task == "regression" and self.scale_target and self.loss != "poisson"
+
+    def load(self, seed: int) -> Dataset:
+        return Dataset(self.name, *self._scaled(*self._divided(*self._read(), seed)))
+
+    def _scaled(self, train: Examples, test: Examples) -> tuple[Examples, Examples]:
+        """Returns both sets with a task that scales targets by the mean and standard deviation of the training targets."""
+        if not self._scales:
+            return train, test
+        center, scale = float(train.y.mean(dtype=np.float64)), float(train.y.std(dtype=np.float64))
+        if not scale:
+            raise DataError(f"{self.path}: all training targets are {train.y[0]:g}, so there is nothing to learn.")
+        task = Regression(criterion=self.loss, center=center, scale=scale)
+        both: Any = [dataclasses.replace(examples, task=task) for examples in (train, test)]  # type: ignore[type-var]
+        return both[0], both[1]
+
+    def _targets(self, columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Prediction]:
+        """Returns the targets of each column, such as y and y_test, and the task. Raises `DataError`, with the path."""
+        try:
+            return self._numbers(columns) if self.task == "regression" else labels.encoded(columns)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}.") from None
+
+    def _numbers(self, columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Prediction]:
+        task, found = Regression(criterion=self.loss), []
+        for name, column in columns.items():
+            if column.dtype.kind not in "iufb":
+                raise DataError(f"{name} must contain numbers for task=regression, not {column.dtype}")
+            with np.errstate(over="ignore"):  # the check for infinity below reports an overflow
+                y = column.astype(np.float32)
+            if not np.isfinite(y).all():
+                raise DataError(f"{name} has NaN, infinity, or a number too large for float32")
+            if self.loss == "poisson" and (y < 0).any():
+                raise DataError(f"{name} goes down to {y.min():g}; loss=poisson needs counts from 0 up")
+            found.append(y)
+        return found, task
