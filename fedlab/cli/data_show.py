@@ -42,13 +42,13 @@ def main(argv: Sequence[str]) -> int:
     from fedlab.partition import heterogeneity, label_counts
 
     config = compose(args.overrides, args.config_dir)
-    dataset, partition = _divided(config)
+    dataset, partition, seed = _divided(config)
     train, sizes = dataset.train, partition.sizes
     has_classes = train.task.num_classes is not None
     if png and not has_classes:
         raise ConfigError(f"--png {png}: the task of this data is {train.task.name}, and there are no classes to draw.")
     figures = heterogeneity(train.y, partition, train.num_classes) if has_classes else None
-    heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {config.seed}"
+    heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {seed}"
     table = Table("", "min", "median", "max", title=heading, title_justify="left")
     spreads = {"examples per client": (sizes.min(), np.median(sizes), sizes.max())}
     if figures:
@@ -83,13 +83,14 @@ def _column(encoding: Mapping[str, Any]) -> str:
     return f"{encoding['column']}: {len(categories)} categories, {shown}"
 
 
-def _divided(config: DictConfig) -> tuple[Dataset, Partition]:
-    """Returns the data and its partition, after corruption and filter."""
+def _divided(config: DictConfig) -> tuple[Dataset, Partition, int]:
+    """Returns the data and its partition, after corruption and filter, and their seed."""
     from fedlab.config.composing import build
     from fedlab.fingerprint import fingerprints
 
     source, partitioner = build(config, "data"), build(config, "partition")
-    dataset = source.load(config.seed)
-    partition = partitioner(dataset.train, config.seed)
-    dataset = build(config, "corruption")(dataset, partition, config.seed)
-    return dataset, build(config, "filter")(dataset, partition, fingerprints)
+    seed = partitioner.data_seed(config.seed)
+    dataset = source.load(seed)
+    partition = partitioner(dataset.train, seed)
+    dataset = build(config, "corruption")(dataset, partition, seed)
+    return dataset, build(config, "filter")(dataset, partition, fingerprints), seed

@@ -1,7 +1,7 @@
 """Partitioners divide training examples among clients. Called as `partitioner(examples, seed) -> Partition`."""
 
 from fedlab.partition.base import Partitioner, checked
-from fedlab.partition.by_label import Dirichlet, Shards
+from fedlab.partition.by_label import Dirichlet, Pathological, Shards
 from fedlab.partition.by_size import Iid, Quantity, Single
 from fedlab.partition.by_user import ByUser
 from fedlab.partition.held_out import hold_out, holds_nothing_out, num_held_out
@@ -13,6 +13,7 @@ __all__ = [
     "Heterogeneity",
     "Iid",
     "Partitioner",
+    "Pathological",
     "Quantity",
     "Shards",
     "Single",

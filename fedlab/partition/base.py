@@ -18,7 +18,12 @@ from fedlab.types import ExampleSet, Partition
 class Partitioner(Spec):
     """Divides examples among clients. Every client gets at least one example, and no example goes to two clients. All examples
     are assigned, unless a partitioner's description says otherwise.
+
+    `seed`: of the test split, the partition, the corruption and the held-out examples; None is the seed of the run. With it, runs
+    of different seeds train on the same clients, so that their metrics can be compared client by client.
     """
+
+    seed: int | None = Field(None, ge=0, lt=2**63)
 
     makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "known_num_clients": (
@@ -38,14 +43,18 @@ class Partitioner(Spec):
         """Returns the largest number of `num_examples` examples that one client may get; every other client has at least one."""
         return num_examples - (self.known_num_clients or 1) + 1
 
+    def data_seed(self, seed: int) -> int:
+        """Returns the seed of the data and its partition, in a run with `seed`."""
+        return seed if self.seed is None else self.seed
+
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:
-        """Returns a division of `examples` that depends only on them and `seed`. Raises `DataError` if it is impossible."""
+        """Returns a division of `examples`, which depends only on them and `data_seed`. Raises `DataError` if it is impossible."""
         if self.known_num_clients is not None and self.known_num_clients > len(examples):
             raise DataError(
                 f"{len(examples)} examples cannot be divided among {self.known_num_clients} clients."
                 " Lower partition.num_clients, or take more examples."
             )
-        divided = self._divide(examples, generator(seed, "partition"))
+        divided = self._divide(examples, generator(self.data_seed(seed), "partition"))
         return checked(divided, len(examples), f"partition: {type(self).__name__}")
 
     @abc.abstractmethod

@@ -40,6 +40,42 @@ class Shards(FixedNumber):
         return numbered([np.concatenate([shards[s] for s in hand]) for hand in dealt])
 
 
+class Pathological(FixedNumber):
+    """Gives each client examples of `classes_per_client` different classes (Li et al. 2022, section 4: label skew by quantity).
+
+    A class belongs to as many clients as any other, give or take one, and is divided equally among them. Raises `DataError` if a
+    class would belong to no client, or a client would get none of its examples.
+    """
+
+    classes_per_client: int = Field(2, gt=0)
+
+    needs_classes: ClassVar[bool] = True
+
+    def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
+        num_classes, chosen = examples.num_classes, self.classes_per_client
+        if not num_classes / self.num_clients <= chosen <= num_classes:
+            raise DataError(
+                f"partition.classes_per_client is {chosen}: with {self.num_clients} clients and {num_classes} classes, it must "
+                f"be from {-(-num_classes // self.num_clients)} to {num_classes}."
+            )
+        owners: list[list[int]] = [[] for _ in range(num_classes)]
+        for client in rng.permutation(self.num_clients):
+            least_owned = sorted(rng.permutation(num_classes), key=lambda label: len(owners[label]))
+            for label in least_owned[:chosen]:
+                owners[label].append(client)
+        shares: list[list[np.ndarray]] = [[] for _ in range(self.num_clients)]
+        for label, clients in enumerate(owners):
+            of_class = rng.permutation(np.flatnonzero(examples.y == label))
+            if len(of_class) < len(clients):
+                raise DataError(
+                    f"class {label} has {len(of_class)} examples and belongs to {len(clients)} clients. Lower "
+                    "partition.num_clients or partition.classes_per_client."
+                )
+            for client, share in zip(clients, np.array_split(of_class, len(clients))):
+                shares[client].append(share)
+        return numbered([np.concatenate(share) for share in shares])
+
+
 class Dirichlet(FixedNumber):
     """Divides each class among the clients in proportions drawn from a symmetric Dirichlet distribution.
 

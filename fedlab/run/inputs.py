@@ -18,15 +18,16 @@ def load(experiment: Experiment) -> tuple[Dataset, Partition]:
 
     Needs TensorFlow for data=emnist without data.path only.
     """
-    dataset = experiment.data.load(experiment.seed)
+    seed = experiment.partition.data_seed(experiment.seed)
+    dataset = experiment.data.load(seed)
     check_task(experiment, dataset)
     if not experiment.arms:
         _check_examples(experiment, dataset)
-    partition = experiment.partition(dataset.train, experiment.seed)
-    dataset = experiment.corruption(dataset, partition, experiment.seed)
+    partition = experiment.partition(dataset.train, seed)
+    dataset = experiment.corruption(dataset, partition, seed)
     kept = experiment.filter(dataset, partition, fingerprints)
     kept = checked(kept, len(dataset.train), f"filter: {type(experiment.filter).__name__}")
-    kept = hold_out(kept, experiment.evaluation.holdout, experiment.seed)
+    kept = hold_out(kept, experiment.evaluation.holdout, seed)
     if not experiment.arms:
         check_clients(experiment, len(kept))
     return dataset, kept

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedlab.errors import DataError
-from fedlab.partition import ByUser, Dirichlet, Iid, Quantity, Shards, Single
+from fedlab.partition import ByUser, Dirichlet, Iid, Pathological, Quantity, Shards, Single
 from fedlab.types import ExampleSet
 
 PARTITIONERS = [
@@ -20,6 +20,9 @@ PARTITIONERS = [
     Dirichlet(num_clients=20, alpha=1e6),
     Dirichlet(num_clients=4, alpha=0.05),
     Dirichlet(num_clients=10, alpha=1, min_examples=10),
+    Pathological(num_clients=10, classes_per_client=1),
+    Pathological(num_clients=7, classes_per_client=3),
+    Pathological(num_clients=3, classes_per_client=10),
     Quantity(num_clients=7, sigma=0),
     Quantity(num_clients=30, sigma=1.5),
     Quantity(num_clients=500, sigma=3),
@@ -76,6 +79,12 @@ def test_every_example_goes_to_somebody(partitioner, seed):
 @pytest.mark.parametrize("partitioner", [p for p in PARTITIONERS if p not in NOT_RANDOM], ids=repr)
 def test_another_seed_gives_another_partition(partitioner):
     assert not identical(partitioner(examples(), 0), partitioner(examples(), 1))
+
+
+@pytest.mark.parametrize("partitioner", PARTITIONERS, ids=repr)
+def test_a_seed_of_its_own_takes_the_place_of_the_runs(partitioner):
+    own = partitioner.model_copy(update={"seed": 7})
+    assert identical(own(examples(), 0), partitioner(examples(), 7)) and identical(own(examples(), 1), partitioner(examples(), 7))
 
 
 @pytest.mark.parametrize("partitioner", [p for p in PARTITIONERS if not p.needs_user_ids], ids=repr)

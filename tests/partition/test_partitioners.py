@@ -6,8 +6,11 @@ import numpy as np
 import pydantic
 import pytest
 
+from fedlab.config.composing import build_experiment, compose
 from fedlab.errors import DataError
-from fedlab.partition import ByUser, Dirichlet, Iid, Quantity, Shards, heterogeneity, label_counts
+from fedlab.fingerprint import fingerprints
+from fedlab.partition import ByUser, Dirichlet, Iid, Pathological, Quantity, Shards, heterogeneity, label_counts
+from fedlab.run import inputs
 from fedlab.types import ExampleSet, Partition
 
 
@@ -39,6 +42,32 @@ def test_uneven_shards_differ_by_one_each_and_touch_two_classes_each():
     for seed in range(5):
         spread = figures(Shards(num_clients=33, shards_per_client=2), seed)  # 66 shards of 30 or 31
         assert spread.examples[0] >= 60 and spread.examples[2] <= 62 and spread.classes[2] <= 4
+
+
+@pytest.mark.parametrize(("num_clients", "classes"), [(10, 1), (10, 2), (7, 3), (40, 3), (3, 10)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_pathological_clients_have_as_many_classes_and_classes_as_many_clients(num_clients, classes, seed):
+    given = examples()
+    partition = Pathological(num_clients=num_clients, classes_per_client=classes)(given, seed)
+    counts = label_counts(given.y, partition, 10)
+    assert ((counts > 0).sum(axis=1) == classes).all()
+    owners = (counts > 0).sum(axis=0)
+    assert owners.max() - owners.min() <= 1
+    for of_class in counts.T:
+        assert of_class[of_class > 0].max() - of_class[of_class > 0].min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("num_clients", "classes", "problem"),
+    [
+        (3, 2, "classes_per_client is 2: with 3 clients and 10 classes, it must be from 4 to 10"),
+        (30, 11, "must be from 1 to 10"),
+        (900, 10, r"class \d has 200 examples and belongs to 900 clients"),
+    ],
+)
+def test_impossible_pathological_partitions_are_one_line(num_clients, classes, problem):
+    with pytest.raises(DataError, match=problem):
+        Pathological(num_clients=num_clients, classes_per_client=classes)(examples(), 0)
 
 
 def test_too_many_shards_is_one_line():
@@ -130,3 +159,16 @@ def test_heterogeneity_by_hand():
     assert got.mean_label_entropy == pytest.approx((0 + 0.8112781) / 2)  # -(1/4 log2 1/4 + 3/4 log2 3/4)
     assert got.mean_total_variation == pytest.approx((0.5 + 0.25) / 2)  # all clients together: half and half
     assert label_counts(y, partition, 3).tolist() == [[2, 0, 0], [1, 3, 0]]
+
+
+def test_runs_of_two_seeds_can_have_the_same_clients(tensorflow):
+    """The test split, corruption and held-out examples belong to the data: they follow partition.seed, too."""
+    words = ["partition=dirichlet", "corruption=inversion", "evaluation.holdout=0.2"]
+
+    def data(*more):
+        dataset, partition = inputs.load(build_experiment(compose([*words, *more])))
+        held_out = partition.held_out
+        return fingerprints(dataset, partition), [indices.tolist() for indices in held_out]
+
+    assert data("seed=1", "partition.seed=0") == data("seed=2", "partition.seed=0") == data("seed=0")
+    assert data("seed=1")[0][0] != data("seed=2")[0][0]

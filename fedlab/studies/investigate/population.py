@@ -32,6 +32,7 @@ def load_population(source: Source, partitioner: Partitioner, corruption: Corrup
 
     Raises `DataError`, also for a single client, because there is nobody to compare it with.
     """
+    seed = partitioner.data_seed(seed)
     clean = source.load(seed)
     partition = (ByUser() if clean.train.user_ids is not None else partitioner)(clean.train, seed)
     if len(partition) < 2:
