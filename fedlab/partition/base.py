@@ -48,7 +48,7 @@ class Partitioner(Spec):
         return seed if self.seed is None else self.seed
 
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:
-        """Returns a division of `examples`, which depends only on them and `data_seed`. Raises `DataError` if it is impossible."""
+        """Returns a division of `examples`; it depends on them and on `data_seed`. Raises `DataError` if it is impossible."""
         if self.known_num_clients is not None and self.known_num_clients > len(examples):
             raise DataError(
                 f"{len(examples)} examples cannot be divided among {self.known_num_clients} clients."
