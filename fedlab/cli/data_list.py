@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             continue
         source: Source = build(config, "data")
         size = source.published
-        sizes = (f"{size.train:,} + {size.test:,}", str(size.classes)) if size else ("any", "any")
+        sizes = (f"{size.train:,} + {size.test:,}", str(size.classes)) if size else source.unread[:2]
         table.add_row(name, *sizes, "yes" if source.has_user_ids else "no", _where(source))
     Console().print(table)
     print("fedlab data fetch NAME downloads what is missing or damaged.")

@@ -47,6 +47,10 @@ def composition_error(error: BaseException, overrides: Sequence[str], catalogue:
     if "missing EQUAL" in text:
         word = re.search(r"parsing override '(.*?)'", text)
         return f"'{word.group(1) if word else ''}' is neither a flag nor key=value. See fedlab train --help."
+    override = getattr(error, "override", None)
+    if override:  # Hydra's grammar does not accept it
+        key, _, value = override.partition("=")
+        return f"{override}: {text.splitlines()[0].strip()}. Put a value with special characters in quotes: '{key}=\"{value}\"'."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:2]) if lines else type(error).__name__
 

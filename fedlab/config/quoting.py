@@ -8,6 +8,9 @@ from collections.abc import Sequence
 _FIGURE = re.compile(r"(?<!['\"\w/-])(?:[\w-]+/)?(?:rounds|bytes|seconds)_to\[[^\[\]]*\](?!['\"])")
 _CHOICE = re.compile(r"choice\((.*)\)")
 _PLAIN = re.compile(r"|null|['\"].*|[^<>=]*")  # values without a comparison, or in quotes
+# Values that Hydra's grammar accepts: its characters, those after a backslash, and interpolations. Brackets are left alone, so
+# that a mistake in a list stays one
+_LEFT_ALONE = re.compile(r"(?:[\w\s/\\+.$%*@?|:-]|\\.|\$\{[^{}]*\})*|[\x00-\x7f]*[][{}][\x00-\x7f]*", re.ASCII)
 _AS_IS = re.compile(r"['\"\[{].*|\w+\(.*\)", re.DOTALL)  # quoted values, lists, dicts and functions such as choice(a,b)
 
 
@@ -15,8 +18,9 @@ def quoted(words: Sequence[str]) -> list[str]:
     """Returns the words of a command line, with quotes where fedlab's own notation contains Hydra's special characters.
 
     objective.metric=rounds_to[0.97] becomes objective.metric='rounds_to[0.97]', also within a list, and so do bytes_to[0.97] and
-    seconds_to[0.97]. The same is done to stop.when=test_accuracy>=0.97. A value with a character outside ASCII, such as a path,
-    is quoted, too, and in a sweep each of its values. Other words, and values that are quoted already, stay unchanged.
+    seconds_to[0.97]. The same is done to stop.when=test_accuracy>=0.97. A value with a character that the grammar refuses, such
+    as a path with "=", "(" or a letter outside ASCII, is quoted, too, and in a sweep each of its values. Other words, and values
+    that are quoted already, stay unchanged.
     """
     return [_quoted(word) for word in words]
 
@@ -30,13 +34,10 @@ def _quoted(word: str) -> str:
         parts = [part if _PLAIN.fullmatch(part) else f"'{part}'" for part in (chosen[1] if chosen else value).split(",")]
         # Hydra's choice(…) accepts no null, and the same list without it does
         return key + equals + (f"choice({parts[0]})" if chosen and len(parts) == 1 else ",".join(parts))
-    if value.isascii() or key == "resume" or _AS_IS.fullmatch(value):
+    if key == "resume" or _AS_IS.fullmatch(value):
         return word
-    return (
-        key
-        + equals
-        + ",".join(part if part.isascii() or _AS_IS.fullmatch(part) else _in_quotes(part) for part in value.split(","))
-    )
+    parts = (part if _LEFT_ALONE.fullmatch(part) or _AS_IS.fullmatch(part) else _in_quotes(part) for part in value.split(","))
+    return key + equals + ",".join(parts)
 
 
 def _in_quotes(text: str) -> str:

@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from fedlab.tasks import Prediction
+from fedlab.types import Dataset, ExampleSet
+
+Columns = Mapping[str, np.ndarray]  # name → float64 [N] with NaN for missing values, or str [N] with "" for missing values
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a table before they are encoded."""
+
+    columns: Columns
+    y: np.ndarray
+    task: Prediction
+    user_ids: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def num_classes(self) -> int:
+        """Returns the number of classes; 0 if the targets are numbers."""
+        return self.task.num_classes or 0
+
+    def select(self, indices: np.ndarray) -> Rows:
+        """Returns the rows at `indices` [M], in that order."""
+        columns = {name: values[indices] for name, values in self.columns.items()}
+        ids = None if self.user_ids is None else self.user_ids[indices]
+        return dataclasses.replace(self, columns=columns, y=self.y[indices], user_ids=ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +88,16 @@ def encoding_of(column: str, values: np.ndarray) -> Encoding:
 def described(encoding: Encoding) -> dict[str, Any]:
     """Returns the entry of the manifest."""
     return {"kind": type(encoding).__name__.lower(), **dataclasses.asdict(encoding)}
+
+
+def encoded(name: str, train: Rows, test: Rows) -> Dataset:
+    """Returns the data set `name` of both sets, encoded by the statistics of `train`."""
+    encodings = [encoding_of(column, values) for column, values in train.columns.items()]
+    sets = []
+    for rows in (train, test):
+        x = np.concatenate([each.encoded(rows.columns[each.column]) for each in encodings], axis=1, dtype=np.float64)
+        sets.append(ExampleSet(x.astype(np.float32), rows.y, user_ids=rows.user_ids, task=rows.task))
+    return Dataset(name, sets[0], sets[1], tuple(map(described, encodings)))
 
 
 def numbers(cells: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ class Source(Spec):
     locations: ClassVar[tuple[str, ...]] = ("dir",)
     name: ClassVar[str]
     data_files: ClassVar[tuple[DataFile, ...]] = ()
-    # What `fedlab data list` prints of a source without the path that it needs: examples, classes, users
+    # What `fedlab data list` prints of a source without a published size: examples, classes, users
     unread: ClassVar[tuple[str, str, str]] = ("any", "any", "optional")
 
     @classmethod

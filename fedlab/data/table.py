@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab.data.cells import read_cells
-from fedlab.data.columns import Categorical, described, encoding_of, is_numeric, numbers
+from fedlab.data.columns import Columns, Rows, encoded, is_numeric, numbers
 from fedlab.data.targets import OwnData
 from fedlab.errors import DataError, did_you_mean
-from fedlab.tasks import Prediction
 from fedlab.types import Dataset, ExampleSet
 
 _MOST_CATEGORIES = 200  # of a column; a column with more is probably a name or a number of the row
-
-Columns = Mapping[str, np.ndarray]  # name → float64 [N] with NaN for missing values, or str [N] with "" for missing values
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows of a table before they are encoded."""
-
-    columns: Columns
-    y: np.ndarray
-    task: Prediction
-    user_ids: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    @property
-    def num_classes(self) -> int:
-        """Returns the number of classes; 0 if the targets are numbers."""
-        return self.task.num_classes or 0
-
-    def select(self, indices: np.ndarray) -> Rows:
-        """Returns the rows at `indices` [M], in that order."""
-        columns = {name: values[indices] for name, values in self.columns.items()}
-        ids = None if self.user_ids is None else self.user_ids[indices]
-        return dataclasses.replace(self, columns=columns, y=self.y[indices], user_ids=ids)
 
 
 class Table(OwnData):
@@ -55,8 +26,8 @@ class Table(OwnData):
 
     A column is numeric if every cell that is not missing is a number, else categorical. Missing numbers become the median of the
     column; then the column is scaled to mean 0 and standard deviation 1. A categorical column becomes a column of 0 and 1 per
-    category; a missing or unknown category is 0 in each. All statistics and categories are those of the training examples of all
-    clients. x float32 [N, encoded columns].
+    category, all 0 if the category is missing or unknown. All statistics and categories are those of the training examples of
+    all clients. x float32 [N, encoded columns].
     """
 
     target: str
@@ -95,7 +66,7 @@ class Table(OwnData):
         self._rows()
 
     def load(self, seed: int) -> Dataset:
-        return self._encoded(*self._scaled(*self._divided(*self._rows(), seed)))
+        return self._encoded(*self._with_scale(*self._divided(*self._rows(), seed)))
 
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         train, test = self._rows()
@@ -134,21 +105,18 @@ class Table(OwnData):
         return users
 
     def _encoded(self, train: Rows, test: Rows) -> Dataset:
-        """Returns both sets, encoded by the statistics of `train`."""
-        encodings = [encoding_of(name, values) for name, values in train.columns.items()]
-        if not encodings:
+        """Returns both sets, encoded by the statistics of `train`. Raises `DataError`."""
+        if not train.columns:
             raise DataError(f"{self.path}: no column is left beside the target {self.target}.")
-        for encoding in encodings:
-            if isinstance(encoding, Categorical) and len(encoding.categories) > self.max_categories:
+        dataset = encoded(self.name, train, test)
+        for column in dataset.columns:
+            count = len(column.get("categories", ()))
+            if count > self.max_categories:
                 raise DataError(
-                    f"{self.path}: column {encoding.column} has {len(encoding.categories):,} categories: leave it out with "
-                    f"data.drop=[{encoding.column}], or raise data.max_categories."
+                    f"{self.path}: column {column['column']} has {count:,} categories: leave it out with "
+                    f"data.drop=[{column['column']}], or raise data.max_categories."
                 )
-        sets = []
-        for rows in (train, test):
-            x = np.concatenate([each.encoded(rows.columns[each.column]) for each in encodings], axis=1, dtype=np.float64)
-            sets.append(ExampleSet(x.astype(np.float32), rows.y, user_ids=rows.user_ids, task=rows.task))
-        return Dataset(self.name, sets[0], sets[1], tuple(map(described, encodings)))
+        return dataset
 
 
 def _target(path: str, name: str, cells: Columns) -> np.ndarray:

@@ -59,18 +59,14 @@ class OwnData(Source):
         return self.task == "regression" and self.scale_target and self.loss != "poisson"
 
     def load(self, seed: int) -> Dataset:
-        return Dataset(self.name, *self._scaled(*self._divided(*self._read(), seed)))
+        return Dataset(self.name, *self._with_scale(*self._divided(*self._read(), seed)))
 
-    def _scaled(self, train: Examples, test: Examples) -> tuple[Examples, Examples]:
-        """Returns both sets with a task that scales targets by the mean and standard deviation of the training targets."""
-        if not self._scales:
-            return train, test
-        center, scale = float(train.y.mean(dtype=np.float64)), float(train.y.std(dtype=np.float64))
-        if not scale:
-            raise DataError(f"{self.path}: all training targets are {train.y[0]:g}, so there is nothing to learn.")
-        task = Regression(criterion=self.loss, center=center, scale=scale)
-        both: Any = [dataclasses.replace(examples, task=task) for examples in (train, test)]  # type: ignore[type-var]
-        return both[0], both[1]
+    def _with_scale(self, train: Examples, test: Examples) -> tuple[Examples, Examples]:
+        """Applies `scaled`, if the options say so. Raises `DataError`, with the path."""
+        try:
+            return scaled(train, test) if self._scales else (train, test)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}.") from None
 
     def _targets(self, columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Prediction]:
         """Returns the targets of each column, such as y and y_test, and the task. Raises `DataError`, with the path."""
@@ -92,3 +88,17 @@ class OwnData(Source):
                 raise DataError(f"{name} goes down to {y.min():g}; loss=poisson needs counts from 0 up")
             found.append(y)
         return found, task
+
+
+def scaled(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Returns both sets with a task that scales targets by the mean and the standard deviation of the training targets.
+
+    Raises `DataError` if all of these are equal.
+    """
+    assert isinstance(train.task, Regression)
+    center, scale = float(train.y.mean(dtype=np.float64)), float(train.y.std(dtype=np.float64))
+    if not scale:
+        raise DataError(f"all training targets are {train.y[0]:g}, so there is nothing to learn")
+    task = train.task.model_copy(update={"center": center, "scale": scale})
+    both: Any = [dataclasses.replace(examples, task=task) for examples in (train, test)]  # type: ignore[type-var]
+    return both[0], both[1]

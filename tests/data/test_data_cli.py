@@ -15,9 +15,23 @@ from fedlab.report.partition_plot import plot_partition
 def test_list_has_a_row_for_every_source(capsys, tmp_path):
     assert main(["data", "list", "--dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    for name in ("digits", "mnist", "mnist_by_writer", "fashion_mnist", "emnist", "emnist_merged", "npz", "cifar10", "images"):
+    for name in (
+        "digits",
+        "mnist",
+        "mnist_by_writer",
+        "fashion_mnist",
+        "emnist",
+        "emnist_merged",
+        "npz",
+        "cifar10",
+        "images",
+        "heart",
+        "diabetes",
+        "synthetic",
+        "table",
+    ):
         assert re.search(rf"│ {name} +│", out)
-    assert out.count("missing") == 8  # seven rows, and the line that says what to do
+    assert out.count("missing") == 9  # eight rows, and the line that says what to do
 
 
 def test_list_tells_a_damaged_file_from_a_missing_one(capsys, tmp_path):
