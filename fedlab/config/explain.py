@@ -151,11 +151,15 @@ def validation_error(error: pydantic.ValidationError, stage: str, fields: Mappin
         return f"{stage}: {reason}."
     if kind in ("model_type", "model_attributes_type", "callable_type"):
         own = getattr(given, "func", type(given))  # a function, or a class that is no `Spec`, has its options bound by partial
-        what = f"the {'class' if inspect.isclass(own) else 'function'} {own.__module__}.{own.__qualname__}"
-        needed = getattr(fields.get(path[0]), "annotation", None) if path else None
-        derived = f"derive it from {needed.__module__}.{needed.__name__}, or " if inspect.isclass(needed) else ""
-        return f"{key}._target_ names {what}, which is not a valid {key}: {derived}choose one with {key}=NAME."
+        return wrong_kind(own, key, getattr(fields.get(path[0]), "annotation", None) if path else None)
     return f"{key}={given}: {reason}."
+
+
+def wrong_kind(own: Any, key: str, needed: Any) -> str:
+    """Explains that the class or function `own` cannot be the stage `key`. `needed`: the base class of the stage, if it has one."""
+    what = f"the {'class' if inspect.isclass(own) else 'function'} {own.__module__}.{own.__qualname__}"
+    derived = f"derive it from {needed.__module__}.{needed.__name__}, or " if inspect.isclass(needed) else ""
+    return f"{key}._target_ names {what}, which is not a valid {key}: {derived}choose one with {key}=NAME."
 
 
 def _reason(error: Any) -> str:

@@ -36,8 +36,8 @@ def _quoted(word: str) -> str:
         return key + equals + (f"choice({parts[0]})" if chosen and len(parts) == 1 else ",".join(parts))
     if key == "resume" or _AS_IS.fullmatch(value):
         return word
-    parts = (part if _LEFT_ALONE.fullmatch(part) or _AS_IS.fullmatch(part) else _in_quotes(part) for part in value.split(","))
-    return key + equals + ",".join(parts)
+    each = (part if _LEFT_ALONE.fullmatch(part) or _AS_IS.fullmatch(part) else _in_quotes(part) for part in value.split(","))
+    return key + equals + ",".join(each)
 
 
 def _in_quotes(text: str) -> str:

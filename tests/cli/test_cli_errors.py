@@ -110,7 +110,7 @@ MISTAKES = [
     ("train secure=masked secure.clip_range=0.5", "clip_range=0.5 is less than 1", 2),
     ("train secure=ckks secure.clip_range=0.5", "clip_range=0.5 is less than 1", 2),
     (
-        "train partition._target_=fedlab.cohort.All ~partition.num_clients ~partition.seed",
+        "train partition._target_=fedlab.cohort.All ~partition.num_clients",
         "which is not a valid partition: derive it from fedlab.partition.base.Partitioner, or choose one",
         2,
     ),
