@@ -1,5 +1,5 @@
 """The graph of clients that mask for each other and keep each other's shares: complete, sparse and random (Bell et al. 2020), or
-pairs.
+of pairs (`fedlab/secure/pairs.py`).
 
 In the sparse graph each client has k neighbours; k grows with the logarithm of the number of clients, and each client sends k
 messages, shares and masks instead of n. A secret is rebuilt from t shares. k and t are the least numbers for which, by the
@@ -21,6 +21,8 @@ import numpy as np
 CORRUPT, DROPPED = 0.1, 0.3
 FEW_CLIENTS = 30  # with fewer, t would be 2 or 3, and a sparse graph saves little
 EXPOSED, STRANDED = 2.0**-30, 2.0**-10
+
+Graph = Mapping[int, Sequence[int]]  # client → its neighbours
 
 
 @functools.lru_cache(maxsize=64)
@@ -46,23 +48,23 @@ def neighbors(clients: Sequence[int], degree: int, rng: np.random.Generator) -> 
     return {client: tuple(ring[(i + s) % n] for s in steps) for i, client in enumerate(ring)}
 
 
-def pairs(clients: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """Returns each client's one neighbour: of n clients, an even number, the client at place i with that at place i + n / 2."""
-    half = len(clients) // 2
-    assert len(clients) == 2 * half
-    return {client: (clients[(i + half) % len(clients)],) for i, client in enumerate(clients)}
+def parts(graph: Graph, clients: Collection[int]) -> list[set[int]]:
+    """Returns the connected parts of the graph of `clients`. Masks cancel within each part, so the server can compute its sum."""
+    left, found = set(clients), []
+    while left:
+        reached = [left.pop()]
+        found.append(set(reached))
+        while reached:
+            near = left.intersection(graph[reached.pop()])
+            left -= near
+            found[-1] |= near
+            reached.extend(near)
+    return found
 
 
-def is_connected(graph: Mapping[int, Sequence[int]], clients: Collection[int]) -> bool:
-    """Returns True if the clients form one connected part of the graph; otherwise masks cancel within each part and its sum
-    is visible."""
-    left = set(clients)
-    reached = [left.pop()] if left else []
-    while reached:
-        near = left.intersection(graph[reached.pop()])
-        left -= near
-        reached.extend(near)
-    return not left
+def is_connected(graph: Graph, clients: Collection[int]) -> bool:
+    """Returns True if the clients form at most one part of the graph."""
+    return len(parts(graph, clients)) <= 1
 
 
 def _chances(others: int, marked: int, k: int) -> list[float]:

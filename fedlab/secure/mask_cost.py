@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from fedlab.errors import ConfigError
 from fedlab.secure import agreement, shamir
 from fedlab.secure.encoding import Encoding
 from fedlab.secure.layout import Layout, Tensor
 from fedlab.secure.masked import Masked
 from fedlab.secure.messages import AdvertiseKeys, Inbox, MaskedInput, Roster, ShareKeys, Survivors, Unmasking
+from fedlab.secure.pairs import linked_by
 from fedlab.secure.transcript import num_bytes
 
 PLAIN_BITS = {8: np.int8, 16: np.int16, 32: np.float32}  # sizes of a value in the clear
@@ -54,12 +56,12 @@ def mask_cost(num_values: int, num_clients: int, plain_bits: int, spec: Masked, 
     """Returns the cost of masked sums. `num_values`: at least 1; `num_clients`: at least 2.
 
     `plain_bits`: 32 for floats, 8 or 16 for integers. `measure`: run a round as well, in which all values are zeros. Raises
-    `ConfigError` if the sum could overflow, or if so many clients cannot form pairs.
+    `ConfigError` if the sum could overflow, if so many clients cannot form pairs, or if some have more neighbours than others.
     """
     layout = Layout((Tensor((num_values,), np.dtype(PLAIN_BITS[plain_bits])),))
     encoding = Encoding(layout, num_clients, spec.bits, spec.clip_range, spec.fractional_bits, spec.out_of_range, spec.rounding)
     spec.check(num_clients, always=True)
-    degree, share_threshold = spec.links(num_clients)
+    degree, share_threshold = _links(spec, num_clients)
     up, down = _messages(degree, share_threshold)
     bytes_up, bytes_down = encoding.num_bytes + sum(map(num_bytes, up)), sum(map(num_bytes, down))
     cost = MaskCost(
@@ -79,6 +81,20 @@ def mask_cost(num_values: int, num_clients: int, plain_bits: int, spec: Masked, 
     ran = spec.build(layout, num_clients).run_round(1, range(num_clients), (zeros for _ in range(num_clients)))
     computed = num_clients * (bytes_up + bytes_down)
     return dataclasses.replace(cost, measured_over_computed=(ran.bytes_up + ran.bytes_down) / computed)
+
+
+def _links(spec: Masked, num_clients: int) -> tuple[int, int]:
+    """Returns the number of neighbours that every client has, and the number of shares that rebuild a secret."""
+    pairs = spec.pairs(num_clients)
+    if not pairs:
+        return spec.links(num_clients)
+    degrees = set(map(len, linked_by(pairs, range(num_clients)).values()))
+    if len(degrees) > 1:
+        raise ConfigError(
+            f"secure.neighbors gives clients from {min(degrees)} to {max(degrees)} neighbours, and the cost is that of a client "
+            "in a graph in which all have equally many: list as many pairs for each client."
+        )
+    return max(degrees), max(degrees) + 1
 
 
 def _messages(degree: int, share_threshold: int) -> tuple[list[Any], list[Any]]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from fedlab.errors import ConfigError
 from fedlab.randomness import generator
 from fedlab.secure.encoding import Encoding, OutOfRange, Rounding
-from fedlab.secure.graph import neighbors, pairs, sparse_degree
+from fedlab.secure.graph import neighbors, sparse_degree
 from fedlab.secure.layout import Layout
 from fedlab.secure.masked_client import MaskedClient
 from fedlab.secure.masked_server import BelowThreshold, MaskedServer
+from fedlab.secure.pairs import Pairs, are_pairs, checked, halves, linked_by, named, num_paired, revealed
 from fedlab.secure.protocol import Contribution, Dropouts, Outcome, Protocol, SecureSum, pair
 from fedlab.secure.shamir import Draw
 from fedlab.secure.transcript import Transcript
@@ -44,8 +45,9 @@ class Masked(SecureSum):
 
     # Share of a round's clients that must stay to the end; the same share of clients can rebuild one client's secrets
     threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
-    # log: a sparse random graph, for 100 or more clients (Bell et al. 2020). pairs: one neighbour, and no client may vanish
-    neighbors: Literal["all", "log", "pairs"] = "all"
+    # log: a sparse random graph, for 100 or more clients (Bell et al. 2020). pairs: one neighbour, and no client may vanish.
+    # A list of pairs: these pairs of places in the cohort, which is in ascending order; no client may vanish
+    neighbors: Literal["all", "log", "pairs"] | Pairs = "all"
     bits: Literal[32, 64] = 64  # size of a float on the wire
     clip_range: Annotated[float, Field(gt=0, le=2.0**40)] = 2.0**16  # floats beyond ± this are refused or clipped
     fractional_bits: Annotated[int, Field(ge=0, le=60)] | None = None  # None: as many as fit
@@ -56,14 +58,25 @@ class Masked(SecureSum):
     max_attempts: PositiveInt = 3  # attempts per round, for on_failure=retry
     reproducible: bool = False  # keys follow from the seed, for exact reruns; anybody who knows it can remove every mask
 
-    @model_validator(mode="after")
-    def _pairs_stay(self) -> Masked:
-        """The masks of a client whose partner has vanished protect it alone: without them, its update would be visible."""
-        if self.neighbors == "pairs" and (self.threshold != 1 or self.dropout_rate):
+    @field_validator("neighbors", mode="before")
+    @classmethod
+    def _graph(cls, given: Any) -> str | Pairs:
+        if given in ("all", "log", "pairs"):
+            return given
+        if not are_pairs(given):
             raise ValueError(
-                f"neighbors=pairs with threshold={self.threshold:g} and dropout_rate={self.dropout_rate:g}: to sum without a "
-                "client that vanished would reveal its partner's update, so all must stay: set secure.threshold=1 and "
-                "secure.dropout_rate=0, or choose neighbors=all"
+                "must be 'all', 'log' or 'pairs', or a list of pairs of clients, counted from 0, such as [[0,2],[1,3]]"
+            )
+        return checked(given)
+
+    @model_validator(mode="after")
+    def _paired_stay(self) -> Masked:
+        """The masks of a client whose neighbours have vanished protect it alone: without them, its update would be visible."""
+        if self.neighbors not in ("all", "log") and (self.threshold != 1 or self.dropout_rate):
+            raise ValueError(
+                f"neighbors={named(self.neighbors)} with threshold={self.threshold:g} and dropout_rate={self.dropout_rate:g}: "
+                "to sum without a client that vanished would reveal its partner's update, so all must stay: set "
+                "secure.threshold=1 and secure.dropout_rate=0, or choose neighbors=all"
             )
         return self
 
@@ -79,21 +92,41 @@ class Masked(SecureSum):
                 f"secure.neighbors=pairs needs the same even number of clients in every round, and the cohort has {given}: use "
                 "cohort=all, uniform or in_turn without dropout_rate and with an even number of clients, or secure.neighbors=all."
             )
+        if not isinstance(self.neighbors, str) and (most_clients != num_paired(self.neighbors) or not always):
+            paired, given = num_paired(self.neighbors), f"{most_clients}" if always else f"a varying number, up to {most_clients}"
+            raise ConfigError(
+                f"secure.neighbors pairs {paired} clients, 0 to {paired - 1}, and a round has {given}: use cohort=all, uniform "
+                f"or in_turn without dropout_rate and with exactly {paired} clients, or list pairs of all clients of a round."
+            )
 
     def least_stayed(self, num_clients: int) -> int:
         """Returns the number of clients, of `num_clients`, that must stay to the end of a round."""
         return max(self.least_clients, math.ceil(self.threshold * num_clients - 1e-9))
 
+    def pairs(self, num_clients: int) -> Pairs | None:
+        """Returns the pairs of places in a cohort of this size that mask, if they are fixed.
+
+        None for other graphs, and for a number of clients that the pairs do not fit (refused by `check`): neighbors=all.
+        """
+        if self.neighbors == "pairs":
+            return halves(num_clients) if num_clients % 2 == 0 else None
+        if isinstance(self.neighbors, str) or num_paired(self.neighbors) != num_clients:
+            return None
+        return self.neighbors
+
     def links(self, num_clients: int) -> tuple[int, int]:
-        """Returns the number of neighbours of each client, and the number of shares that rebuild a secret."""
-        if self.neighbors == "pairs" and num_clients % 2 == 0:  # an odd number, if ever, is linked as with neighbors=all
-            return 1, 2
+        """Returns the number of neighbours of each client, and of the shares that rebuild a secret, if no `pairs` are fixed."""
         sparse = sparse_degree(num_clients) if self.neighbors == "log" else None
         return sparse or (num_clients - 1, self.least_stayed(num_clients))
 
     def lines(self) -> list[str]:
-        in_pairs = [f"secure.neighbors=pairs: {IN_PAIRS}"] if self.neighbors == "pairs" else []
-        return in_pairs + ([f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else [])
+        if self.neighbors == "pairs":
+            graph = [f"secure.neighbors=pairs: {IN_PAIRS}"]
+        elif isinstance(self.neighbors, str):
+            graph = []
+        else:
+            graph = [f"secure.neighbors={named(self.neighbors)}: {revealed(self.neighbors)}"]
+        return graph + ([f"secure.reproducible=true: {REPLAYABLE_KEYS}"] if self.reproducible else [])
 
     def under_noise(self) -> Masked:
         return self.model_copy(update={"out_of_range": "saturate", "rounding": "toward_zero"})
@@ -123,9 +156,10 @@ class MaskedSum(Protocol):
     def server(self, round: int, clients: tuple[int, ...], attempt: int = 0) -> MaskedServer:
         """Returns a server for these clients, before any message."""
         threshold = self.spec.least_stayed(len(clients))
+        pairs = self.spec.pairs(len(clients))
+        if pairs:
+            return MaskedServer(round, linked_by(pairs, sorted(clients)), threshold, None, self.encoding)
         degree, share_threshold = self.spec.links(len(clients))
-        if self.spec.neighbors == "pairs" and degree == 1:
-            return MaskedServer(round, pairs(clients), threshold, share_threshold, self.encoding, linked=False)
         graph = neighbors(clients, degree, generator(self.seed, "secure neighbors", round, attempt))
         return MaskedServer(round, graph, threshold, share_threshold, self.encoding)
 

@@ -30,7 +30,8 @@ class MaskedServer:
 
     `graph`: each client's neighbours. At least `threshold` clients must send their inputs, and `share_threshold` shares rebuild
     a secret. A method that finds fewer raises `BelowThreshold`; `sum` raises it only if no set of inputs can be unmasked.
-    `linked`: masks must connect all clients that stayed; False allows a graph of several parts, whose sums the server can see.
+    Masks must connect all clients that stayed. Exception: `share_threshold=None` is for a graph in which every client must
+    stay, and which may have several parts, whose sums the server can see. A secret then takes the shares of all its holders.
     """
 
     def __init__(
@@ -38,12 +39,11 @@ class MaskedServer:
         round: int,
         graph: Mapping[int, Sequence[int]],
         threshold: int,
-        share_threshold: int,
+        share_threshold: int | None,
         encoding: Encoding,
-        linked: bool = True,
     ):
-        self._round, self._graph, self._encoding, self._linked = round, graph, encoding, linked
-        self.threshold, self.share_threshold = threshold, share_threshold
+        self._round, self._graph, self._encoding = round, graph, encoding
+        self.threshold, self._share_threshold = threshold, share_threshold
         self._keys: dict[int, AdvertiseKeys] = {}
         self._shares: dict[int, ShareKeys] = {}  # by sender; encrypted
         self._stayed: list[int] = []
@@ -59,12 +59,17 @@ class MaskedServer:
         """The clients whose inputs are in the sum."""
         return tuple(self._stayed)
 
+    def shares_needed(self, client: int) -> int:
+        """Returns the number of shares that rebuild a secret of `client`. Its neighbours and itself have one each."""
+        return self._share_threshold or len(self._graph[client]) + 1
+
     def receive_keys(self, client: int, message: AdvertiseKeys) -> None:
         self._keys[client] = message
 
     def roster(self, client: int) -> Roster:
         self._require(len(self._keys), "advertised keys")
-        return Roster({peer: self._keys[peer] for peer in self._graph[client] if peer in self._keys}, self.share_threshold)
+        keys = {peer: self._keys[peer] for peer in self._graph[client] if peer in self._keys}
+        return Roster(keys, self.shares_needed(client))
 
     def receive_shares(self, client: int, message: ShareKeys) -> None:
         self._shares[client] = message
@@ -121,7 +126,7 @@ class MaskedServer:
         return {client: peers for client, peers in masked_for.items() if peers}
 
     def _require_linked(self) -> None:
-        if self._linked and not is_connected(self._graph, self._stayed):
+        if self._share_threshold and not is_connected(self._graph, self._stayed):
             raise BelowThreshold(
                 f"the {len(self._stayed)} clients left are no longer all linked by masks, which would reveal sums of fewer "
                 "clients: set secure.neighbors=all or lower the dropout."
@@ -130,12 +135,13 @@ class MaskedServer:
     def _rebuild(self, store: Mapping[int, Mapping[int, bytes]], about: int) -> bytes:
         shares = store.get(about, {})
         self._require_shares(about, len(shares))
-        return shamir.combine(shares, self.share_threshold)
+        return shamir.combine(shares, self.shares_needed(about))
 
     def _require_shares(self, about: int, found: int) -> None:
-        if found < self.share_threshold:
+        needed = self.shares_needed(about)
+        if found < needed:
             raise BelowThreshold(
-                f"{found} of {len(self._graph)} clients are left that have shares of client {about}, {self.share_threshold} are "
+                f"{found} of {len(self._graph)} clients are left that have shares of client {about}, {needed} are "
                 "needed: sample more clients, lower the dropout, or set secure.neighbors=all."
             )
 

@@ -147,6 +147,10 @@ MISTAKES = [
     ("train secure=masked secure.neighbors=few", "secure.neighbors=few: must be 'all', 'log' or 'pairs'", 2),
     ("train secure=masked secure.neighbors=pairs", "its partner's update, so all must stay: set secure.threshold=1", 2),
     ("train secure=masked secure.neighbors=pairs secure.threshold=1", "pairs needs the same even number of clients", 2),
+    ("train secure=masked secure.neighbors=[[0,1],[1,1]] secure.threshold=1", "[1,1] pairs a client with itself", 2),
+    ("train secure=masked secure.neighbors=[[0,2]] secure.threshold=1", "client 1 is in no pair, so no mask would hide", 2),
+    ("train secure=masked secure.neighbors=[[0,1]]", "its partner's update, so all must stay: set secure.threshold=1", 2),
+    ("train secure=masked secure.neighbors=[[0,1]] secure.threshold=1", "pairs 2 clients, 0 to 1, and a round has", 2),
     (
         "train secure=masked secure.neighbors=pairs secure.threshold=1 cohort=poisson",
         "needs the same even number of clients in every round, and the cohort has a varying number",

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fedlab.cli.main import main
+from fedlab.errors import ConfigError
 from fedlab.secure import Masked, mask_cost
 
 
@@ -19,10 +20,16 @@ from fedlab.secure import Masked, mask_cost
         (40, {"neighbors": "log"}),
         (9, {"threshold": 1.0}),
         (10, {"threshold": 1.0, "neighbors": "pairs"}),
+        (4, {"threshold": 1.0, "neighbors": ((0, 1), (1, 2), (2, 3), (3, 0))}),
     ],
 )
 def test_computed_bytes_are_those_of_a_round(plain_bits, clients, options):
     assert mask_cost(33, clients, plain_bits, Masked(**options), measure=True).measured_over_computed == 1.0
+
+
+def test_the_cost_of_pairs_needs_equally_many_neighbours():
+    with pytest.raises(ConfigError, match=r"secure\.neighbors gives clients from 1 to 2 neighbours"):
+        mask_cost(33, 3, 16, Masked(threshold=1.0, neighbors=((0, 1), (1, 2))))
 
 
 def test_bytes_grow_with_clients_unless_the_graph_is_sparse():

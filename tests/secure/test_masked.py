@@ -111,10 +111,62 @@ def test_pairs_give_the_same_sum_with_one_mask_each(make_clients):
     assert shares[0] == 5 * shares[1]
 
 
+@pytest.mark.parametrize("pairs", [((0, 3), (1, 4), (2, 5)), ((5, 0), (0, 1), (1, 2), (2, 3), (4, 3))])
+def test_listed_pairs_give_the_same_sum(make_clients, pairs):
+    clients = make_clients(CLIENTS)
+    all_, listed = (Masked(neighbors=n, threshold=1).build(clients.layout, 6) for n in ("all", pairs))
+    first, second = (masked_integers(p, clients, CLIENTS) for p in (all_, listed))
+    assert all(map(np.array_equal, first[0], second[0])) and second[1].included == CLIENTS
+    shares = [{p.name: p.bytes_up for p in outcome.phases}["share keys"] for _, outcome in (first, second)]
+    assert shares[0] * 2 * len(pairs) == shares[1] * 30  # in proportion to the neighbours of all clients
+
+
+def test_pairs_are_a_list_of_pairs(make_clients):
+    clients = make_clients(CLIENTS)
+    graphs = [
+        Masked(neighbors=n, threshold=1).build(clients.layout, 6).server(1, CLIENTS)._graph
+        for n in ("pairs", ((0, 3), (1, 4), (2, 5)))
+    ]
+    assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize("neighbors", ["pairs", ((0, 1),)])
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.9}, {"threshold": 1, "dropout_rate": 0.1}])
-def test_pairs_are_refused_where_a_client_may_vanish(options):
+def test_pairs_are_refused_where_a_client_may_vanish(neighbors, options):
     with pytest.raises(pydantic.ValidationError, match=r"all must stay: set secure\.threshold=1 and secure\.dropout_rate=0"):
-        Masked(neighbors="pairs", **options)
+        Masked(neighbors=neighbors, **options)
+
+
+@pytest.mark.parametrize(
+    "pairs, reason",
+    [
+        ((), "or a list of pairs of clients"),
+        ("some", "or a list of pairs of clients"),
+        (((0, "1"),), "or a list of pairs of clients"),
+        (((0, True),), "or a list of pairs of clients"),
+        (((0, -1),), "or a list of pairs of clients"),
+        (((0, 1, 2),), "or a list of pairs of clients"),
+        (((0, 0.5),), "or a list of pairs of clients"),
+        (((0, 1), (2, 2)), r"\[2,2\] pairs a client with itself"),
+        (((0, 1), (1, 0)), r"\[1,0\] is listed twice"),
+        (((0, 1), (2, 3), (2, 3)), r"\[2,3\] is listed twice"),
+        (((0, 2),), "client 1 is in no pair"),
+        (((1, 2),), "client 0 is in no pair"),
+        (((0, 10**12),), "client 1 is in no pair"),
+    ],
+)
+def test_lists_that_are_no_pairs_of_all_clients_are_refused(pairs, reason):
+    with pytest.raises(pydantic.ValidationError, match=reason):
+        Masked(neighbors=pairs, threshold=1)
+
+
+@pytest.mark.parametrize("most_clients, always, fits", [(4, True, True), (3, True, False), (5, True, False), (4, False, False)])
+def test_listed_pairs_need_exactly_their_clients_in_every_round(most_clients, always, fits):
+    spec = Masked(neighbors=((0, 1), (2, 3)), threshold=1)
+    if fits:
+        return spec.check(most_clients, always)
+    with pytest.raises(ConfigError, match=r"secure.neighbors pairs 4 clients, 0 to 3, and a round has"):
+        spec.check(most_clients, always)
 
 
 @pytest.mark.parametrize("most_clients, always, fits", [(10, True, True), (2, True, True), (9, True, False), (10, False, False)])
@@ -164,6 +216,19 @@ def test_reproducible_keys_are_warned_about():
 def test_pairs_are_warned_about():
     [line] = Masked(neighbors="pairs", threshold=1).lines()
     assert "the server can compute the sum of each pair of clients" in line
+
+
+@pytest.mark.parametrize(
+    "pairs, said",
+    [
+        (((0, 1), (2, 3)), "of each of 2 groups of clients, the smallest of 2, and one client that colludes with it can reveal"),
+        (((0, 1), (1, 2), (2, 0)), "the sum of all only, and 2 clients that collude with it can reveal"),
+        (((0, 1), (1, 2)), "the sum of all only, and one client that colludes with it can reveal"),
+    ],
+)
+def test_listed_pairs_say_what_they_protect(pairs, said):
+    [line] = Masked(neighbors=pairs, threshold=1).lines()
+    assert line.startswith("secure.neighbors=[[0,1],") and said in line
 
 
 @pytest.mark.parametrize("reproducible", [False, True])

@@ -28,7 +28,7 @@ class SmallSparse(MaskedSum):
 def unmasked(protocol, view, clients, attempt):
     """{clients: their sum} of all that the messages of one attempt give away, put together as the protocol's server would."""
     prefix = f"attempt {attempt + 1}/" if attempt else ""
-    threshold = protocol.server(view.round, clients, attempt).share_threshold
+    needed = protocol.server(view.round, clients, attempt).shares_needed
     sent = collections.defaultdict(dict)  # {what: {client: {about whom: bytes}}}
     for client, items in view.received.items():
         for name, array in items.items():
@@ -42,7 +42,7 @@ def unmasked(protocol, view, clients, attempt):
         for holder, about in sent[kind].items():
             for client, share in about.items():
                 shares[client][share_point(holder)] = share
-        rebuilt[kind] = {c: shamir.combine(s, threshold) for c, s in shares.items() if len(s) >= threshold}
+        rebuilt[kind] = {c: shamir.combine(s, needed(c)) for c, s in shares.items() if len(s) >= needed(c)}
     found, left = {}, set(sent["masked_input"])
     while left:  # masks between two clients cancel once both are in the sum
         part, queue = set(), [left.pop()]
@@ -167,3 +167,36 @@ def test_in_pairs_a_client_that_vanishes_after_its_input_ends_the_round_and_its_
     outcome = caught.value.outcome
     assert outcome.included == ()
     assert set(unmasked(protocol, outcome.server_view, clients, 0)) == {frozenset({0, 3}), frozenset({2, 5})}
+
+
+RING_AND_PAIR = ((0, 3), (3, 1), (1, 0), (2, 5), (4, 5))  # groups {0, 1, 3} and {2, 4, 5}
+
+
+def test_in_listed_pairs_the_server_can_unmask_the_sum_of_each_group_and_nothing_smaller():
+    clients = (12, 4, 30, 7, 9, 21)  # places follow the ascending order: 4, 7, 9, 12, 21, 30
+    values = {c: np.array([c * 7.0, -1.0 - c]) for c in clients}
+    protocol = Masked(neighbors=RING_AND_PAIR, threshold=1, observe="all").build(Layout.of([np.zeros(2)]), 6)
+    outcome = protocol.run_round(1, clients, [[values[c]] for c in clients])
+    found = unmasked(protocol, outcome.server_view, clients, 0)
+    assert set(found) == {frozenset({4, 7, 12}), frozenset({9, 21, 30})}
+    for group, total in found.items():
+        assert np.array_equal(total[0], sum(values[c] for c in group))
+    assert np.array_equal(outcome.sum[0], sum(values.values()))
+
+
+@pytest.mark.parametrize("stage", ["before_sharing", "before_input", "before_unmasking"])
+def test_in_listed_pairs_the_group_of_a_client_that_vanishes_stays_masked(stage):
+    clients = tuple(range(6))
+    protocol = Masked(neighbors=RING_AND_PAIR, threshold=1, observe="all").build(Layout.of([np.zeros(2)]), 6)
+    with pytest.raises(BelowThreshold) as caught:
+        protocol.run_round(1, clients, [[np.ones(2)]] * 6, Dropouts(**{stage: frozenset({0})}))
+    outcome = caught.value.outcome
+    others = {frozenset({2, 4, 5})} if stage == "before_unmasking" else set()
+    assert outcome.included == () and set(unmasked(protocol, outcome.server_view, clients, 0)) == others
+
+
+def test_in_listed_pairs_no_neighbour_rebuilds_a_secret_without_the_others():
+    """Two of the three holders of a secret of client 0, its neighbours 1 and 3, have fewer shares than it takes."""
+    protocol = Masked(neighbors=RING_AND_PAIR, threshold=1).build(Layout.of([np.zeros(2)]), 6)
+    server = protocol.server(1, tuple(range(6)))
+    assert [server.shares_needed(client) for client in range(6)] == [3, 3, 2, 3, 2, 3]
