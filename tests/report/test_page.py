@@ -131,6 +131,16 @@ def test_replayable_masks_are_told(run):
     assert told not in read_page(write_report(run("fresh", config={"secure.reproducible": False}))).text
 
 
+def test_masks_between_pairs_are_told(run):
+    told = "the server can compute the sum of each of 2 groups of clients"
+    lines = {"lines": [f"secure.neighbors=[[0,1],[2,3]]: {told}", "secure.reproducible=true: told in words of its own"]}
+    page = read_page(write_report(run("pairs", secure=lines)))
+    assert told in page.text and "of pairs" in page.text and "words of its own" not in page.text
+    arms = {name: {"privacy": None, "secure": lines} if name == "a" else {} for name in "ab"}
+    page = read_page(write_report(run("arms", config={"arms.a.num_rounds": 1, "arms.b.num_rounds": 1}, arms=arms)))
+    assert "masks of a" in page.text and "masks of b" not in page.text
+
+
 def test_pictures_are_shown_with_captions_in_natural_order(run):
     path = run()
     for name in ("round_10.png", "round_9.png", "attack/client_3.png"):

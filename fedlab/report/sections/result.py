@@ -40,12 +40,24 @@ def build(run: Run) -> Section | None:
     if run.summary.get("rounds_without_clients"):
         empty = words.number(run.summary["rounds_without_clients"])
         figures.append(("rounds without an update", empty, "their cohorts were empty, or they were abandoned"))
-    if (run.config.get("secure") or {}).get("reproducible"):
-        told = "their keys follow from the seed, so anybody who knows the seed can remove every mask"
-        figures.append(("masks", "replayable", told))
+    figures += _masks(run)
     if run.summary.get("num_weights"):
         figures.append(("weights of all arms" if run.arms else "weights", f"{run.summary['num_weights']:,}", ""))
     return section("result", "Result", "sections/result.html", figures=figures, arms=run.arms, rows=_beside(run))
+
+
+def _masks(run: Run) -> list[Figure]:
+    """Returns what weakens the masks of a run, or of its arms: keys from the seed, and masks between pairs of clients only."""
+    figures = []
+    for label, arm in ({f"masks of {name}": run.arm(name) for name in run.arms} or {"masks": run}).items():
+        if (arm.config.get("secure") or {}).get("reproducible"):
+            told = "their keys follow from the seed, so anybody who knows the seed can remove every mask"
+            figures.append((label, "replayable", told))
+        for line in (arm.manifest.get("secure") or {}).get("lines", ()):
+            option, _, told = line.partition(": ")
+            if option.startswith("secure.neighbors="):
+                figures.append((label, "of pairs", told))
+    return figures
 
 
 def _beside(run: Run) -> list[tuple[str, list[str]]]:
