@@ -156,7 +156,7 @@ def validation_error(error: pydantic.ValidationError, stage: str, fields: Mappin
 
 
 def wrong_kind(own: Any, key: str, needed: Any) -> str:
-    """Explains that the class or function `own` cannot be the stage `key`. `needed`: the base class of the stage, if it has one."""
+    """Explains that the class or function `own` cannot be the stage `key`. `needed`: the base class of the stage, if any."""
     what = f"the {'class' if inspect.isclass(own) else 'function'} {own.__module__}.{own.__qualname__}"
     derived = f"derive it from {needed.__module__}.{needed.__name__}, or " if inspect.isclass(needed) else ""
     return f"{key}._target_ names {what}, which is not a valid {key}: {derived}choose one with {key}=NAME."
