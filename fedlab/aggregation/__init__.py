@@ -34,6 +34,7 @@ class Aggregator(Spec):
     takes_weights: ClassVar[bool] = True  # False: all clients have the same weight
     # True: the rule compares individual updates, so it can run neither on secure sums nor on partial sums
     needs_individual_updates: ClassVar[bool] = False
+    sends_updates: ClassVar[bool] = False  # True: clients send float updates; each class states this for itself
     marks_sums: ClassVar[bool] = False  # True: it needs sums that only a secure-sum protocol can compute
 
     @abc.abstractmethod
@@ -47,6 +48,8 @@ class Aggregator(Spec):
 class Mean(Aggregator):
     """The weighted mean (McMahan et al. 2017, algorithm 1)."""
 
+    sends_updates: ClassVar[bool] = True
+
     def build(self) -> tff.aggregators.WeightedAggregationFactory:
         import tensorflow_federated as tff
 
@@ -56,6 +59,7 @@ class Mean(Aggregator):
 class Robust(Aggregator):
     """The mean after zeroing updates of extreme norm and clipping the rest, both bounds adaptive (Andrew et al. 2021)."""
 
+    sends_updates: ClassVar[bool] = True
     zeroing: bool = True
     clipping: bool = True
 

@@ -98,6 +98,8 @@ class Algorithm(Spec):
     client_weighting: Literal["auto", "examples", "uniform"] = "auto"
     task: ClassVar[Task | None] = None  # the task that this algorithm learns from any data; None: the task of the data
     personal: ClassVar[bool] = False  # whether every client has its own model after training
+    # True if a client sends the update of a model that it has trained; each class states this for itself
+    sends_models: ClassVar[bool] = False
 
     def check(self, stages: Stages) -> None:
         """Raises `ConfigError` for stages that contradict each other or have no effect here. Reads no data."""

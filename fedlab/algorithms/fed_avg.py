@@ -19,6 +19,7 @@ class FedAvg(Process):
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    sends_models: ClassVar[bool] = True
 
     def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
         from fedlab.algorithms import client_work, composing

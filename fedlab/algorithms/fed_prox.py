@@ -17,6 +17,7 @@ class FedProx(Process):
     """FedAvg with the term μ/2 · |w − w_global|² in each client's objective (Li et al. 2020, equation 2)."""
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    sends_models: ClassVar[bool] = True
 
     proximal_strength: NonNegativeFloat = 0.01  # μ; 0 is FedAvg
 

@@ -1,4 +1,4 @@
-"""clients.csv, partition.csv and privacy.csv: tables with one row per client, in the order of the partition."""
+"""clients.csv, partition.csv, privacy.csv and client_models/: tables with one row per client, in the order of the partition."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from fedlab.archive.folder import make_folder
 from fedlab.archive.tables import read_rows, write_rows
 
 
@@ -20,6 +21,21 @@ class ClientScore:
     examples: int
     score: float
     loss: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelScore:
+    """The results of one client's model after its training in a round: on the client's training examples and on the test set.
+
+    `train_score`, `test_score`: the headline metric of the task. A value that is not finite is None.
+    """
+
+    client: str
+    examples: int
+    train_loss: float | None
+    train_score: float | None
+    test_loss: float | None
+    test_score: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +55,29 @@ def write_scores(path: pathlib.Path, scores: Iterable[ClientScore], metric: str 
 def read_scores(path: pathlib.Path) -> list[ClientScore]:
     """Reads the table of `write_scores`; [] if there is no file. Raises `FedlabError` if it is damaged."""
     return read_rows(path, lambda row: ClientScore(row[0], int(row[1]), float(row[2]), float(row[3]) if row[3] else None))
+
+
+def write_model_scores(folder: pathlib.Path, round_num: int, scores: Iterable[ModelScore], metric: str) -> None:
+    """Replaces the table of a round in `folder`. `metric`: the name of the columns of scores."""
+    make_folder(folder)
+    rows = [(s.client, s.examples, *map(_finite, (s.train_loss, s.train_score, s.test_loss, s.test_score))) for s in scores]
+    header = ("client", "examples", "train_loss", f"train_{metric}", "test_loss", f"test_{metric}")
+    write_rows(folder / f"round_{round_num:06d}.csv", header, rows)
+
+
+def read_model_scores(folder: pathlib.Path) -> dict[int, list[ModelScore]]:
+    """Reads the tables of `write_model_scores`, by round in ascending order. Raises `FedlabError` if one is damaged."""
+    paths = {
+        int(p.stem.removeprefix("round_")): p for p in folder.glob("round_*.csv") if p.stem.removeprefix("round_").isdecimal()
+    }
+    return {number: read_rows(paths[number], _model_score) for number in sorted(paths)}
+
+
+def _model_score(row: list[str]) -> ModelScore:
+    values = [float(cell) if cell else None for cell in row[2:]]
+    if len(values) != 4:
+        raise ValueError(f"{len(row)} columns instead of 6")
+    return ModelScore(row[0], int(row[1]), *values)
 
 
 def write_labels(path: pathlib.Path, client_ids: Sequence[str], counts: Iterable[Sequence[int]]) -> None:

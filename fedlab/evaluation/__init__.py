@@ -54,8 +54,21 @@ class Evaluation(Spec):
     # rounds after which the best value so far first reaches it; null: it never does
     rounds_to: Annotated[tuple[float, ...], _Listed] = ()
 
+    # Rounds from one measurement of every client's model to the next, on its training examples and on the test set; None: none
+    client_every: PositiveInt | None = None
+
     def check(self) -> None:
         """Raises `ConfigError` for missing files."""
+
+    def lines(self) -> list[str]:
+        """Returns notes for the user before the first round."""
+        if self.client_every is None:
+            return []
+        return [
+            f"evaluation.client_every={self.client_every}: client_models/ will contain metrics of single clients' models, a "
+            "measurement for simulations: it needs updates in the clear, and training examples, which no server has. The metrics "
+            "contain no noise, and no ε covers them. Do not publish them."
+        ]
 
 
 class GanEvaluation(Evaluation):

@@ -67,6 +67,10 @@ class Evaluator(abc.ABC):
         """Returns the predictions [n, …] for the test set. Raises `ConfigError`."""
         raise ConfigError(f"the task of this process is {self.task.name}, which predicts nothing that could be compared.")
 
+    def keep_models(self, models: Mapping[int, Weights], partition: Partition, folder: RunFolder, round_num: int) -> None:
+        """Writes the metrics of clients' models after round `round_num`. `models`: by client. Raises `ConfigError`."""
+        raise ConfigError(f"the task of this process is {self.task.name}, whose models of clients have no metrics.")
+
     def lines(self) -> list[str]:
-        """Returns lines about the model for the user, before the first round."""
-        return [f"{self.num_weights:,} weights"]
+        """Returns lines about the model and the evaluation for the user, before the first round."""
+        return [f"{self.num_weights:,} weights", *self.evaluation.lines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.archive.clients import ClientScore, ModelScore, write_model_scores, write_scores
 from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
 from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
 from fedlab.evaluation.scores import ExampleScorer, spread
@@ -69,6 +70,17 @@ class OneModel(Evaluator):
     def test_predictions(self, trained: Trained) -> np.ndarray:
         test = self.dataset.test
         return self._scorer.predictions(trained.weights, test, np.arange(len(test)))
+
+    def keep_models(self, models: Mapping[int, Weights], partition: Partition, folder: RunFolder, round_num: int) -> None:
+        """Writes a table to client_models/: each client's model on its training examples and on the test set."""
+        found = []
+        for client, weights in models.items():
+            indices = partition.indices[client]
+            own = self._scorer.scores(list(weights), self.dataset.train.select(indices)).summary()
+            test = self._scorer.scores(list(weights), self.dataset.test).summary()
+            four = (own["loss"], own[self.headline], test["loss"], test[self.headline])
+            found.append(ModelScore(partition.client_ids[client], len(indices), *four))
+        write_model_scores(folder.client_models, round_num, found, self.headline)
 
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Writes model.keras and clients.csv; returns the spread of the headline metric over clients."""

@@ -22,6 +22,7 @@ from fedlab.errors import FedlabError
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
 from fedlab.report.sections import (
+    client_models,
     clients,
     configuration,
     cost,
@@ -57,6 +58,7 @@ SECTIONS: Sequence[Part] = (  # in the order of the page
     Part(split.build),
     Part(local_models.build, of_each_arm=True),
     Part(clients.build, of_each_arm=True),
+    Part(client_models.build, of_each_arm=True),
     *(Part(_of_study(section.build), section.of_each_arm) for section in studies.sections()),
     Part(images.build, of_each_arm=True),
     Part(partition.build),

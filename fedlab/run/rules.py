@@ -16,7 +16,7 @@ from fedlab.run.early_stop import EarlyStop
 from fedlab.run.experiment import COMMON_TO_ARMS, Experiment, of_arm, task_of
 from fedlab.run.promises import check_privacy
 from fedlab.secure import Plain
-from fedlab.spec import Spec
+from fedlab.spec import Spec, states
 from fedlab.tasks import Task
 from fedlab.types import Dataset
 
@@ -161,6 +161,39 @@ def sums_can_be_made(experiment: Experiment) -> None:
         )
 
 
+def client_models_are_seen(experiment: Experiment) -> None:
+    """Checks that the server receives and records the models of clients that `evaluation.client_every` measures."""
+    every, secure = experiment.evaluation.client_every, experiment.secure
+    if every is None:
+        return
+    option = f"evaluation.client_every={every}"
+    if type(secure) is not Plain:
+        raise ConfigError(
+            f"{option}: secure={secure.name} hides the clients' models from the server, so it cannot measure them: use "
+            "secure=plain, or leave it out."
+        )
+    process = experiment.process
+    if not (states(process, "sends_models") and process.sends_models):
+        raise ConfigError(
+            f"{option} needs clients that send a trained model and nothing else, and those of process {type(process).__name__} "
+            "do not: use process=fed_avg or fed_prox, or leave it out."
+        )
+    aggregator = experiment.aggregator
+    if not (states(aggregator, "sends_updates") and aggregator.sends_updates):
+        raise ConfigError(
+            f"{option} needs updates that the server can read one by one, and aggregator {type(aggregator).__name__} gets none: "
+            "use aggregator=mean or robust, or leave it out."
+        )
+    measured = range(every, experiment.num_rounds + 1, every)
+    if not measured:
+        raise ConfigError(f"{option} measures no round: a run of {experiment.num_rounds:,} rounds needs a smaller number.")
+    if not all(secure.observes(number, experiment.num_rounds) for number in measured):
+        raise ConfigError(
+            f"{option} reads the record of what the server received: set secure.observe=all, or a list with the rounds "
+            f"{', '.join(map(str, measured[:3]))}{', …' if len(measured) > 3 else ''}."
+        )
+
+
 def model_of_the_algorithm(experiment: Experiment) -> None:
     """Checks that the algorithm trains models of this kind."""
     own = experiment.process.task
@@ -261,6 +294,7 @@ def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
 OF_DATA: tuple[Rule, ...] = (users_are_known, enough_examples, something_is_held_out, filtered)
 OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
     sums_can_be_made,
+    client_models_are_seen,
     model_of_the_algorithm,
     evaluated,
     stages_of_the_algorithm,

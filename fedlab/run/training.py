@@ -17,6 +17,7 @@ from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
 from fedlab.composition import Claim
+from fedlab.errors import FedlabError
 from fedlab.evaluation import build_evaluator
 from fedlab.evaluation.evaluator import Evaluator
 from fedlab.randomness import Secret
@@ -25,6 +26,8 @@ from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_finite, weights_hash
 from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
+from fedlab.secure import ServerView
+from fedlab.secure.reading import models_in
 from fedlab.types import Dataset, Partition
 
 
@@ -157,13 +160,30 @@ class Training(Learner):
         return self.evaluator.test_predictions(self.trainer)
 
     def keep(self, folder: RunFolder, round_num: int) -> None:
-        """Writes the server's view of an observed round with the weights that the server sent, and the evaluator's files."""
+        """Writes the server's view of an observed round with the weights that the server sent, and the evaluator's files.
+
+        In the rounds of `evaluation.client_every` these include the metrics of the clients' models in this view.
+        """
         if self.trainer.observed:
             view = dataclasses.replace(self.trainer.observed, model=tuple(np.asarray(w) for w in self._sent))
             make_folder(folder.observed)
             with replacing(folder.observed / f"round_{round_num:06d}.npz") as partial:
                 view.save(partial)
+            if round_num % (self.experiment.evaluation.client_every or round_num + 1) == 0:
+                self._timed(self._keep_models, view, folder)
         self.evaluator.keep(folder, round_num)
+
+    def _keep_models(self, view: ServerView, folder: RunFolder) -> None:
+        """Writes the metrics of the clients' models that the server received. Raises `FedlabError` if it received none."""
+        num_trainable = len(self.evaluator.model.initial_weights[0])
+        assert view.layout is not None
+        with self.experiment.secure.build(view.layout, view.most_clients, self.experiment.seed, self.num_rounds) as protocol:
+            models = models_in(view, protocol, num_trainable)
+        if models is None:
+            raise FedlabError(
+                f"the messages of round {view.round} contain no update of a model: leave evaluation.client_every out."
+            )
+        self.evaluator.keep_models(models, self.partition, folder, view.round)
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Returns the final ε and metrics; writes the models, tables per client, and privacy.csv if examples are protected.

@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 
+from fedlab.archive.clients import ModelScore, write_model_scores
 from fedlab.cli.main import main
 from fedlab.errors import FedlabError
 from fedlab.report.page import write_report
@@ -131,6 +132,17 @@ def test_replayable_masks_are_told(run):
     assert told not in read_page(write_report(run("fresh", config={"secure.reproducible": False}))).text
 
 
+def test_the_models_of_clients_are_shown(run):
+    path = run()
+    scores = [ModelScore(f"c{i}", 10 + i, 0.5, 0.75, None, 0.25 + i / 100) for i in range(30)]
+    for number in (2, 4):
+        write_model_scores(path / "client_models", number, scores, "accuracy")
+    page = read_page(write_report(path))
+    assert "client-models" in page.sections and "In round 4 these are the models of 30 clients" in page.text
+    assert "evenly spaced clients" in page.text and "c29" in page.text and "54.00%" in page.text
+    assert "no ε covers them" in page.text and "client-models" not in read_page(write_report(run("without"))).sections
+
+
 def test_masks_between_pairs_are_told(run):
     told = "the server can compute the sum of each of 2 groups of clients"
     lines = {"lines": [f"secure.neighbors=[[0,1],[2,3]]: {told}", "secure.reproducible=true: told in words of its own"]}
@@ -201,9 +213,14 @@ class TestVerb:
                 1,
                 "clients.csv is damaged",
             ),
+            (
+                lambda path: write_model_scores(path / "client_models", 2, [ModelScore("1", "x", 1, 1, 1, 1)], "accuracy"),
+                1,
+                "round_000002.csv is damaged",
+            ),
             (lambda path: (path / "report.html").mkdir(), 1, "cannot write"),
         ],
-        ids=["gone", "cut off", "another", "clients", "unwritable"],
+        ids=["gone", "cut off", "another", "clients", "client models", "unwritable"],
     )
     def test_errors_take_one_line(self, run, capsys, spoil, code, message):
         path = run()

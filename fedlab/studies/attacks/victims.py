@@ -10,6 +10,7 @@ import numpy as np
 from fedlab.errors import FedlabError
 from fedlab.randomness import generator
 from fedlab.secure import SecureSum, ServerView
+from fedlab.secure.reading import place_of_update, trained_from, unweighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,45 +39,26 @@ def clients_of(
     """
     if view.layout is None or not view.model:
         raise FedlabError(f"the record of round {view.round} does not say which model clients had been sent: train again.")
-    place = _place(view, num_trainable)
+    place = place_of_update(view, num_trainable)
+    if place is None:
+        raise FedlabError(
+            f"what clients sent in round {view.round} holds no plain update: attack.target=clients needs aggregator=mean or "
+            "robust, and secure.scope=everything."
+        )
     protocol = secure.build(view.layout, view.most_clients, seed, view.round)
     clients = sorted(view.received)
     clients = [clients[i] for i in np.unique(np.linspace(0, len(clients) - 1, min(len(clients), most)).round().astype(int))]
     victims = []
     for client in clients:
         read = protocol.read(view, client)
-        update = _bytes_as_numbers(view, client, num_trainable) if read is None else _unweighted(read, place, num_trainable)
+        update = _bytes_as_numbers(view, client, num_trainable) if read is None else unweighted(read, place, num_trainable)
         if update is None:  # the client dropped out before it sent anything
             continue
-        trained = [np.asarray(w - u, np.float32) for w, u in zip(view.model, update)]
-        victims.append(Victim(f"client {names[client]}", (*trained, *view.model[num_trainable:])))
+        victims.append(Victim(f"client {names[client]}", tuple(trained_from(view, update))))
     protocol.close()
     if not victims:
         raise FedlabError(f"no client sent anything in round {view.round}, which is on record: record another one.")
     return victims
-
-
-def _place(view: ServerView, num_trainable: int) -> int:
-    """Returns the position of the update in a contribution: the last consecutive tensors with the shapes of the weights."""
-    assert view.layout is not None
-    wanted = [w.shape for w in view.model[:num_trainable]]
-    tensors = view.layout.tensors
-    for begin in range(len(tensors) - num_trainable, -1, -1):
-        if [t.shape for t in tensors[begin : begin + num_trainable]] == wanted and all(
-            t.is_float for t in tensors[begin : begin + num_trainable]
-        ):
-            return begin
-    raise FedlabError(
-        f"what clients sent in round {view.round} holds no plain update: attack.target=clients needs aggregator=mean or robust, "
-        "and secure.scope=everything."
-    )
-
-
-def _unweighted(read: Sequence[np.ndarray], place: int, num_trainable: int) -> list[np.ndarray]:
-    """Returns the update, divided by the weight that follows it, if any."""
-    end = place + num_trainable
-    weight = read[end] if end < len(read) and np.ndim(read[end]) == 0 and read[end].dtype.kind == "f" else np.float32(1)
-    return [u / (weight if weight else 1) for u in read[place:end]]
 
 
 def _bytes_as_numbers(view: ServerView, client: int, num_trainable: int) -> list[np.ndarray] | None:
