@@ -10,6 +10,8 @@ from fedlab.console.parsing import Parser
 from fedlab.errors import ConfigError, printable
 
 if TYPE_CHECKING:
+    import pathlib
+
     from omegaconf import DictConfig
 
     from fedlab.types import Dataset, Partition
@@ -27,28 +29,53 @@ def parser() -> Parser:
     made.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help="as for fedlab train, such as data=mnist")
     made.add_config_dir()
     made.add_file("--png", help="also write a heat map of clients and classes")
+    made.add_file("--samples", help="also write a picture of training images, without and with the bug of corruption=…")
+    made.add_argument("--by", choices=("class", "client"), default="class", help="rows of --samples (default: class)")
+    made.add_file("--assignment", help="also write a CSV file with the client of each training example")
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Loads and divides the data as `fedlab train` does with the same overrides; prints the sizes. Raises `FedlabError`."""
     args = parser().parse(argv)
-    png = writable("--png", args.png)
+    for flag in ("png", "samples", "assignment"):
+        writable(f"--{flag}", getattr(args, flag))
+    from fedlab.config.composing import compose
+
+    config = compose(args.overrides, args.config_dir)
+    clean, dataset, partition, seed = _divided(config)
+    heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {seed}"
+    train = dataset.train
+    if args.png and train.task.num_classes is None:
+        raise ConfigError(f"--png {args.png}: the task of this data is {train.task.name}, and there are no classes to draw.")
+    _print(dataset, partition, heading)
+    if args.png:
+        from fedlab.partition import label_counts
+        from fedlab.report.partition_plot import plot_partition
+
+        plot_partition(label_counts(train.y, partition, train.num_classes), args.png, heading, partition.client_ids)
+        print(f"heat map in {args.png}")
+    if args.samples:
+        from fedlab.cli.data_samples import write_samples
+
+        write_samples(args.samples, args.by, clean, dataset, partition, seed, heading)
+        print(f"samples in {args.samples}")
+    if args.assignment:
+        _write_assignment(args.assignment, partition)
+        print(f"the client of each training example in {args.assignment}")
+    return 0
+
+
+def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
+    """Prints the sizes, classes and columns of the data and of its partition."""
     import numpy as np
     from rich.console import Console
     from rich.table import Table
 
-    from fedlab.config.composing import compose
-    from fedlab.partition import heterogeneity, label_counts
+    from fedlab.partition import heterogeneity
 
-    config = compose(args.overrides, args.config_dir)
-    dataset, partition, seed = _divided(config)
     train, sizes = dataset.train, partition.sizes
-    has_classes = train.task.num_classes is not None
-    if png and not has_classes:
-        raise ConfigError(f"--png {png}: the task of this data is {train.task.name}, and there are no classes to draw.")
-    figures = heterogeneity(train.y, partition, train.num_classes) if has_classes else None
-    heading = f"{dataset.name}, {config.partition._target_.rpartition('.')[2]}, seed {seed}"
+    figures = heterogeneity(train.y, partition, train.num_classes) if train.task.num_classes is not None else None
     table = Table("", "min", "median", "max", title=heading, title_justify="left")
     spreads = {"examples per client": (sizes.min(), np.median(sizes), sizes.max())}
     if figures:
@@ -66,12 +93,17 @@ def main(argv: Sequence[str]) -> int:
     if figures:
         print(f"mean label entropy {figures.mean_label_entropy:.3f} bits (0: one class each)")
         print(f"mean total variation {figures.mean_total_variation:.3f} from the global label distribution (0: equal)")
-    if png:
-        from fedlab.report.partition_plot import plot_partition
 
-        plot_partition(label_counts(train.y, partition, train.num_classes), png, heading, partition.client_ids)
-        print(f"heat map in {png}")
-    return 0
+
+def _write_assignment(path: pathlib.Path, partition: Partition) -> None:
+    """Writes a row per training example of a client: its position in the training set, and the client, in order of positions."""
+    import csv
+
+    owned = sorted((int(i), name) for name, indices in zip(partition.client_ids, partition.indices) for i in indices)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["example", "client"])
+        writer.writerows(owned)
 
 
 def _column(encoding: Mapping[str, Any]) -> str:
@@ -83,14 +115,14 @@ def _column(encoding: Mapping[str, Any]) -> str:
     return f"{encoding['column']}: {len(categories)} categories, {shown}"
 
 
-def _divided(config: DictConfig) -> tuple[Dataset, Partition, int]:
-    """Returns the data and its partition, after corruption and filter, and their seed."""
+def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:
+    """Returns the data before and after corruption, its partition after the filter, and their seed."""
     from fedlab.config.composing import build
     from fedlab.fingerprint import fingerprints
 
     source, partitioner = build(config, "data"), build(config, "partition")
     seed = partitioner.data_seed(config.seed)
-    dataset = source.load(seed)
-    partition = partitioner(dataset.train, seed)
-    dataset = build(config, "corruption")(dataset, partition, seed)
-    return dataset, build(config, "filter")(dataset, partition, fingerprints), seed
+    clean = source.load(seed)
+    partition = partitioner(clean.train, seed)
+    dataset = build(config, "corruption")(clean, partition, seed)
+    return clean, dataset, build(config, "filter")(dataset, partition, fingerprints), seed

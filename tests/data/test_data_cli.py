@@ -84,3 +84,36 @@ def test_plot_of_any_size(tmp_path, clients, classes, id_format):
     counts = np.random.default_rng(0).integers(0, 50, (clients, classes))
     plot_partition(counts, tmp_path / "p.png", "any size", names)
     assert matplotlib.image.imread(tmp_path / "p.png").shape[1] == 1200
+
+
+@pytest.mark.parametrize("by", ["class", "client"])
+def test_samples_are_drawn_without_the_bug_and_with_it(capsys, tmp_path, by):
+    plain, bug = tmp_path / "plain.png", tmp_path / "bug.png"
+    words = ["data", "show", "partition=dirichlet", "--by", by]
+    assert main([*words, "--samples", str(plain)]) == 0
+    assert main([*words, "corruption=inversion", "corruption.fraction=1", "--samples", str(bug)]) == 0
+    assert f"samples in {bug}" in capsys.readouterr().out
+    one, two = (matplotlib.image.imread(path)[..., :3].mean(axis=2) for path in (plain, bug))
+    left, right = np.array_split(two[two.shape[0] // 2 :], 2, axis=1)
+    assert left.mean() < 0.5 < right.mean(), "white on black, and inverted beside it"
+    assert one[one.shape[0] // 2 :].mean() < 0.5
+
+
+def test_the_assignment_is_the_partition(capsys, tmp_path):
+    from fedlab.data import Digits
+    from fedlab.partition import Shards
+
+    path = tmp_path / "a.csv"
+    assert main(["data", "show", "partition=shards", "seed=4", "--assignment", str(path)]) == 0
+    header, *rows = (line.split(",") for line in path.read_text().splitlines())
+    partition = Shards(num_clients=10)(Digits().load(4).train, 4)
+    assert header == ["example", "client"] and [int(example) for example, _ in rows] == list(range(1438))
+    for name, indices in zip(partition.client_ids, partition.indices):
+        assert [int(example) for example, client in rows if client == name] == indices.tolist()
+
+
+def test_data_that_is_no_image_has_no_samples(capsys, tmp_path):
+    for more, problem in ((["--by", "client"], r"the shape \[10\], which is no image"), ([], "no classes: use --by client")):
+        assert main(["data", "show", "data=diabetes", "--samples", str(tmp_path / "s.png"), *more]) == 2
+        assert re.search(problem, capsys.readouterr().err)
+    assert not (tmp_path / "s.png").exists()
