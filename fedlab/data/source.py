@@ -146,7 +146,8 @@ class Source(Spec):
 
         Raises `DataError` for missing or damaged files, for `classes` that the data does not have, and for empty splits.
         """
-        return Dataset(self.name, *self._divided(*self._read(), seed))
+        train, test = self._divided(*self._read(), seed)
+        return Dataset(self.name, train, test)
 
     def _divided(self, train: Examples, test: Examples | None, seed: int) -> tuple[Examples, Examples]:
         """Applies the options `classes`, `test_fraction` and `max_examples`."""
