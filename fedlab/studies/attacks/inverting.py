@@ -113,7 +113,7 @@ def invert(spec: ModelInversion, attacked: Attacked) -> dict[str, float]:
         "victims": rows,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    _write(folder, result, np.stack(images), scorer, classes)
+    _write(folder, result, np.stack(images), scorer, classes, spec.class_means)
     # Metrics of all attacks on record, so that summary.json agrees with their files; target=global comes last and takes priority
     return {name: value for one in read_results(folder) for name, value in _metrics(one).items()}
 
@@ -145,19 +145,24 @@ def _held(rows: Sequence[dict[str, Any]], classes: np.ndarray, y: np.ndarray, pa
     return {kind: round(float(np.mean(scores)), 4) for kind, scores in found.items()} if all(found.values()) else {}
 
 
-def _write(folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer, classes: np.ndarray) -> None:
+def _write(
+    folder: RunFolder, result: dict[str, Any], images: np.ndarray, scorer: Scorer, classes: np.ndarray, class_means: bool
+) -> None:
     """Writes the result and its picture. `images`: float32 [models, classes, height, width, channels].
 
-    The picture has a row per model and a column per class; for a single class, four models per row.
+    The picture has a row per model and a column per class; for a single class, four models per row. `class_means`: it begins with
+    the mean training image of each class.
     """
     names = [row["name"] + (f", noise {row['noise']:g}" if row["noise"] else "") for row in result["victims"]]
     write_result(folder, result)
     with replacing(attacks_folder(folder) / f"{result['name']}.npz") as partial, open(partial, "wb") as file:
         np.savez_compressed(file, names=np.array(names), classes=classes, images=images)
     make_folder(folder.images)
-    means = scorer.class_means[np.isin(scorer.classes, classes)]
-    shown = np.concatenate([means[None], (images - scorer.low) / (scorer.high - scorer.low)])
-    labels = ["mean of the class", *(f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"]))]
+    shown = (images - scorer.low) / (scorer.high - scorer.low)
+    labels = [f"{name}\n{round(row['score'], 2) + 0:.2f}" for name, row in zip(names, result["victims"])]
+    if class_means:
+        means = scorer.class_means[np.isin(scorer.classes, classes)]
+        shown, labels = np.concatenate([means[None], shown]), ["mean of the class", *labels]
     with replacing(folder.images / f"{result['name']}.png") as partial:
         if len(classes) == 1:
             plot_models(shown[:, 0], labels, partial)

@@ -59,6 +59,7 @@ class ModelInversion(Attack):
     control: bool = False  # also attacks the run's network, trained on the test set only
     num_starts: PositiveInt = 3  # start images of noise; the result with the best objective is kept
     weight_noise: Weight = 0.0  # if > 0, every model is attacked twice: unchanged, and with Gaussian noise on its weights
+    class_means: bool = True  # the picture begins with the mean training image of each class, for comparison
     max_clients: PositiveInt = 10  # of more clients, so many evenly spaced ones are attacked
     seed: Annotated[int | None, Field(ge=0, lt=2**63)] = None  # null: the seed of the run
 

@@ -98,10 +98,14 @@ def test_one_class_the_servers_own_settings_and_a_control(copied, capsys):
     assert "attack.target_class=10: the data has no such class: choose one of 0, 1, 2" in capsys.readouterr().err
 
 
-def test_any_keras_file_can_be_attacked(copied):
-    file = copied / "model.keras"
+def test_any_keras_file_can_be_attacked_and_its_picture_may_leave_the_class_means_out(copied):
+    file, heights = copied / "model.keras", []
     options = ["attack.target=file", f"attack.file={file}", "attack.iterations=20", "attack.loss_every=10000000000"]
-    assert attack(copied, *options) == 0
+    for means in ("true", "false"):
+        assert attack(copied, *options, f"attack.class_means={means}") == 0
+        header = (copied / "images" / "model_inversion_file.png").read_bytes()[16:24]
+        heights.append(int.from_bytes(header[4:], "big"))
+    assert heights[0] - heights[1] == round(0.64 * 110)  # a row of the picture, at 110 pixels per inch
     victim = result(copied, "model_inversion_file")["victims"][0]
     assert victim["name"] == "file" and victim["iterations"] == [0, 20]
 
