@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fedlab.archive.task import CLASSIFICATION, Learned
 from fedlab.report.inches import LINE, PAD, TICK, axes_at, place_labels, widest
+from fedlab.report.texts import literal
 from fedlab.types import Metric
 
 # Inches: the picture; a panel, the space left of it for the values, above it for the title, below it for the rounds
@@ -31,6 +32,7 @@ class _Line:
     style: str = "-"
 
 
+@literal
 def plot_curves(records: Records, path: pathlib.Path, task: Learned = CLASSIFICATION) -> None:
     """Writes a PNG of curves over rounds: the headline metric of the task and the loss, training and test; for GANs, polarity
     and the discriminator's scores."""

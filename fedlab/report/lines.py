@@ -44,6 +44,7 @@ class Line:
     band: tuple[tuple[float, float, float], ...]
     num_runs: int
     repeats: bool  # whether all runs have different seeds
+    given: bool = False  # True: the user wrote the label, which may contain a formula between dollar signs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def picture(
     groups = [dataclasses.replace(g, label=label) for g, label in zip(groups, labels or [g.label for g in groups])]
     records = {run.path: run.records() for run in runs}
     told: dict[str, None] = {}
-    drawn = [(metric, _lines(groups, records, x, metric, band, told)) for metric in metrics]
+    drawn = [(metric, _lines(groups, records, x, metric, band, told, bool(labels))) for metric in metrics]
     panels, along = [], [at for _, lines in drawn for line in lines for at, _ in line.points]
     for metric, lines in drawn:
         values = [v for line in lines for _, v in line.points if v is not None]
@@ -164,9 +165,18 @@ def picture(
 
 
 def _lines(
-    groups: Sequence[RunGroup], records: dict[Any, list[Record]], x: X, metric: str, band: Band, told: dict[str, None]
+    groups: Sequence[RunGroup],
+    records: dict[Any, list[Record]],
+    x: X,
+    metric: str,
+    band: Band,
+    told: dict[str, None],
+    given: bool,
 ) -> list[Line]:
-    """Returns the lines of a metric. Adds to `told` a sentence for each run or group that is left out."""
+    """Returns the lines of a metric. `given`: the user wrote the labels.
+
+    Adds to `told` a sentence for each run or group that is left out.
+    """
     lines = []
     for group in groups:
         used = []
@@ -183,13 +193,14 @@ def _lines(
             told[f"left out: {group.label}: in no round do all of its runs have {metric}."] = None
             continue
         repeats = dataclasses.replace(group, runs=tuple(used)).repeats
-        lines.append(Line(group.label, tuple(points), tuple(around), len(used), repeats))
+        lines.append(Line(group.label, tuple(points), tuple(around), len(used), repeats, given))
     if not lines:
         known = dict.fromkeys(n for found in records.values() for n in names(found))
         if metric not in {n for found in records.values() for record in found for n in record}:
             hint, there = did_you_mean(metric, known), f"Metrics: {', '.join(known)}." if known else "They have no records yet."
             raise ConfigError(f"no run has a metric {metric}.{hint} {there}")
-        raise FedlabError(f"there is nothing to draw: {'; '.join(told).removeprefix('left out: ')}")
+        why = "; ".join(sentence.removeprefix("left out: ").removesuffix(".") for sentence in told)
+        raise FedlabError(f"there is nothing to draw: {why}.")
     return lines
 
 

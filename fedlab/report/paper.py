@@ -202,7 +202,8 @@ def _legend(picture: Picture, width: float) -> tuple[list[Any], int]:
     most = max(12, int((width - _HANDLE) / _LETTER))
     handles: list[Any] = []
     for i, line in enumerate(picture.lines):
-        text = f"{line.label} (n = {line.num_runs})" if differ else line.label
+        label = line.label if line.given else line.label.replace("$", r"\$")  # a folder's name contains no formula
+        text = f"{label} (n = {line.num_runs})" if differ else label
         wrapped = textwrap.wrap(text, most)
         _require_formulas(wrapped)
         handles.append(Line2D([], [], label="\n".join(wrapped), **_style(i)))

@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedlab.report.inches import LINE, PAD, TICK, axes_at, place_labels, widest
+from fedlab.report.texts import literal
 
 MAX_CLIENTS = 100  # the most columns that a reader can distinguish
 SIZES, GAP, BAR = 1.13, 0.17, 0.15  # inches: the height of the bars, the space below them, the width of the colour bar
 
 
+@literal
 def plot_partition(counts: np.ndarray, path: str | os.PathLike, title: str = "", client_ids: Sequence[str] = ()) -> None:
     """Writes a PNG: a bar per client for its size, above a heat map of classes × clients.
 

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedlab.report.texts import literal
+
 RDP, PLD = "#9aa5b1", "#1f6feb"
 
 
+@literal
 def plot_privacy(
     rounds: Sequence[int],
     by_rdp: Sequence[float],

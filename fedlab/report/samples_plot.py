@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedlab.report.inches import LINE, PAD, TICK, axes_at, widest
+from fedlab.report.texts import literal
 
 _WIDTH, _GAP = 10, 0.3  # inches: of the picture, and between two panels
 _BORDER = 1  # pixels between two images
 _GRAY = 0.38  # of the borders, and of places without an image
 
 
+@literal
 def plot_samples(
     panels: Mapping[str, Sequence[np.ndarray]], names: Sequence[str], path: str | os.PathLike, title: str = ""
 ) -> None:

@@ -212,6 +212,12 @@ class TestFiles:
         with pytest.raises(ConfigError, match=r"the label \$\\ours\$ \(n = 2\) contains a formula that cannot be drawn"):
             paper.drawn(picture(runs_in(sweep), labels=("x", r"$\ours$")), "svg", 3.25)
 
+    def test_a_derived_label_contains_no_formula(self, run):
+        names = ["$\\ours$", "5$-6$"]
+        runs = [read_run(run(name, records=[{"round": 1, "loss": 1.0}, {"round": 2, "loss": 0.5}])) for name in names]
+        svg = paper.drawn(picture(runs, metrics=["loss"], keys=["run"]), "svg", 3.25).decode()
+        assert all(f"{name} -->" in svg for name in names)  # matplotlib writes the text beside its outline
+
     def test_a_logarithmic_axis_needs_positive_values(self, run):
         found = picture([read_run(run(records=[{"round": 1, "norm": 0.0}, {"round": 2, "norm": 2.0}]))], metrics=["norm"])
         with pytest.raises(ConfigError, match="--log y: norm has values that are not positive"):

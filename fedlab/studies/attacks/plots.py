@@ -9,11 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedlab.report.texts import literal
+
 _GREY = "#7b8593"
 PER_ROW = 4  # models in a row of the picture of one class
 MAX_CLASSES = 20  # the most columns that a reader can distinguish
 
 
+@literal
 def plot_models(images: np.ndarray, labels: Sequence[str], path: str | os.PathLike) -> None:
     """Writes a PNG with the images of one class, four per row: `images` [models, height, width, channels], above each its label.
 
@@ -36,6 +39,7 @@ def _draw(ax: Axes, image: np.ndarray) -> None:
     ax.set_yticks([])
 
 
+@literal
 def plot_grid(images: np.ndarray, labels: Sequence[str], classes: Sequence[int], path: str | os.PathLike) -> None:
     """Writes a PNG: `images` [rows, classes, height, width, channels] rows and columns with their names.
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fedlab.archive import replacing
+from fedlab.report.texts import literal
 
 _COLOURS = ("#4c72b0", "#dd8452")
 _BINS = np.linspace(0, 1, 41).tolist()
@@ -25,6 +26,7 @@ _TITLES = {
 }
 
 
+@literal
 def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, title: str = "") -> None:
     """Writes a PNG: a histogram of users over accuracy for each of `series` ([users], in [0, 1]), with its quartiles."""
     figure = Figure(figsize=(7, 3.2), layout="constrained")
@@ -43,6 +45,7 @@ def plot_accuracies(series: Mapping[str, np.ndarray], path: str | os.PathLike, t
     figure.savefig(path, format="png", dpi=110)
 
 
+@literal
 def save_side_by_side(images: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
     """Writes a PNG with a grid of 36 of each of `images`, uint8 [n, height, width, channels]: those of the arms "low" and "high",
     and above them real images without the bug ("clean") and with it ("bug"), if given.
