@@ -6,11 +6,12 @@ import importlib
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator
 
 from fedlab.errors import ConfigError
 from fedlab.spec import Spec
-from fedlab.tasks import Task
+from fedlab.tasks import Classification, Task
+from fedlab.tasks.named import fewest_classes, metric_of
 
 if TYPE_CHECKING:
     from fedlab.evaluation.evaluator import Evaluator
@@ -54,11 +55,32 @@ class Evaluation(Spec):
     # rounds after which the best value so far first reaches it; null: it never does
     rounds_to: Annotated[tuple[float, ...], _Listed] = ()
 
+    # Further metrics of the test set, for data with classes: balanced_accuracy, macro_f1, auc, ece, top_5_accuracy (any number)
+    metrics: tuple[str, ...] = ()
+
     # Rounds from one measurement of every client's model to the next, on its training examples and on the test set; None: none
     client_every: PositiveInt | None = None
 
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for name in metrics:
+            metric_of(name)
+        return tuple(dict.fromkeys(metrics))
+
     def check(self) -> None:
         """Raises `ConfigError` for missing files."""
+
+    def of(self, task: Task) -> Task:
+        """Returns `task` with `metrics`. Raises `ConfigError` if they are not for this task."""
+        if not self.metrics:
+            return task
+        if not isinstance(task, Classification):
+            raise ConfigError(f"evaluation.metrics={list(self.metrics)} are for data with classes, and the task is {task.name}.")
+        for name in self.metrics:
+            if fewest_classes(name) > task.num_classes:
+                raise ConfigError(f"evaluation.metrics: {name} is 100 % with {task.num_classes} classes: leave it out.")
+        return task.model_copy(update={"also": self.metrics})
 
     def lines(self) -> list[str]:
         """Returns notes for the user before the first round."""

@@ -21,8 +21,8 @@ class ModelPerClient(OneModel):
 
     def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:
         """Returns means over clients of their models' test metrics, and a percentile, the worst and the best of the headline."""
-        test, headline = self.dataset.test, self.headline
-        self._summaries = [self._scorer.scores(weights, test).summary() for weights in _each(trained)]
+        headline = self.headline
+        self._summaries = [self._on_test(weights) for weights in _each(trained)]
         found = {f"test_{name}": float(np.mean([s[name] for s in self._summaries])) for name in self._summaries[0]}
         values = np.array([summary[headline] for summary in self._summaries])
         varies = spread(values, self.more_is_better)

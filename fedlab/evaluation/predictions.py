@@ -42,6 +42,13 @@ class OneModel(Evaluator):
     def _build(self, model: Any) -> None:
         examples, task = self.dataset.train, self.prediction
         task.check_examples(examples, self.dataset.name)
+        if "auc" in getattr(task, "also", ()):
+            missing = np.setdiff1d(np.arange(examples.num_classes), self.dataset.test.y)
+            if len(missing):
+                raise ConfigError(
+                    f"evaluation.metrics: auc needs every class in the test set, which has none of class {missing[0]}: leave auc "
+                    "out, or raise data.test_fraction."
+                )
         shape = examples.x.shape[1:]
 
         def build() -> tf.keras.Model:
@@ -56,8 +63,16 @@ class OneModel(Evaluator):
 
     def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:
         """Returns the task's metrics on the test set."""
-        scores = self._scorer.scores(trained.weights, self.dataset.test).summary()
-        return {f"test_{name}": value for name, value in scores.items()}
+        return {f"test_{name}": value for name, value in self._on_test(trained.weights).items()}
+
+    def _on_test(self, weights: Weights) -> dict[str, float]:
+        """Returns the metrics of a model on the test set."""
+        test, task = self.dataset.test, self.prediction
+        found = self._scorer.scores(list(weights), test).summary()
+        if not getattr(task, "also", ()):
+            return found
+        predictions = self._scorer.predictions(list(weights), test, np.arange(len(test)))
+        return {**found, **task.test_metrics(predictions, test.y)}
 
     def is_measured(self, metric: str) -> bool:
         return metric.startswith("test_")

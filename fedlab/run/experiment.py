@@ -144,7 +144,7 @@ class Experiment(_OfStudies):
 
 def task_of(experiment: Experiment, dataset: Dataset) -> Task:
     """Returns the task of a run without arms, or of an arm: that of its algorithm, or else that of the data."""
-    return experiment.process.task or dataset.train.task
+    return experiment.evaluation.of(experiment.process.task or dataset.train.task)
 
 
 @contextlib.contextmanager

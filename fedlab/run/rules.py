@@ -278,14 +278,14 @@ def check_targets(option: str, targets: Iterable[float], task: Learned) -> None:
 
 def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
     """Raises `ConfigError` if a condition on a metric of `arm` names one that the task lacks, or a value that it cannot have."""
-    condition = stop.condition
+    condition, learned = stop.condition, described(task.described())
     for option, given in stop.metrics.items():
-        of, _, name = (given or ranked_metric(described(task.described()))).rpartition("/")
+        of, _, name = (given or ranked_metric(learned)).rpartition("/")
         if of != arm:
             continue
-        metric = task.measured.get(name.removeprefix("test_"))
+        metric = learned.metrics.get(name.removeprefix("test_"))
         if metric is None:
-            known = ", ".join(f"test_{known}" for known in task.measured) or "none"
+            known = ", ".join(f"test_{known}" for known in learned.metrics) or "none"
             raise ConfigError(f"stop.{option}: no metric {name} on the test set. The task {task.name} has: {known}.")
         if option == "when" and condition and metric.percent and not 0 <= condition.value <= 1:
             raise ConfigError(f"stop.when={stop.when}: {name} is a fraction from 0 to 1, such as 0.97 for 97 %.")

@@ -119,6 +119,10 @@ class Prediction(Task):
         """Returns the metrics, given the sums: `loss`, those of `counts`, and `num_examples`. Tensors or NumPy arrays."""
         return {"loss": sums["loss"] / sums["num_examples"]}
 
+    def test_metrics(self, predictions: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """Returns further metrics of the test set, which are no quotients of sums. `predictions` [N, …]: as below; `y` [N, …]."""
+        return {}
+
     def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the predictions that a differential test compares: [n, …]; with classes, their probabilities."""
         return outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +11,7 @@ from pydantic import NonNegativeInt, model_validator
 
 from fedlab.errors import DataError
 from fedlab.tasks.base import Prediction
+from fedlab.tasks.named import computed, metric_of
 from fedlab.types import MEASURES_OF_CLASSIFICATION, Metric
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Classification(Prediction):
     """Targets are int32 in [0, num_classes); the network returns a logit per class.
 
     `labels`: the name of each class in the data; None: the classes are called 0, 1, …
+    `also`: further metrics of the test set, by the names of `fedlab.tasks.named`.
     """
 
     name: ClassVar[str] = MEASURES_OF_CLASSIFICATION.name
@@ -31,6 +34,7 @@ class Classification(Prediction):
 
     num_classes: NonNegativeInt
     labels: tuple[str, ...] | None = None
+    also: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _a_label_per_class(self) -> Classification:
@@ -38,7 +42,12 @@ class Classification(Prediction):
         return self
 
     def described(self) -> dict[str, Any]:
-        return {**super().described(), **({"labels": list(self.labels)} if self.labels else {})}
+        found = super().described()
+        found["metrics"].update({name: dataclasses.asdict(metric_of(name)) for name in self.also})
+        return {**found, **({"labels": list(self.labels)} if self.labels else {})}
+
+    def test_metrics(self, predictions: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        return {name: computed(name, predictions, y) for name in self.also}
 
     @property
     def num_outputs(self) -> int:

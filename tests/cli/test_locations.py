@@ -25,11 +25,13 @@ from fedlab.run.child import JobFolder, JobRecord
 from fedlab.spec import Spec, absolute
 
 NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file and no folder
+    ("Classification", "also"),
     ("Classification", "labels"),
     ("Corruption", "users"),
     ("Difftest", "arms"),
     ("EarlyStop", "metric"),
     ("EarlyStop", "when"),
+    ("Evaluation", "metrics"),
     ("Expectation", "source"),
     ("Expectation", "unmeasured"),
     ("Experiment", "arms"),

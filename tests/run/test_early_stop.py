@@ -13,6 +13,7 @@ from fedlab.archive.task import CLASSIFICATION
 from fedlab.cli.main import main
 from fedlab.config import composing
 from fedlab.errors import ConfigError
+from fedlab.evaluation import Evaluation
 from fedlab.privacy import GaussianFixed
 from fedlab.run import resuming, rules
 from fedlab.run.checkpointing import Checkpointing
@@ -224,7 +225,7 @@ def test_metrics_are_those_of_the_algorithms_task_also_of_an_arm(tensorflow):
     def given(process_task, kind=Training, **options):
         made = kind.__new__(kind)
         made.dataset = types.SimpleNamespace(train=types.SimpleNamespace(task=Classification(num_classes=2)))
-        evaluation, process = types.SimpleNamespace(rounds_to=(0.5,)), types.SimpleNamespace(task=process_task)
+        evaluation, process = Evaluation(rounds_to=(0.5,)), types.SimpleNamespace(task=process_task)
         made.experiment = types.SimpleNamespace(evaluation=evaluation, process=process, **options)
         return made
 
