@@ -30,7 +30,9 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         **dict.fromkeys(("target_class", "loss_every", "server_iterations", "server_learning_rate"), None),
         **dict.fromkeys(("server_tv_weight", "server_l2_weight"), None),
         "control": False,
+        "class_means": True,
     },
+    "fedlab.evaluation.Evaluation": {"client_every": None},
 }
 
 
