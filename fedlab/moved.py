@@ -32,7 +32,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         "control": False,
         "class_means": True,
     },
-    "fedlab.evaluation.Evaluation": {"client_every": None},
+    "fedlab.evaluation.Evaluation": {"client_every": None, "metrics": []},
 }
 
 
