@@ -2,11 +2,13 @@
 
 Configurations name the classes of this module; it imports no TensorFlow. Shared modules: `base` (the slots that algorithms fill),
 `local` and `optimizers` (options), `client_work`, `composing` and `steps` (TFF's slots), `keeping` and `keeping_trainer` (client
-state), `trainer` (a training in progress).
+state), `heads` (the layers that clients keep), `trainer` (a training in progress).
 """
 
 from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Parts, Process, Setting
+from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
+from fedlab.algorithms.fed_per import FedPer
 from fedlab.algorithms.fed_prox import FedProx
 from fedlab.algorithms.fed_rep import FedRep
 from fedlab.algorithms.fed_sgd import FedSgd
@@ -19,8 +21,10 @@ from fedlab.algorithms.split import Split
 __all__ = [
     "LARGEST_METRIC",
     "Algorithm",
+    "Ditto",
     "DpSgd",
     "FedAvg",
+    "FedPer",
     "FedProx",
     "FedRep",
     "FedSgd",

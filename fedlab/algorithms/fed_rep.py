@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
 from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
-from fedlab.errors import ConfigError, did_you_mean
+from fedlab.algorithms.heads import halves
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
-    import tensorflow_federated as tff
-
     from fedlab.algorithms.keeping import Keeping
 
 
@@ -45,7 +42,7 @@ class FedRep(KeepingProcess):
     def keeping(self, parts: Parts) -> Keeping:
         from fedlab.algorithms import client_work, keeping
 
-        body, head = self.halves(parts)
+        body, head = halves(parts, self.head)
         optimizer = parts.client_optimizer.build()
         train_body, train_head = (client_work.local_training(half, optimizer, parts.client) for half in (body, head))
         body_epochs = parts.client.local_epochs
@@ -59,44 +56,3 @@ class FedRep(KeepingProcess):
             return delta, metrics, mine, ()
 
         return keeping.Keeping(head.weights, update, model=body, own_model=body.whole)
-
-    def halves(self, parts: Parts) -> tuple[Half, Half]:
-        """Returns body and head. Raises `ConfigError` for layers that the model does not have."""
-        assert parts.keras is not None, "a classifier"
-        layers = [layer for layer in parts.keras.layers if layer.trainable_variables]
-        names = [layer.name for layer in layers]
-        head = tuple(names[-1:]) if self.head is None else self.head
-        for name in head:
-            if name not in names:
-                raise ConfigError(f"process.head={name} is no layer with weights: {', '.join(names)}.{did_you_mean(name, names)}")
-        if len(set(head)) == len(names):
-            raise ConfigError(f"process.head={', '.join(head)} leaves no layer for clients to share: use process=local_only.")
-        own = {v.ref() for layer in layers if layer.name in head for v in layer.trainable_variables}
-        is_head = [v.ref() in own for v in parts.keras.trainable_variables]
-        places = range(len(is_head))
-        return (
-            Half(parts.model, [i for i in places if not is_head[i]]),
-            Half(parts.model, [i for i in places if is_head[i]]),
-        )
-
-
-class Half:
-    """A functional model in which the trainable weights at the positions `mine` are trained and the others stay fixed."""
-
-    def __init__(self, model: tff.learning.models.FunctionalModel, mine: Sequence[int]):
-        self._model, self.mine = model, mine
-        trainable, non_trainable = model.initial_weights
-        self.weights = tuple(trainable[i] for i in mine)
-        self.initial_weights = (self.weights, non_trainable)
-        for name in ("loss", "initialize_metrics_state", "update_metrics_state", "finalize_metrics", "task"):
-            setattr(self, name, getattr(model, name))
-
-    def whole(self, mine: Sequence[Any], others: Sequence[Any]) -> tuple:
-        """Returns all trainable weights, in the model's order."""
-        of_mine, of_others = iter(mine), iter(others)
-        return tuple(next(of_mine if i in self.mine else of_others) for i in range(len(self._model.initial_weights[0])))
-
-    def predict_on_batch(self, weights: Any, x: Any, training: bool = True) -> Any:
-        """Returns the outputs. `weights`: mine, and (the others, the non-trainable weights)."""
-        mine, (others, non_trainable) = weights
-        return self._model.predict_on_batch((self.whole(mine, others), non_trainable), x, training)

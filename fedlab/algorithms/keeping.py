@@ -44,7 +44,7 @@ class Keeping:
     shared: tuple[np.ndarray, ...] = ()  # initial value of the tensors that the server sends in addition to the model
     # (shared, sum over clients of the additional tensors, shapes of `shared`) → shared in the next round
     advance: Callable[[Tensors, Tensors], Tensors] = lambda shared, total: shared
-    model: Any = None  # the part of the model that is sent, such as `fed_rep.Half`; None: all of it
+    model: Any = None  # the part of the model that is sent, such as `heads.Half`; None: all of it
     # (trainable weights that are sent, a client's state) → all trainable weights of this client's own model; None: one model for
     # all
     own_model: Callable[[Tensors, Tensors], Sequence] | None = None

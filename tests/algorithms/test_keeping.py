@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedlab.algorithms import FedAvg, FedRep, LocalTraining, Scaffold
+from fedlab.algorithms import Ditto, FedAvg, FedPer, FedRep, LocalOnly, LocalTraining, Scaffold
 from fedlab.algorithms.optimizers import Adam, Cosine, Exponential, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.errors import ConfigError
@@ -23,6 +23,9 @@ KEEPERS = {
     "scaffold": Scaffold(),
     "scaffold_gradient": Scaffold(variate="gradient"),
     "fed_rep": FedRep(head=("dense_1",), head_epochs=2),
+    "fed_per": FedPer(),
+    "lg_fed_avg": FedPer(kept="body"),
+    "ditto": Ditto(personal_strength=0.5, personal_epochs=2),
 }
 TWO_LAYERS = dict(model=Mlp(hidden=(6,)))
 
@@ -243,6 +246,69 @@ def test_a_client_that_sends_no_number_keeps_what_it_had(lab):
 def test_heads_that_cannot_be(lab, process, told):
     with pytest.raises(ConfigError, match=told):
         lab.training(process, **TWO_LAYERS)
+
+
+def test_fed_per_without_a_head_is_fed_avg(lab):
+    client = LocalTraining(batch_size=5, local_epochs=2)
+    given = rounds(lab, 3, client.local_epochs)
+    ours, plain = (weights_after(lab, p, given, client=client, **TWO_LAYERS) for p in (FedPer(head=()), FedAvg()))
+    assert all(lab.same_bits(models, model * len(lab.sizes)) for models, model in zip(ours, plain))
+
+
+@pytest.mark.parametrize("kept", ["head", "body"])
+def test_clients_keep_one_part_and_share_the_mean_of_the_other(lab, kept):
+    """Everybody trains all layers from the same weights, so a client's own part is that of FedAvg with this client alone."""
+    client, (first, *_) = LocalTraining(batch_size=5), rounds(lab, 1)
+    trainer = lab.training(FedPer(kept=kept), client=client, **TWO_LAYERS)
+    start = [np.array(w) for w in trainer.models[0]]
+    trainer.next(*first)
+    own, shared = (slice(2, 4), slice(0, 2)) if kept == "head" else (slice(0, 2), slice(2, 4))
+    alone = []
+    for c in range(len(lab.sizes)):
+        training = lab.training(FedAvg(), client=client, **TWO_LAYERS)
+        training.next(Cohort(1, np.array([c]), np.zeros(0, np.int64)), lab.inputs(1, 1, clients=[c])[0])
+        alone.append([np.asarray(w) for w in training.weights])
+        assert lab.distance([np.asarray(w) for w in trainer.models[c][own]], alone[c][own]) < FLOAT32
+    mean = [np.average(tensors, axis=0, weights=lab.sizes) for tensors in zip(*(model[shared] for model in alone))]
+    assert lab.distance([np.asarray(w) for w in trainer.models[0][shared]], mean) < FLOAT32
+    assert not lab.same_bits(start[shared], [np.asarray(w) for w in trainer.models[0][shared]])
+
+
+def test_ditto_is_algorithm_1_of_li(lab, by_hand):
+    """The global model is that of FedAvg; each own model is pulled to the one that its client received."""
+    examples, client = lab.examples(), LocalTraining(batch_size=5, local_epochs=2)
+    process = Ditto(personal_strength=0.5, personal_epochs=3)
+    given = rounds(lab, 3, process.epochs(client), left_out=(1,))
+    options = dict(examples=examples, client=client, client_optimizer=Sgd(learning_rate=RATE))
+    found = weights_after(lab, process, given, **options)
+    hand, x = by_hand(examples), [w.astype(np.float64) for w in lab.parts(examples, _perceptron()).model.initial_weights[0]]
+    own = [x] * len(lab.sizes)
+    for number, (cohort, round_input) in enumerate(given):
+        updates, sizes = [], []
+        for c, (rows, order) in zip(cohort.clients, lab.clients(round_input)):
+            updates.append(hand.local_update(x, rows, order[:2], RATE, 5)[0])
+            sizes.append(len(rows))
+            for batch in (rows[epoch[i : i + 5]] for epoch in order[2:] for i in range(0, len(rows), 5)):
+                gradient = hand.gradient(own[c], batch)
+                own[c] = [v - RATE * (g + 0.5 * (v - w)) for v, g, w in zip(own[c], gradient, x)]
+        x = [w - u for w, u in zip(x, hand.mean(updates, sizes))]
+        assert lab.distance(found[number], [w for model in own for w in model]) < FLOAT32
+
+
+def test_the_global_model_of_ditto_is_that_of_fed_avg_and_without_a_term_clients_train_alone(lab):
+    client = LocalTraining(batch_size=5, local_epochs=2)
+    process = Ditto(personal_strength=0.0, personal_epochs=2)
+    given = rounds(lab, 3, process.epochs(client))
+    ditto = lab.training(process, client=client)
+    plain, alone = lab.training(FedAvg(), client=client), lab.training(LocalOnly(), client=client)
+    for cohort, round_input in given:
+        ditto.next(cohort, round_input)
+        halves = (round_input.order[:2], round_input.order[2:])
+        plain.next(cohort, dataclasses.replace(round_input, order=halves[0]))
+        alone.next(cohort, dataclasses.replace(round_input, order=halves[1]))
+    assert lab.same_bits(ditto.weights, plain.weights)
+    for ours, theirs in zip(ditto.models, alone.models):
+        assert lab.distance([np.asarray(w) for w in ours], [np.asarray(w) for w in theirs]) < FLOAT32
 
 
 def test_scaffold_refuses_optimizers_that_it_would_take_for_sgd():

@@ -1,0 +1,59 @@
+"""Ditto: a model for each client, which a term keeps near the global model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.spec import Promise
+
+if TYPE_CHECKING:
+    from fedlab.algorithms.keeping import Keeping
+
+
+class Ditto(KeepingProcess):
+    """Ditto (Li et al. 2021, algorithm 1) with FedAvg for the global model w.
+
+    In each round, a client trains w as in FedAvg and sends the update. It also trains its own model v, which never leaves it, by
+    steps along ∇F(v) + λ (v − w) with the w that it received. λ = 0 is training alone; a large λ keeps v at w. The metrics of
+    training are those of the global model, and the test metrics are those of the clients' own models.
+    """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    personal: ClassVar[bool] = True
+
+    personal_strength: NonNegativeFloat = 0.1  # λ
+    personal_epochs: PositiveInt = 1  # passes over a client's examples for its own model
+
+    @property
+    def keeps(self) -> str:
+        return "own models"
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        check_no_noise_on_clients(
+            stages, "process=ditto trains a client's own model without noise: use client=standard without weight_noise."
+        )
+
+    def epochs(self, client: Any) -> int:
+        return client.local_epochs + self.personal_epochs
+
+    def keeping(self, parts: Parts) -> Keeping:
+        from fedlab.algorithms import client_work, keeping
+
+        model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
+        train = client_work.local_training(model, optimizer, options)
+
+        def update(shared: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
+            def pulled(gradient: Any, weights: Any, received: Any) -> tuple:
+                return tuple(g + self.personal_strength * (v - w) for g, v, w in zip(gradient, weights, shared))
+
+            first, then = data["order"][: options.local_epochs], data["order"][options.local_epochs :]
+            delta, metrics = train(shared, fixed, {**data, "order": first}, factor)
+            train_own = client_work.local_training(model, optimizer, options, pulled)
+            change, _ = train_own(mine, fixed, {**data, "order": then}, factor)
+            return delta, metrics, tuple(v - d for v, d in zip(mine, change)), ()
+
+        return keeping.Keeping(model.initial_weights[0], update, own_model=lambda shared, mine: mine)

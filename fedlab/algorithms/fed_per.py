@@ -1,0 +1,50 @@
+"""FedPer and LG-FedAvg: clients train all layers together, and send some of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.heads import halves
+from fedlab.spec import Promise
+
+if TYPE_CHECKING:
+    from fedlab.algorithms.keeping import Keeping
+
+
+class FedPer(KeepingProcess):
+    """FedPer (Arivazhagan et al. 2019, algorithms 1 and 2): a client trains all layers, sends the body, and keeps its head.
+
+    `kept`: body is LG-FedAvg (Liang et al. 2020, algorithm 1): a client keeps the body, which represents its inputs, and sends
+    the head. Kept layers never leave their clients. FedRep, in contrast, trains the head and the body one after the other.
+    """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    personal: ClassVar[bool] = True
+
+    head: tuple[str, ...] | None = None  # names of layers; None: the last layer with weights. (): no head, which is FedAvg
+    kept: Literal["head", "body"] = "head"
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        check_no_noise_on_clients(
+            stages,
+            "process=fed_per trains the layers that a client keeps without noise: use client=standard without weight_noise.",
+        )
+
+    @property
+    def keeps(self) -> str:
+        return "" if self.head == () and self.kept == "head" else f"{self.kept} layers"
+
+    def keeping(self, parts: Parts) -> Keeping:
+        from fedlab.algorithms import client_work, keeping
+
+        body, head = halves(parts, self.head)
+        sent, kept = (body, head) if self.kept == "head" else (head, body)
+        train = client_work.local_training(parts.model, parts.client_optimizer.build(), parts.client)
+
+        def update(shared: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
+            delta, metrics = train(sent.whole(shared, mine), fixed, data, factor)
+            return sent.of(delta), metrics, tuple(w - d for w, d in zip(mine, kept.of(delta))), ()
+
+        return keeping.Keeping(kept.weights, update, model=sent, own_model=sent.whole)
