@@ -36,6 +36,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Expectation", "unmeasured"),
     ("Experiment", "arms"),
     ("Experiment", "logger"),
+    ("FedPer", "head"),
     ("FedRep", "head"),
     ("Figure", "metric"),
     ("Figure", "value"),
