@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from fedlab.errors import DataError, one_line
 
 _DELIMITERS = ",;\t|"
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
 def read_cells(path: str, missing: Sequence[str]) -> dict[str, np.ndarray]:
@@ -25,9 +27,12 @@ def read_cells(path: str, missing: Sequence[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: no such file. Set it to a CSV file with a header, or to a Parquet file.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({one_line(error)}).") from None
-    twice = sorted({name for name in header if header.count(name) > 1 or not name})
-    if twice:
-        raise DataError(f"{path}: {f'two columns are called {twice[0]}' if twice[0] else 'a column has no name'}: rename it.")
+    if "" in header:
+        number = header.index("") + 1
+        raise DataError(f"{path}: column {number} has no name: name it, or, if it is an index, write the file without it.")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: two columns are called {twice}: rename one.")
     if not rows:
         raise DataError(f"{path}: no row below the header.")
     cells = np.array(rows, str)
@@ -36,9 +41,15 @@ def read_cells(path: str, missing: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _csv(place: pathlib.Path) -> tuple[list[str], list[list[str]]]:
-    """Returns the header and the rows of a CSV file, whose delimiter is the most frequent one of its first line."""
+    """Returns the header and the rows of a CSV file, whose delimiter is the most frequent one of its first line.
+
+    Where it is a semicolon, a comma in a number is a decimal comma, as spreadsheets write it.
+    """
     content = place.read_bytes()
-    text = (gzip.decompress(content) if place.suffix == ".gz" else content).decode("utf-8-sig")
+    try:
+        text = (gzip.decompress(content) if place.suffix == ".gz" else content).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("its text is not UTF-8: save it as CSV UTF-8") from None
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -46,6 +57,8 @@ def _csv(place: pathlib.Path) -> tuple[list[str], list[list[str]]]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells, and the header has {len(header)}")
+    if delimiter == ";":
+        rows = [[cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in row] for row in rows]
     return header, rows
 
 

@@ -75,7 +75,7 @@ def test_max_examples_are_drawn_before_statistics_are_computed(tmp_path):
     assert len(data.train) == 10 and np.allclose(data.train.x[:, 0].std(), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["tsv", "semicolon", "gz", "quoted", "bom", "windows"])
+@pytest.mark.parametrize("kind", ["tsv", "semicolon", "gz", "quoted", "bom", "windows", "decimal comma"])
 def test_usual_forms_of_csv_files_are_the_same_data(tmp_path, kind):
     expected, _ = table(tmp_path)._read()
     text = "\n".join([HEADER, *ROWS]) + "\n"
@@ -84,6 +84,7 @@ def test_usual_forms_of_csv_files_are_the_same_data(tmp_path, kind):
         "semicolon": text.replace(",", "; "),
         "quoted": text.replace("red", '"red"').replace("clinic", '"clinic"'),
         "bom": "\ufeff" + text,
+        "decimal comma": text.replace(",", ";").replace("20;", "20,0;"),
         "windows": text.replace("\n", "\r\n"),
     }.get(kind, text)
     path = tmp_path / ("b.csv.gz" if kind == "gz" else "b.csv")
@@ -145,9 +146,10 @@ def test_wrong_tables_are_one_line(tmp_path, rows, options, problem):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"\xff\xfe\x00", "not a readable table"),
+        (b"\xff\xfe\x00", "its text is not UTF-8: save it as CSV UTF-8"),
+        (b"caf\xe9,sick\n1,2\n", "its text is not UTF-8"),
         (b"a,a,sick\n1,2,x\n", "two columns are called a"),
-        (b"a,,sick\n1,2,x\n", "a column has no name"),
+        (b",a,sick\n0,2,x\n", "column 1 has no name: name it, or, if it is an index, write the file without it"),
         (b"", "no row below the header|no column"),
         (b"PAR1", "not a readable table|no row"),
     ],
