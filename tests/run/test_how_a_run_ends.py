@@ -92,7 +92,7 @@ def trained(tmp_path, monkeypatch):
             checkpoint=Checkpointing(every=1),
             process=SimpleNamespace(task=None),
             arms={},
-            evaluation=SimpleNamespace(rounds_to=[]),
+            evaluation=Evaluation(),
             eval_every=1,
             seed=0,
         )
