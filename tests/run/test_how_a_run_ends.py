@@ -15,6 +15,7 @@ from fedlab.archive import RunFolder, inventory, make_folder, read_run
 from fedlab.archive.claims import claim_of
 from fedlab.archive.figures import epsilon, final_figures
 from fedlab.archive.folder import read_json, write_json
+from fedlab.evaluation import Evaluation
 from fedlab.report.sections import result
 from fedlab.run import job, learner
 from fedlab.run.checkpointing import Checkpointing, where_to_go_on
