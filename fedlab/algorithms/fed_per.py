@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
 from fedlab.algorithms.heads import halves
+from fedlab.errors import ConfigError
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class FedPer(KeepingProcess):
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     personal: ClassVar[bool] = True
 
-    head: tuple[str, ...] | None = None  # names of layers; None: the last layer with weights. (): no head, which is FedAvg
+    head: tuple[str, ...] | None = None  # names of layers; None: the last layer with weights. (): no head; FedAvg with kept=head
     kept: Literal["head", "body"] = "head"
 
     def check(self, stages: Stages) -> None:
@@ -41,6 +42,10 @@ class FedPer(KeepingProcess):
 
         body, head = halves(parts, self.head)
         sent, kept = (body, head) if self.kept == "head" else (head, body)
+        if not sent.mine:
+            raise ConfigError(
+                "process.head=[] with process.kept=body leaves no layer for clients to share: name the head's layers."
+            )
         train = client_work.local_training(parts.model, parts.client_optimizer.build(), parts.client)
 
         def update(shared: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:

@@ -84,7 +84,8 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
         table.add_row(label, *(f"{value:,.10g}" for value in spread))
     Console().print(table)
     print(f"{len(partition):,} clients hold {partition.sizes.sum():,} of {len(train):,} training examples")
-    print(f"{len(dataset.test):,} examples are held out for testing")
+    held_out = len(dataset.test)
+    print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
     for column in dataset.columns:
         print(printable(f"column {_column(column)}"))
     if labels := getattr(train.task, "labels", None):

@@ -240,6 +240,7 @@ def test_a_client_that_sends_no_number_keeps_what_it_had(lab):
     ("process", "told"),
     [
         (FedRep(head=("dense_7",)), r"process\.head=dense_7 is no layer with weights: dense, dense_1\. Did you mean"),
+        (FedPer(head=(), kept="body"), r"process\.head=\[\] with process\.kept=body leaves no layer for clients to share"),
         (FedRep(head=("dense", "dense_1")), "leaves no layer for clients to share: use process=local_only"),
     ],
 )
