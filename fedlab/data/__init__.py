@@ -6,6 +6,7 @@ from fedlab.data.digits import Digits
 from fedlab.data.emnist import Emnist
 from fedlab.data.femnist import Femnist
 from fedlab.data.heart import Heart
+from fedlab.data.hugging_face import HuggingFace
 from fedlab.data.images import Images
 from fedlab.data.mnist import FashionMnist, Mnist, MnistByWriter
 from fedlab.data.npz import Npz
@@ -22,6 +23,7 @@ __all__ = [
     "FashionMnist",
     "Femnist",
     "Heart",
+    "HuggingFace",
     "Images",
     "Mnist",
     "MnistByWriter",

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import pathlib
 import stat
-import warnings
 import zipfile
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 from pydantic import PositiveInt, model_validator
 
 from fedlab.data import labels
+from fedlab.data.pixels import Color, decoded
 from fedlab.data.source import Source
 from fedlab.errors import DataError, one_line
 from fedlab.types import ExampleSet
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-_SHOWN = 3  # sizes that an error quotes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Images(Source):
     test_path: str | None = None
     by_user: bool = False
     size: tuple[PositiveInt, PositiveInt] | None = None
-    color: Literal["auto", "rgb", "gray"] = "auto"
+    color: Color = "auto"
 
     locations: ClassVar[tuple[str, ...]] = (*Source.locations, "path", "test_path")
     name: ClassVar[str] = "images"
@@ -75,7 +73,8 @@ class Images(Source):
             classes, task = labels.encoded(labelled)
         except DataError as error:
             raise DataError(f"{self.path}: {error}.") from None
-        pixels = self._pixels([image for images in sets.values() for image in images])
+        images = [("/".join(image.parts), image.open) for images in sets.values() for image in images]
+        pixels = decoded(images, self.path, self.size, self.color)
         ends = np.cumsum([len(images) for images in sets.values()])[:-1]
         x = np.split(pixels, ends)
         users = np.array([image.parts[-3] for image in sets["train"]]) if self.by_user else None
@@ -100,39 +99,6 @@ class Images(Source):
                         + (" below that of its user." if self.by_user else ", or set data.by_user=true for USER/CLASS/IMAGE.")
                     )
         return parted
-
-    def _pixels(self, images: Sequence[_Image]) -> np.ndarray:
-        """Returns uint8 [N, height, width, channels]."""
-        from PIL import Image, ImageOps
-
-        decoded, gray = [], self.color != "rgb"
-        for image in images:
-            name = "/".join(image.parts)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", Image.DecompressionBombWarning)
-                    opened = Image.open(io.BytesIO(image.open()))
-                    opened.load()
-            except Exception as error:  # of the file system, of zip files, of each image format
-                raise DataError(f"{self.path}: {name} is not a readable image ({one_line(error)}).") from None
-            if opened.mode.startswith(("I", "F")):
-                raise DataError(f"{self.path}: {name} has more than 8 bits per channel: store it with 8.")
-            turned = ImageOps.exif_transpose(opened)
-            gray = gray and (self.color == "gray" or turned.mode in ("1", "L", "LA"))
-            turned = turned if turned.mode in ("L", "RGB") else turned.convert("L" if turned.mode in ("1", "LA") else "RGB")
-            if self.size is not None:
-                turned = turned.resize(self.size[::-1], Image.Resampling.BILINEAR)
-            decoded.append(turned)
-        sizes = sorted({each.size for each in decoded})
-        if len(sizes) > 1:
-            shown = ", ".join(f"{height}×{width}" for width, height in sizes[:_SHOWN]) + (", …" if len(sizes) > _SHOWN else "")
-            raise DataError(
-                f"{self.path}: the images have {len(sizes)} sizes ({shown}): set data.size, such as "
-                f"data.size=[{sizes[0][1]},{sizes[0][0]}]."
-            )
-        mode = "L" if gray else "RGB"
-        stacked = np.stack([np.asarray(each if each.mode == mode else each.convert(mode)) for each in decoded])
-        return stacked[..., np.newaxis] if gray else stacked
 
 
 def _below(image: _Image) -> _Image:

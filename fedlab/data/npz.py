@@ -12,8 +12,6 @@ from fedlab.data.targets import OwnData
 from fedlab.errors import DataError, one_line
 from fedlab.types import ExampleSet
 
-FLOAT32_EXACT = 2**24  # float32 represents every integer up to this one exactly
-
 
 class Npz(OwnData):
     """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together.
@@ -59,28 +57,6 @@ class Npz(OwnData):
         )
         return train, ExampleSet(x[1], y[1], task=task)
 
-    def _inputs(self, name: str, x: np.ndarray) -> np.ndarray:
-        self._require(x.dtype.kind in "iufb", f"{name} must contain numbers, not {x.dtype}")
-        self._require(x.ndim >= 2 and x.size > 0, f"{name} must have shape [examples, ...] without a 0, not {x.shape}")
-        if x.dtype == np.uint8:
-            return x
-        self._require(
-            not (x.dtype.kind == "u" and x.dtype.itemsize == 2),
-            f"{name} is uint16, which may be images or counts: store images as ({name} / 65535).astype('float32') or as uint8, "
-            f"counts as {name}.astype('float32')",
-        )
-        if x.dtype.kind in "iu":
-            low, high = int(x.min()), int(x.max())
-            self._require(
-                max(high, -low) <= FLOAT32_EXACT,
-                f"{name} has integers from {low} to {high}, and float32 rounds those beyond {FLOAT32_EXACT}: scale them, or "
-                f"store {name}.astype('float32') if rounding does no harm",
-            )
-        with np.errstate(over="ignore"):  # the check for infinity below reports an overflow
-            x = x.astype(np.float32)
-        self._require(bool(np.isfinite(x).all()), f"{name} has NaN, infinity, or a number too large for float32")
-        return x
-
     def _column(self, name: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns `y` as [N]."""
         self._require(
@@ -88,19 +64,6 @@ class Npz(OwnData):
             f"{name} must have shape {x.shape[:1]}, one label or number per example, not {y.shape}",
         )
         return y.reshape(-1)
-
-    def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
-        self._require(users.dtype.kind in "iuU", f"user_ids must contain integers or strings, not {users.dtype}")
-        self._require(users.shape == x.shape[:1], f"user_ids must have shape {x.shape[:1]}, not {users.shape}")
-        if users.dtype.kind == "U":
-            return users
-        largest = int(users.max())  # int64 would make a larger uint64 negative
-        self._require(largest < 2**63, f"user_ids go up to {largest}, beyond int64: store them as user_ids.astype(str)")
-        return users.astype(np.int64)
-
-    def _require(self, holds: bool, problem: str) -> None:
-        if not holds:
-            raise DataError(f"{self.path}: {problem}.")
 
     def _unreadable(self, error: Exception) -> DataError:
         if isinstance(error, FileNotFoundError):

@@ -16,6 +16,8 @@ from fedlab.tasks import Prediction, Regression
 from fedlab.tasks.regression import Criterion
 from fedlab.types import Dataset
 
+FLOAT32_EXACT = 2**24  # float32 represents every integer up to this one exactly
+
 
 class OwnData(Source):
     """A user's own data at `path`.
@@ -88,6 +90,41 @@ class OwnData(Source):
                 raise DataError(f"{name} goes down to {y.min():g}; loss=poisson needs counts from 0 up")
             found.append(y)
         return found, task
+
+    def _inputs(self, name: str, x: np.ndarray) -> np.ndarray:
+        self._require(x.dtype.kind in "iufb", f"{name} must contain numbers, not {x.dtype}")
+        self._require(x.ndim >= 2 and x.size > 0, f"{name} must have shape [examples, ...] without a 0, not {x.shape}")
+        if x.dtype == np.uint8:
+            return x
+        self._require(
+            not (x.dtype.kind == "u" and x.dtype.itemsize == 2),
+            f"{name} is uint16, which may be images or counts: store images as ({name} / 65535).astype('float32') or as uint8, "
+            f"counts as {name}.astype('float32')",
+        )
+        if x.dtype.kind in "iu":
+            low, high = int(x.min()), int(x.max())
+            self._require(
+                max(high, -low) <= FLOAT32_EXACT,
+                f"{name} has integers from {low} to {high}, and float32 rounds those beyond {FLOAT32_EXACT}: scale them, or "
+                f"store {name}.astype('float32') if rounding does no harm",
+            )
+        with np.errstate(over="ignore"):  # the check for infinity below reports an overflow
+            x = x.astype(np.float32)
+        self._require(bool(np.isfinite(x).all()), f"{name} has NaN, infinity, or a number too large for float32")
+        return x
+
+    def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
+        self._require(users.dtype.kind in "iuU", f"user_ids must contain integers or strings, not {users.dtype}")
+        self._require(users.shape == x.shape[:1], f"user_ids must have shape {x.shape[:1]}, not {users.shape}")
+        if users.dtype.kind == "U":
+            return users
+        largest = int(users.max())  # int64 would make a larger uint64 negative
+        self._require(largest < 2**63, f"user_ids go up to {largest}, beyond int64: store them as user_ids.astype(str)")
+        return users.astype(np.int64)
+
+    def _require(self, holds: bool, problem: str) -> None:
+        if not holds:
+            raise DataError(f"{self.path}: {problem}.")
 
 
 def scaled(train: Examples, test: Examples) -> tuple[Examples, Examples]:

@@ -41,6 +41,9 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Figure", "metric"),
     ("Figure", "value"),
     ("Function", "options"),  # what a user's own function makes of them, nobody else can tell
+    ("HuggingFace", "input"),
+    ("HuggingFace", "target"),
+    ("HuggingFace", "user"),
     ("Investigation", "high"),
     ("Investigation", "low"),
     ("Mlflow", "experiment"),

@@ -29,6 +29,7 @@ def test_list_has_a_row_for_every_source(capsys, tmp_path):
         "diabetes",
         "synthetic",
         "table",
+        "hf",
     ):
         assert re.search(rf"│ {name} +│", out)
     assert out.count("missing") == 9  # eight rows, and the line that says what to do
