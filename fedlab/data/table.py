@@ -85,7 +85,7 @@ class Table(OwnData):
         found = []
         for (path, cells), y in zip(texts.items(), ys):
             columns = {name: numbers(cells[name]) if name in numeric else cells[name] for name in names}
-            users = self._users(path, cells) if self.user else None
+            users = self._user_column(path, cells) if self.user else None
             found.append(Rows(columns, y, task, users))
         return found[0], found[1] if len(found) > 1 else None
 
@@ -98,7 +98,7 @@ class Table(OwnData):
                     f"{path}: no column {name} (data.{option}).{did_you_mean(name, cells)} Columns: {', '.join(cells)}."
                 )
 
-    def _users(self, path: str, cells: Columns) -> np.ndarray:
+    def _user_column(self, path: str, cells: Columns) -> np.ndarray:
         users = cells[str(self.user)]
         if (users == "").any():
             raise DataError(f"{path}: column {self.user} names no user in row {int(np.argmax(users == '')) + 1}: fill it in.")
