@@ -92,6 +92,7 @@ class OwnData(Source):
         return found, task
 
     def _inputs(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Returns inputs [N, …] as uint8, which are images, or float32. Raises `DataError`."""
         self._require(x.dtype.kind in "iufb", f"{name} must contain numbers, not {x.dtype}")
         self._require(x.ndim >= 2 and x.size > 0, f"{name} must have shape [examples, ...] without a 0, not {x.shape}")
         if x.dtype == np.uint8:
@@ -114,6 +115,7 @@ class OwnData(Source):
         return x
 
     def _users(self, users: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Returns the user ids [N] of `x` [N, …] as strings or int64. Raises `DataError`."""
         self._require(users.dtype.kind in "iuU", f"user_ids must contain integers or strings, not {users.dtype}")
         self._require(users.shape == x.shape[:1], f"user_ids must have shape {x.shape[:1]}, not {users.shape}")
         if users.dtype.kind == "U":
