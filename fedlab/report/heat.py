@@ -48,8 +48,8 @@ class Sizes:
     ticks: tuple[tuple[float, str], ...]
 
 
-def heat_map(clients: Sequence[ClientLabels]) -> HeatMap:
-    """Draws a partition. Of more than 100 clients, it draws 100 evenly spaced ones, and the axis says so: the
+def heat_map(clients: Sequence[ClientLabels], labels: Sequence[str] = ()) -> HeatMap:
+    """Draws a partition. `labels`: the names of the classes; (): their numbers. Of more than 100 clients, it draws 100 evenly spaced ones, and the axis says so: the
     averages of neighbours would look too similar. Darkness follows the square root of the count, so small counts stay visible.
     """
     shown = evenly_spaced(len(clients), MAX_CLIENTS)
@@ -73,7 +73,7 @@ def heat_map(clients: Sequence[ClientLabels]) -> HeatMap:
     names = [clients[i].client for i in shown]
     columns = range(0, len(shown), -(-len(shown) // (10 if max(map(len, names)) <= 4 else 4)))
     steps = sorted({max(1, round(most * share)) for share in (1 / 16, 1 / 4, 9 / 16, 1)})
-    row_ticks = tuple((100 * (1 - (r + 0.5) / classes), str(r)) for r in rows)
+    row_ticks = tuple((100 * (1 - (r + 0.5) / classes), short(labels[r]) if labels else str(r)) for r in rows)
     size_ticks = tuple((round(100 * scale.at(t), 2), words.number(t)) for t in scale.ticks)
     part = "" if len(shown) == len(clients) else f" ({len(shown)} of {len(clients):,}, evenly spaced)"
     return HeatMap(

@@ -209,6 +209,8 @@ class TestHeatMap:
         assert "40.00%" in found.alt and difference_map(["x"], [1], [[(0.0, False)]], "old", "new").legend == ()
 
     def test_many_clients_are_sampled_not_averaged(self):
+        named = heat_map([ClientLabels("a", (1, 2)), ClientLabels("b", (3, 0))], ["healthy", "sick"])
+        assert [text for _, text in named.row_ticks] == ["healthy", "sick"] and named.gutter > 4
         found = heat_map([ClientLabels(f"writer-{i:04}-with-a-long-name", (i + 1, 0)) for i in range(1000)])
         assert found.num_columns == MAX_CLIENTS and "100 of 1,000, evenly spaced" in found.x_label
         assert evenly_spaced(1000, MAX_CLIENTS)[0] == 0 and evenly_spaced(1000, MAX_CLIENTS)[-1] == 999

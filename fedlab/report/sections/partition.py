@@ -19,25 +19,27 @@ def build(run: Run) -> Section | None:
     data, partition = run.manifest.get("data") or {}, run.manifest.get("partition") or {}
     if not clients and not picture and not data:
         return None
+    labels = _labels(data)
+    if labels and clients and len(labels) != len(clients[0].counts):
+        labels = []  # of a manifest that was changed
     return section(
         "data",
         "Data and partition",
         "sections/partition.html",
         data=data,
         partition=partition,
-        labels=_labels(data),
-        map=heat_map(clients) if clients and clients[0].counts else None,
+        labels=", ".join(f"{i} is {label}" for i, label in enumerate(labels[:_LABELS]))
+        + (", …" if len(labels) > _LABELS else ""),
+        map=heat_map(clients, labels) if clients and clients[0].counts else None,
         picture=picture,
     )
 
 
-def _labels(data: dict) -> str:
-    """Returns the first classes with their labels in the data, such as "0 is cat, 1 is dog"; "" if the data has plain numbers."""
+def _labels(data: dict) -> list[str]:
+    """Returns the labels of the classes in the data; [] if it has plain numbers."""
     task = data.get("task")
     labels = task.get("labels") if isinstance(task, dict) else None
-    if not isinstance(labels, list):
-        return ""
-    return ", ".join(f"{i} is {label}" for i, label in enumerate(labels[:_LABELS])) + (", …" if len(labels) > _LABELS else "")
+    return list(map(str, labels)) if isinstance(labels, list) else []
 
 
 def _encoded(run: Run) -> str:
