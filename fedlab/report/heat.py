@@ -49,8 +49,10 @@ class Sizes:
 
 
 def heat_map(clients: Sequence[ClientLabels], labels: Sequence[str] = ()) -> HeatMap:
-    """Draws a partition. `labels`: the names of the classes; (): their numbers. Of more than 100 clients, it draws 100 evenly spaced ones, and the axis says so: the
-    averages of neighbours would look too similar. Darkness follows the square root of the count, so small counts stay visible.
+    """Draws a partition. `labels`: the names of the classes; (): their numbers.
+
+    Of more than 100 clients, it draws 100 evenly spaced ones, and the axis says so: the averages of neighbours would look too
+    similar. Darkness follows the square root of the count, so small counts stay visible.
     """
     shown = evenly_spaced(len(clients), MAX_CLIENTS)
     counts = [clients[i].counts for i in shown]
