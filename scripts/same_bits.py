@@ -33,7 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOLERANCE = 0.02  # of figures that are shares; relative of others
 _USERS = ["partition=iid", "partition.num_clients=20"]  # the digits do not say who wrote them
 ON_DIGITS = {
-    "mnist/by_writer": _USERS,
+    **dict.fromkeys(("mnist/by_writer", "heart/fedavg", "heart/local"), _USERS),
+    **dict.fromkeys(("synthetic/fedavg", "synthetic/fedprox", "synthetic/scaffold"), _USERS),
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],
@@ -48,6 +49,8 @@ VARIANTS = {
     "fed_sgd": [*SMALL, "process=fed_sgd"],
     "scaffold": [*SMALL, "process=scaffold"],
     "fed_rep": [*SMALL, "process=fed_rep"],
+    "fed_per": [*SMALL, "process=fed_per"],
+    "ditto": [*SMALL, "process=ditto"],
     "scaffold_tff": [*SMALL, "process=scaffold", "engine=tff"],
     "engine_tff": [*SMALL, "engine=tff"],
     "dropout_layers": [*SMALL, "model.dropout=0.3"],

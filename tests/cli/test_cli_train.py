@@ -187,7 +187,13 @@ def test_help_lists_groups_with_their_choices(here):
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "conf" / "experiment"
 ON_DIGITS = {
-    "mnist/by_writer": ["partition=iid", "partition.num_clients=20"],  # the digits do not say who wrote them
+    **{  # the digits do not say who wrote them
+        name: ["partition=iid", "partition.num_clients=20"]
+        for name in (
+            *("mnist/by_writer", "heart/fedavg", "heart/local"),
+            *("synthetic/fedavg", "synthetic/fedprox", "synthetic/scaffold"),
+        )
+    },
     # nor are there thousands of users
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
