@@ -305,6 +305,6 @@ def _construct(target: type[pydantic.BaseModel], options: dict, stage: str) -> A
         from fedlab.run.experiment import Experiment
 
         needed = getattr(Experiment.model_fields.get(stage), "annotation", None)
-        if inspect.isclass(needed) and not issubclass(target, needed):  # its options are those of another stage
+        if explain.is_plain_class(needed) and not issubclass(target, needed):  # its options are those of another stage
             raise ConfigError(explain.wrong_kind(target, stage, needed)) from error
         raise ConfigError(explain.validation_error(error, stage, target.model_fields, catalogue())) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
 import yaml
 
@@ -155,10 +155,15 @@ def validation_error(error: pydantic.ValidationError, stage: str, fields: Mappin
     return f"{key}={given}: {reason}."
 
 
+def is_plain_class(annotation: Any) -> TypeGuard[type]:
+    """Returns True for a class, and False for a generic type such as Callable[..., Any], which Python 3.10 takes for a class."""
+    return inspect.isclass(annotation) and get_origin(annotation) is None
+
+
 def wrong_kind(own: Any, key: str, needed: Any) -> str:
     """Explains that the class or function `own` cannot be the stage `key`. `needed`: the base class of the stage, if any."""
     what = f"the {'class' if inspect.isclass(own) else 'function'} {own.__module__}.{own.__qualname__}"
-    derived = f"derive it from {needed.__module__}.{needed.__name__}, or " if inspect.isclass(needed) else ""
+    derived = f"derive it from {needed.__module__}.{needed.__name__}, or " if is_plain_class(needed) else ""
     return f"{key}._target_ names {what}, which is not a valid {key}: {derived}choose one with {key}=NAME."
 
 
