@@ -87,7 +87,7 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     held_out = len(dataset.test)
     print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
     for column in dataset.columns:
-        print(printable(f"column {_column(column)}"))
+        print(printable(" ".join(f"column {_column(column)}".split())))
     if labels := getattr(train.task, "labels", None):
         named = ", ".join(f"{i} is {label}" for i, label in enumerate(labels[:_LABELS]))
         print(f"classes: {printable(named)}{', …' if len(labels) > _LABELS else ''}")
@@ -113,7 +113,8 @@ def _column(encoding: Mapping[str, Any]) -> str:
         return "{column}: numbers, median {median:.4g}, mean {mean:.4g}, standard deviation {std:.4g}".format(**encoding)
     categories = encoding["categories"]
     shown = ", ".join(categories[:_LABELS]) + (", …" if len(categories) > _LABELS else "")
-    return f"{encoding['column']}: {len(categories)} categories, {shown}"
+    count = f"{len(categories)} {'category' if len(categories) == 1 else 'categories'}"
+    return f"{encoding['column']}: {count}{', ' * bool(shown)}{shown}"
 
 
 def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:

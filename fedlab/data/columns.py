@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fedlab.errors import DataError
 from fedlab.tasks import Prediction
 from fedlab.types import Dataset, ExampleSet
 
@@ -49,11 +50,18 @@ class Numeric:
 
     @classmethod
     def of(cls, column: str, values: np.ndarray) -> Numeric:
-        """Returns the encoding of float64 [N], NaN where a value is missing."""
+        """Returns the encoding of float64 [N], NaN where a value is missing. Raises `DataError` if it is not finite."""
         known = values[~np.isnan(values)]
-        median = float(np.median(known)) if len(known) else 0.0
+        with np.errstate(over="ignore"):  # numbers near the largest float64; refused below
+            median = float(np.median(known)) if len(known) else 0.0
         filled = np.where(np.isnan(values), median, values)
-        return cls(column, median, float(filled.mean()), float(filled.std()) or 1.0)
+        if filled.min() == filled.max():  # the computed mean and standard deviation would have rounding errors
+            return cls(column, median, float(filled[0]), 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = float(filled.mean()), float(filled.std())
+        if not 0 < std < np.inf:
+            raise DataError(f"column {column} has numbers too large or too close to scale: from {filled.min()} to {filled.max()}")
+        return cls(column, median, mean, std)
 
     def encoded(self, values: np.ndarray) -> np.ndarray:
         """Returns float64 [N, 1]."""
@@ -92,23 +100,18 @@ def described(encoding: Encoding) -> dict[str, Any]:
 
 def encoded(name: str, train: Rows, test: Rows) -> Dataset:
     """Returns the data set `name` of both sets, encoded by the statistics of `train`."""
-    encodings = [encoding_of(column, values) for column, values in train.columns.items()]
+    return with_encodings(name, train, test, encodings_of(train))
+
+
+def encodings_of(train: Rows) -> list[Encoding]:
+    """Returns the encoding of each column of the training set. Raises `DataError` for numbers that cannot be scaled."""
+    return [encoding_of(column, values) for column, values in train.columns.items()]
+
+
+def with_encodings(name: str, train: Rows, test: Rows, encodings: Sequence[Encoding]) -> Dataset:
+    """Returns the data set `name` of both sets, encoded by `encodings`."""
     sets = []
     for rows in (train, test):
         x = np.concatenate([each.encoded(rows.columns[each.column]) for each in encodings], axis=1, dtype=np.float64)
         sets.append(ExampleSet(x.astype(np.float32), rows.y, user_ids=rows.user_ids, task=rows.task))
     return Dataset(name, sets[0], sets[1], tuple(map(described, encodings)))
-
-
-def numbers(cells: np.ndarray) -> np.ndarray:
-    """Returns cells, "" where a value is missing, as float64 with NaN there."""
-    return np.where(cells == "", "nan", cells).astype(np.float64)
-
-
-def is_numeric(cells: np.ndarray) -> bool:
-    """Returns True if every cell that is not missing is a finite number, and one is not missing."""
-    try:
-        known = cells[cells != ""].astype(np.float64)
-    except ValueError:
-        return False
-    return len(known) > 0 and bool(np.isfinite(known).all())

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from fedlab.data.pixels import Color, decoded
-from fedlab.data.targets import OwnData
+from fedlab.data.targets import OwnData, Text
 from fedlab.errors import DataError, did_you_mean, one_line
 from fedlab.fingerprint import parsed_json
 from fedlab.tasks import Classification, Prediction
@@ -26,9 +26,9 @@ class HuggingFace(OwnData):
     `color` of images: as in `fedlab.data.Images`.
     """
 
-    input: str
-    target: str
-    user: str | None = None
+    input: Text
+    target: Text
+    user: Text | None = None
     size: tuple[PositiveInt, PositiveInt] | None = None
     color: Color = "auto"
 

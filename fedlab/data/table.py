@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pathlib
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab.data.cells import read_cells
-from fedlab.data.columns import Columns, Rows, encoded, is_numeric, numbers
-from fedlab.data.targets import OwnData
+from fedlab.data.columns import Categorical, Columns, Rows, encodings_of, with_encodings
+from fedlab.data.kinds import check_categories, is_numeric, numbers, with_points
+from fedlab.data.targets import OwnData, Text
 from fedlab.errors import DataError, did_you_mean
 from fedlab.types import Dataset, ExampleSet
+
+Result = TypeVar("Result")
 
 _MOST_CATEGORIES = 200  # of a column; a column with more is probably a name or a number of the row
 
@@ -22,20 +26,21 @@ class Table(OwnData):
 
     `path`, `test_path`: files of the training set and, if there is one, of the test set. `target`: the column of the targets.
     `user`: the column of the users, for partition=by_user. `drop`: columns to ignore. `categorical`: columns of numbers that are
-    categories. `missing`: cells that mean a missing value; an empty cell always does.
+    categories. `missing`: cells that mean a missing value, numbers in any notation; an empty cell always does.
 
-    A column is numeric if every cell that is not missing is a number, else categorical. Missing numbers become the median of the
+    A column is numeric if every cell that is not missing is a finite number, else categorical. A column that is probably neither
+    is refused unless `categorical` names it (`fedlab.data.kinds`). Missing numbers become the median of the
     column; then the column is scaled to mean 0 and standard deviation 1. A categorical column becomes a column of 0 and 1 per
     category, all 0 if the category is missing or unknown. All statistics and categories are those of the training examples of
     all clients. x float32 [N, encoded columns].
     """
 
-    target: str
-    user: str | None = None
+    target: Text
+    user: Text | None = None
     test_path: str | None = None
-    drop: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ("?", "NA", "N/A", "NaN", "nan", "null")
+    drop: tuple[Text, ...] = ()
+    categorical: tuple[Text, ...] = ()
+    missing: tuple[Text, ...] = ("?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")
     max_categories: int = Field(_MOST_CATEGORIES, gt=0)
 
     locations: ClassVar[tuple[str, ...]] = (*OwnData.locations, "test_path")
@@ -47,6 +52,8 @@ class Table(OwnData):
         twice = sorted({name for name in uses if uses.count(name) > 1})
         if twice:
             raise ValueError(f"column {twice[0]} has two uses among target, user, drop and categorical: give it one")
+        if self.test_path == self.path:
+            raise ValueError("test_path and path are the same file: leave test_path out, and test_fraction draws a test set")
         if self.test_path is not None and self.test_fraction is not None:
             raise ValueError("test_fraction draws a test set, and test_path names one: give one of them")
         return self
@@ -75,11 +82,11 @@ class Table(OwnData):
 
     def _rows(self) -> tuple[Rows, Rows | None]:
         """Returns the rows of the training set and of the test set, if there is one. Raises `DataError`."""
-        texts = {path: read_cells(path, self.missing) for path in (self.path, self.test_path) if path}
+        texts = {path: read_cells(path, self.missing, self.drop) for path in (self.path, self.test_path) if path}
         for path, cells in texts.items():
-            self._check_columns(path, cells)
+            self._check_columns(path, cells, texts[self.path])
         names = [name for name in texts[self.path] if name not in (self.target, self.user, *self.drop)]
-        numeric = {name for name in names if all(is_numeric(cells[name]) for cells in texts.values())} - {*self.categorical}
+        numeric = self._read_as_numbers(texts, names)
         targets = {f"column {self.target} of {path}": _target(path, self.target, cells) for path, cells in texts.items()}
         ys, task = self._targets(targets)
         found = []
@@ -89,14 +96,36 @@ class Table(OwnData):
             found.append(Rows(columns, y, task, users))
         return found[0], found[1] if len(found) > 1 else None
 
-    def _check_columns(self, path: str, cells: Columns) -> None:
+    def _read_as_numbers(self, texts: dict[str, dict[str, np.ndarray]], names: Sequence[str]) -> set[str]:
+        """Returns the columns of `names` that are numeric; replaces decimal commas in `texts`. Raises `DataError`.
+
+        Both sets decide together: a test set with a missing number only does not make categories of a column of numbers.
+        """
+        numeric = set()
+        ends = np.cumsum([len(cells[self.target]) for cells in texts.values()])[:-1]
+        for name in (*names, self.target):
+            whole = with_points(np.concatenate([cells[name] for cells in texts.values()]))
+            for cells, part in zip(texts.values(), np.split(whole, ends)):
+                cells[name] = part
+            if name in self.categorical or name == self.target:
+                continue
+            if is_numeric(whole):
+                numeric.add(name)
+            else:
+                self._checked(check_categories, name, whole)
+        return numeric
+
+    def _check_columns(self, path: str, cells: Columns, train: Columns) -> None:
         wanted = {"target": self.target, "user": self.user}
         named = [*wanted.items(), *(("drop", name) for name in self.drop), *(("categorical", name) for name in self.categorical)]
         for option, name in named:
-            if name is not None and name not in cells:
+            if name is not None and name not in cells and not (option == "drop" and name in train):
                 raise DataError(
                     f"{path}: no column {name} (data.{option}).{did_you_mean(name, cells)} Columns: {', '.join(cells)}."
                 )
+        lacking = next((name for name in train if name not in cells and name not in self.drop), None)
+        if lacking is not None:
+            raise DataError(f"{path}: no column {lacking}, which {self.path} has. Columns: {', '.join(cells)}.")
 
     def _user_column(self, path: str, cells: Columns) -> np.ndarray:
         users = cells[str(self.user)]
@@ -108,15 +137,22 @@ class Table(OwnData):
         """Returns both sets, encoded by the statistics of `train`. Raises `DataError`."""
         if not train.columns:
             raise DataError(f"{self.path}: no column is left beside the target {self.target}.")
-        dataset = encoded(self.name, train, test)
-        for column in dataset.columns:
-            count = len(column.get("categories", ()))
+        encodings = self._checked(encodings_of, train)
+        for encoding in encodings:  # before a column per category is made
+            count = len(encoding.categories) if isinstance(encoding, Categorical) else 0
             if count > self.max_categories:
                 raise DataError(
-                    f"{self.path}: column {column['column']} has {count:,} categories: leave it out with "
-                    f"data.drop=[{column['column']}], or raise data.max_categories."
+                    f"{self.path}: column {encoding.column} has {count:,} categories: leave it out with "
+                    f"data.drop=[{encoding.column}], or raise data.max_categories."
                 )
-        return dataset
+        return with_encodings(self.name, train, test, encodings)
+
+    def _checked(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Calls a function, and adds the path to its `DataError`."""
+        try:
+            return function(*arguments)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}.") from None
 
 
 def _target(path: str, name: str, cells: Columns) -> np.ndarray:

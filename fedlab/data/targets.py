@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from fedlab.data import labels
+from fedlab.data.kinds import is_numeric
 from fedlab.data.source import Examples, Source
 from fedlab.errors import DataError
 from fedlab.tasks import Prediction, Regression
 from fedlab.tasks.regression import Criterion
 from fedlab.types import Dataset
 
+# An option that is text; numbers such as the column name 3 are text, too
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
 FLOAT32_EXACT = 2**24  # float32 represents every integer up to this one exactly
+_FINEST = 1e-3  # largest rounding of targets, in standard deviations
 
 
 class OwnData(Source):
@@ -81,11 +86,17 @@ class OwnData(Source):
         task, found = Regression(criterion=self.loss), []
         for name, column in columns.items():
             if column.dtype.kind not in "iufb":
-                raise DataError(f"{name} must contain numbers for task=regression, not {column.dtype}")
+                raise DataError(f"{name} must contain numbers for task=regression, not {_other_than_numbers(column)}")
             with np.errstate(over="ignore"):  # the check for infinity below reports an overflow
                 y = column.astype(np.float32)
             if not np.isfinite(y).all():
                 raise DataError(f"{name} has NaN, infinity, or a number too large for float32")
+            rounded, spread = np.abs(y - column.astype(np.float64)).max(initial=0), y.std(dtype=np.float64)
+            if rounded > _FINEST * spread and len(np.unique(column)) > 1:
+                raise DataError(
+                    f"{name} has numbers around {y[0]:g} that float32 rounds by up to {rounded:g}, and their standard deviation "
+                    f"is only {spread:g}: subtract a constant"
+                )
             if self.loss == "poisson" and (y < 0).any():
                 raise DataError(f"{name} goes down to {y.min():g}; loss=poisson needs counts from 0 up")
             found.append(y)
@@ -136,8 +147,15 @@ def scaled(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     """
     assert isinstance(train.task, Regression)
     center, scale = float(train.y.mean(dtype=np.float64)), float(train.y.std(dtype=np.float64))
-    if not scale:
+    if train.y.min() == train.y.max():  # the computed standard deviation would have a rounding error
         raise DataError(f"all training targets are {train.y[0]:g}, so there is nothing to learn")
     task = train.task.model_copy(update={"center": center, "scale": scale})
     both: Any = [dataclasses.replace(examples, task=task) for examples in (train, test)]  # type: ignore[type-var]
     return both[0], both[1]
+
+
+def _other_than_numbers(column: np.ndarray) -> str:
+    """Returns the first value that is no number, for an error; of values that are not text, their type."""
+    if column.dtype.kind != "U":
+        return str(column.dtype)
+    return next((f"'{value}'" for value in column if not is_numeric(np.array([value]))), "text")

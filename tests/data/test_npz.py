@@ -155,7 +155,9 @@ def test_targets_that_are_numbers_are_scaled_by_the_training_targets(tmp_path):
     ("y", "options", "problem"),
     [
         (np.full(20, 3.0), {}, "all training targets are 3, so there is nothing to learn"),
-        (np.array(["a", "b"] * 10), {}, "y must contain numbers for task=regression, not <U1"),
+        (np.array(["a", "b"] * 10), {}, "y must contain numbers for task=regression, not 'a'"),
+        (1.7e9 + np.arange(20), {}, "y has numbers around 1.7e.09 that float32 rounds by up to .*: subtract a constant"),
+        (np.full(20, 0.1), {}, "all training targets are 0.1, so there is nothing to learn"),
         (np.array([1.0, np.nan] * 10), {}, "y has NaN, infinity"),
         (np.array([1.0, 1e300] * 10), {}, "too large for float32"),
         (np.array([1.0, -2.0] * 10), {"loss": "poisson"}, "y goes down to -2; loss=poisson needs counts"),

@@ -179,3 +179,103 @@ def test_epsilon_does_not_cover_the_statistics_and_says_so(tmp_path, tensorflow)
     lines = PrivacyAccount(experiment, partition, num_weights=10).lines()
     told = "the data source computes medians, means, standard deviations and categories of columns of all training examples"
     assert any(line.startswith(told) and "ε does not cover them" in line for line in lines)
+
+
+def numbered(column, count=30) -> list[str]:
+    """Returns rows of a number, a cell of `column` (a function of the row), and a label."""
+    return [f"{i},{column(i)},{'yes' if i % 2 else 'no'}" for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (
+            lambda i: "-" if i == 7 else i,
+            r"column b has numbers, and cells that are none \(-\): .*data\.missing.*data\.categorical",
+        ),
+        (lambda i: "inf" if i == 7 else i, r"cells that are none \(inf\)"),
+        (lambda i: f'"{i + 1},000.5"', r"column b has numbers with separators or units \(1,000\.5, "),
+        (lambda i: f'"{i + 1},000"', r"numbers with separators or units \(1,000, "),
+        (lambda i: f"{i} %", "numbers with separators or units"),
+        (lambda i: f"€{i % 3}", "numbers with separators or units"),
+        (lambda i: f"2020-01-{i + 1:02}", r"column b has another value in each row \(2020-01-01, .*data\.drop=\[b\]"),
+        (lambda i: "word " * 400 if i == 3 else "x", "column b has a cell of 1,999 characters"),
+    ],
+)
+def test_columns_that_are_probably_no_categories_are_refused(tmp_path, column, problem):
+    options = {"rows": numbered(column), "header": "a,b,sick"}
+    with pytest.raises(DataError, match=problem):
+        table(tmp_path, **options).load(0)
+    assert table(tmp_path, drop=("b",), **options).load(0).train.x.shape[1] == 1
+    if "characters" not in problem:
+        assert table(tmp_path, categorical=("b",), **options).load(0).columns[1]["kind"] == "categorical"
+
+
+def test_names_with_underscores_and_columns_with_several_kinds_are_categories(tmp_path):
+    for column in (lambda i: f"12_{i % 3}", lambda i: i % 3 if i % 5 else "x"):
+        data = table(tmp_path, numbered(column), "a,b,sick").load(0)
+        assert data.columns[1]["kind"] == "categorical"
+
+
+@pytest.mark.parametrize("delimiter", ["\t", "|", ","])
+def test_decimal_commas_are_read_with_any_delimiter(tmp_path, delimiter):
+    cells = [(f"{i / 4}", "" if i == 3 else f"{i / 8}", "yes" if i % 2 else "no") for i in range(30)]
+    text = "\n".join(
+        [delimiter.join(["a", "b", "sick"]), *(delimiter.join(f'"{c.replace(".", ",")}"' for c in r) for r in cells)]
+    )
+    (tmp_path / "b.csv").write_text(text + "\n")
+    expected, _ = table(tmp_path, [",".join(row) for row in cells], "a,b,sick")._read()
+    assert np.array_equal(Table(path=str(tmp_path / "b.csv"), target="sick")._read()[0].x, expected.x)
+
+
+def test_missing_numbers_of_the_test_set_do_not_make_categories(tmp_path):
+    rows = numbered(lambda i: i)
+    data = table(tmp_path, rows, "a,b,sick", test_path=written(tmp_path / "t.csv", ["1,,no"], "a,b,sick")).load(0)
+    assert data.columns[1]["kind"] == "numeric" and data.test.x.shape == (1, 2)
+
+
+def test_a_test_set_needs_the_columns_and_a_file_of_its_own(tmp_path):
+    other = written(tmp_path / "t.csv", ["1,2,no"], "a,B,sick")
+    with pytest.raises(DataError, match=r"t\.csv: no column b, which .*a\.csv has\. Columns: a, B, sick"):
+        table(tmp_path, numbered(lambda i: i), "a,b,sick", test_path=other).load(0)
+    with pytest.raises(ValueError, match="test_path and path are the same file"):
+        table(tmp_path, test_path=str(tmp_path / "a.csv"))
+
+
+def test_equal_numbers_become_0(tmp_path):
+    """Their computed standard deviation would be a rounding error, and another number in the test set would become huge."""
+    rows, test = numbered(lambda i: 0.1), written(tmp_path / "t.csv", ["1,0.2,no"], "a,b,sick")
+    data = table(tmp_path, rows, "a,b,sick", test_path=test).load(0)
+    assert np.all(data.train.x[:, 1] == 0) and data.test.x[0, 1] == pytest.approx(0.1)
+
+
+def test_numbers_too_large_to_scale_are_refused(tmp_path):
+    with pytest.raises(DataError, match="column b has numbers too large or too close to scale"):
+        table(tmp_path, numbered(lambda i: f"1.{i}e308" if i < 7 else "1e308"), "a,b,sick").load(0)
+
+
+def test_names_and_missing_cells_may_be_numbers(tmp_path):
+    config = compose(["data=table", f"data.path={tmp_path}/a.csv", "data.target=2", "data.drop=[0]", "data.missing=[-9]"], None)
+    written(tmp_path / "a.csv", numbered(lambda i: "-9.0" if i == 4 else i), "0,1,2")
+    (column,) = build_experiment(config).data.load(0).columns
+    assert column["column"] == "1" and column["median"] > 0 and column["mean"] > 10
+
+
+def test_an_index_that_pandas_writes_is_no_column(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {"a": [1.0, 2.0, 3.0], "when": [None, 1, 2], "sick": ["x", "y", "x"], "__index_level_0__": [7, 5, 6]}
+    made = pyarrow.table({**columns, "when": pyarrow.array([1, 2, 3], pyarrow.timestamp("s"))})
+    parquet.write_table(made, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column when contains values of type datetime: .* data\.drop=\[when\]"):
+        Table(path=str(tmp_path / "a.parquet"), target="sick")._read()
+    train, _ = Table(path=str(tmp_path / "a.parquet"), target="sick", drop=("when",))._read()
+    assert train.x.shape == (3, 1)
+
+
+def test_too_many_categories_are_counted_before_columns_are_made(tmp_path):
+    """A column per category of 100,000 rows would need 40 GB."""
+    rows = numbered(lambda i: f"n{i % 99_000}", 100_000)
+    with pytest.raises(DataError, match=r"column b has 7\d,\d\d\d categories"):
+        table(tmp_path, rows, "a,b,sick").load(0)
