@@ -51,6 +51,8 @@ VARIANTS = {
     "fed_rep": [*SMALL, "process=fed_rep"],
     "fed_per": [*SMALL, "process=fed_per"],
     "ditto": [*SMALL, "process=ditto"],
+    "apfl": [*SMALL, "process=apfl", "process.adaptive=true"],
+    "p_fed_me": [*SMALL, "process=p_fed_me"],
     "scaffold_tff": [*SMALL, "process=scaffold", "engine=tff"],
     "engine_tff": [*SMALL, "engine=tff"],
     "dropout_layers": [*SMALL, "model.dropout=0.3"],

@@ -5,6 +5,7 @@ Configurations name the classes of this module; it imports no TensorFlow. Shared
 state), `heads` (the layers that clients keep), `trainer` (a training in progress).
 """
 
+from fedlab.algorithms.apfl import Apfl
 from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Parts, Process, Setting
 from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
@@ -15,12 +16,14 @@ from fedlab.algorithms.fed_sgd import FedSgd
 from fedlab.algorithms.gan import Gan
 from fedlab.algorithms.local import DpSgd, LocalTraining
 from fedlab.algorithms.local_only import LocalOnly
+from fedlab.algorithms.p_fed_me import PFedMe
 from fedlab.algorithms.scaffold import Scaffold
 from fedlab.algorithms.split import Split
 
 __all__ = [
     "LARGEST_METRIC",
     "Algorithm",
+    "Apfl",
     "Ditto",
     "DpSgd",
     "FedAvg",
@@ -32,6 +35,7 @@ __all__ = [
     "KeepingProcess",
     "LocalOnly",
     "LocalTraining",
+    "PFedMe",
     "Parts",
     "Process",
     "Scaffold",

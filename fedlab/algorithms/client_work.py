@@ -80,7 +80,7 @@ def local_training(
             if private:
                 gradient, metrics = _private_gradient(model, private, weights, non_trainable, x, y, metrics)
             else:
-                gradient, metrics = _gradient(model, weights, non_trainable, x, y, metrics)
+                gradient, metrics = batch_gradient(model, weights, non_trainable, x, y, metrics)
             if correct:
                 gradient = correct(gradient, weights, trainable)
             return (*apply(weights, gradient, carried), metrics)
@@ -101,7 +101,7 @@ def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
         num_examples = tf.cast(tf.shape(data["y"])[0], tf.float32)
 
         def step(x, y, total, metrics):
-            gradient, metrics = _gradient(model, trainable, non_trainable, x, y, metrics)
+            gradient, metrics = batch_gradient(model, trainable, non_trainable, x, y, metrics)
             share = tf.cast(tf.shape(y)[0], tf.float32) / num_examples
             return tuple(t + share * g for t, g in zip(total, gradient)), metrics
 
@@ -112,8 +112,8 @@ def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
     return update
 
 
-def _gradient(model, weights, non_trainable, x, y, metrics):
-    """Returns the gradient of the batch's mean loss, and the metrics including this batch."""
+def batch_gradient(model, weights, non_trainable, x, y, metrics):
+    """Returns the gradient of the batch's mean loss, and the metrics including this batch. `x`, `y`: raw examples."""
     y = model.task.targets(y)
     with tf.GradientTape() as tape:
         tape.watch(weights)
@@ -137,7 +137,7 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
     none = model.initialize_metrics_state()
 
     def one_example(i, total, metrics):
-        gradient, own = _gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
+        gradient, own = batch_gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
         gradient, fit = bounded(gradient), _fit(own, LARGEST_METRIC)
         norm = tf.linalg.global_norm(gradient)
         scale = private.clip_norm / tf.maximum(norm, private.clip_norm)

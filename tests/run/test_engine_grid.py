@@ -18,7 +18,21 @@ import tensorflow as tf
 from scipy import stats
 
 from fedlab.aggregation import Compressed, CoordinateMedian, Krum, Mean, Robust
-from fedlab.algorithms import Ditto, DpSgd, FedAvg, FedPer, FedProx, FedRep, FedSgd, Gan, LocalOnly, LocalTraining, Scaffold
+from fedlab.algorithms import (
+    Apfl,
+    Ditto,
+    DpSgd,
+    FedAvg,
+    FedPer,
+    FedProx,
+    FedRep,
+    FedSgd,
+    Gan,
+    LocalOnly,
+    LocalTraining,
+    PFedMe,
+    Scaffold,
+)
 from fedlab.algorithms.optimizers import Constant, Sgd
 from fedlab.cohort import All, Poisson
 from fedlab.engine import Compiled, Tff
@@ -52,6 +66,8 @@ PROCESSES: dict[str, Any] = {
     "fed_rep": FedRep(head_epochs=2),
     "fed_per": FedPer(),
     "ditto": Ditto(),
+    "apfl": Apfl(adaptive=True),
+    "p_fed_me": PFedMe(personal_steps=2),
     "local_only": LocalOnly(),
     "gan": Gan(generator_steps=2, generator_batch_size=7),
 }
@@ -110,8 +126,8 @@ def refusal(point: tuple[str, ...]) -> str | None:
         return "process=fed_rep trains a client's head without noise: use client=standard"
     if noise == "dp_sgd" and process == "fed_per":
         return "process=fed_per trains the layers that a client keeps without noise: use client=standard"
-    if noise == "dp_sgd" and process == "ditto":
-        return "process=ditto trains a client's own model without noise: use client=standard"
+    if noise == "dp_sgd" and process in ("ditto", "apfl", "p_fed_me"):
+        return f"process={process} trains a client's own model without noise: use client=standard"
     if noise == "dp_sgd" and process == "gan":
         return "process=gan protects users, not examples: use client=standard"
     if mechanism and aggregator != "mean":

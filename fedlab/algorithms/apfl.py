@@ -1,0 +1,78 @@
+"""APFL: each client predicts with a mixture of its own model and the global one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.spec import Promise
+
+if TYPE_CHECKING:
+    from fedlab.algorithms.keeping import Keeping
+
+
+class Apfl(KeepingProcess):
+    """APFL (Deng et al. 2020, algorithm 1) with FedAvg for the global model w.
+
+    A client keeps its own model v, and predicts with the mixture α v + (1 − α) w. In each local step, w follows ∇F(w) as in
+    FedAvg, and v follows the gradient of the mixture's loss with respect to v, α ∇F(α v + (1 − α) w), on the same batch. α = 0 is
+    FedAvg; α = 1 is training alone. The client sends the update of w; v and α never leave it. The metrics of training are those
+    of the global model.
+    """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    personal: ClassVar[bool] = True
+
+    mixture: Annotated[float, Field(ge=0, le=1)] = 0.5  # α of every client before its first step
+    # True: in each step, α also follows the derivative of the mixture's loss, ⟨∇F(α v + (1 − α) w), v − w⟩, at the client's
+    # learning rate, and stays in [0, 1] (the adaptive α of the paper)
+    adaptive: bool = False
+
+    @property
+    def keeps(self) -> str:
+        return "own models"
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        check_no_noise_on_clients(
+            stages, "process=apfl trains a client's own model without noise: use client=standard without weight_noise."
+        )
+
+    def keeping(self, parts: Parts) -> Keeping:
+        import numpy as np
+        import tensorflow as tf
+
+        from fedlab.algorithms import client_work, keeping
+        from fedlab.algorithms.steps import steps_of
+
+        model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
+        initial, rate = model.initial_weights[0], parts.client_optimizer.learning_rate
+
+        def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
+            specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
+            carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+
+            def step(x: Any, y: Any, w: Any, v: Any, a: Any, of_w: Any, of_v: Any, metrics: Any) -> tuple:
+                gradient, sums = client_work.batch_gradient(model, w, fixed, x, y, metrics)
+                of_mixture, _ = client_work.batch_gradient(model, mixed(a, v, w), fixed, x, y, metrics)
+                new_a = a
+                if self.adaptive:
+                    slope = sum(tf.reduce_sum(g * (own - common)) for g, own, common in zip(of_mixture, v, w))
+                    new_a = tf.clip_by_value(a - rate * factor * slope, 0.0, 1.0)
+                w, of_w = apply(w, gradient, of_w)
+                v, of_v = apply(v, tuple(a * g for g in of_mixture), of_v)
+                return w, v, new_a, of_w, of_v, sums
+
+            a, *v = mine
+            start = (received, tuple(v), a, carried, carried, model.initialize_metrics_state())
+            trained = client_work.for_each_batch(step, start, data, options.batch_size, options.max_local_steps)
+            w, v, a, _, _, metrics = trained
+            return tuple(w0 - w1 for w0, w1 in zip(received, w)), metrics, (a, *v), ()
+
+        def mixed(a: Any, v: Any, w: Any) -> tuple:
+            return tuple(a * own + (1 - a) * common for own, common in zip(v, w))
+
+        kept = (np.array(self.mixture, np.float32), *initial)
+        return keeping.Keeping(kept, update, own_model=lambda w, mine: mixed(mine[0], mine[1:], w))

@@ -1,0 +1,71 @@
+"""pFedMe: the gradient of a Moreau envelope moves each client's copy of the global model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import PositiveFloat, PositiveInt
+
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.spec import Promise
+
+if TYPE_CHECKING:
+    from fedlab.algorithms.keeping import Keeping
+
+
+class PFedMe(KeepingProcess):
+    """pFedMe (Dinh et al. 2020, algorithm 1).
+
+    For each batch, a client takes `personal_steps` steps of `client_optimizer` along ∇F(θ) + λ (θ − w), and then moves its copy w
+    of the global model towards its own model θ: w ← w − η λ (w − θ). It sends the update of w and keeps θ. θ starts a round at
+    the received w. β of the paper is the learning rate of `server_optimizer=sgd`. FedAvg by plain SGD is the case of one personal
+    step and η λ = 1. The metrics of training are those of θ, over each personal step.
+    """
+
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
+    personal: ClassVar[bool] = True
+
+    personal_strength: PositiveFloat = 15.0  # λ
+    personal_steps: PositiveInt = 5  # K, per batch
+    local_learning_rate: PositiveFloat = 0.01  # η; client_optimizer.learning_rate is the one of the personal steps
+
+    @property
+    def keeps(self) -> str:
+        return "own models"
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        check_no_noise_on_clients(
+            stages, "process=p_fed_me trains a client's own model without noise: use client=standard without weight_noise."
+        )
+
+    def keeping(self, parts: Parts) -> Keeping:
+        import tensorflow as tf
+
+        from fedlab.algorithms import client_work, keeping
+        from fedlab.algorithms.steps import steps_of
+
+        model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
+
+        def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
+            specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
+            carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+            share = self.local_learning_rate * factor * self.personal_strength  # η λ
+
+            def step(x: Any, y: Any, w: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
+                def personal(k: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
+                    gradient, metrics = client_work.batch_gradient(model, theta, fixed, x, y, metrics)
+                    pulled = tuple(g + self.personal_strength * (own - common) for g, own, common in zip(gradient, theta, w))
+                    return (k + 1, *apply(theta, pulled, carried), metrics)
+
+                begin = (tf.constant(0), theta, carried, metrics)
+                found = tf.while_loop(lambda k, *_: k < self.personal_steps, personal, begin, parallel_iterations=1)
+                _, theta, carried, metrics = found
+                return tuple(common - share * (common - own) for common, own in zip(w, theta)), theta, carried, metrics
+
+            start = (received, received, carried, model.initialize_metrics_state())
+            trained = client_work.for_each_batch(step, start, data, options.batch_size, options.max_local_steps)
+            w, theta, _, metrics = trained
+            return tuple(w0 - w1 for w0, w1 in zip(received, w)), metrics, theta, ()
+
+        return keeping.Keeping(model.initial_weights[0], update, own_model=lambda received, theta: theta)
