@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import importlib.util
 import os
 import sys
 import tempfile
-import types
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 from fedlab import cores
 from fedlab.errors import ConfigError
+from fedlab.run import postponed
 
 # Messages that TensorFlow 2.14 prints at import on a healthy machine
 _CHATTER = (
@@ -43,9 +40,9 @@ def start_tensorflow(device: str, expected_clients: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with _without_chatter(), _without_collecting(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
-        import tensorflow as tf
-
-        _Postponed.install("tensorflow_probability")  # takes half a second; TFF needs it for one kind of noise only
+        with postponed.without_jax():
+            import tensorflow as tf
+        postponed.postpone()
         import tensorflow_federated as tff
 
         import fedlab.lowering  # noqa: F401, which sets AutoGraph's rules before anything is traced
@@ -80,26 +77,6 @@ def _without_collecting() -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
-
-
-class _Postponed(types.ModuleType):
-    """A package that is imported at the first access to an attribute. (`importlib.util.LazyLoader` imports at the second
-    import.)"""
-
-    @classmethod
-    def install(cls, name: str) -> None:
-        spec = None if name in sys.modules else importlib.util.find_spec(name)
-        if spec is not None:
-            module = cls(name)
-            module.__spec__, module.__file__, module.__path__ = spec, spec.origin, list(spec.submodule_search_locations or [])
-            sys.modules[name] = module
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # code that walks all modules reads these
-            raise AttributeError(attribute)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 @contextlib.contextmanager

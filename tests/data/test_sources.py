@@ -44,6 +44,16 @@ def test_digits_are_images_of_the_promised_kind():
     assert Digits().num_train_examples == 1438 and not Digits().has_user_ids
 
 
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    from fedlab.data.digits import read_digits
+
+    images, labels = read_digits()
+    assert np.array_equal(images, load_digits().images) and images.dtype == load_digits().images.dtype
+    assert np.array_equal(labels, load_digits().target) and labels.dtype == load_digits().target.dtype
+
+
 def test_upscaled_digits_still_tell_their_class():
     from sklearn.datasets import load_digits
 
