@@ -91,7 +91,11 @@ class HuggingFace(OwnData):
         import pyarrow
 
         first = columns["train"].type
+        for split, column in columns.items():
+            self._require(column.type == first, f"column {self.input} is {first} in train and {column.type} in {split}")
         if pyarrow.types.is_struct(first) and first.get_field_index("bytes") >= 0:
+            for split, column in columns.items():
+                self._require(not column.null_count, f"column {self.input} of {split} has rows without an image: remove them")
             files = [
                 (f"{split} {i}", functools.partial(image.get, "bytes"))
                 for split, column in columns.items()
@@ -99,7 +103,11 @@ class HuggingFace(OwnData):
             ]
             pixels = decoded(files, self.path, self.size, self.color)
             return np.split(pixels, np.cumsum([len(column) for column in columns.values()])[:-1])
-        return [self._inputs(f"{self.input} of {split}", self._lists(column)) for split, column in columns.items()]
+        found = {split: self._inputs(f"{self.input} of {split}", self._lists(column)) for split, column in columns.items()}
+        for split, x in found.items():
+            shape, expected = x.shape[1:], found["train"].shape[1:]
+            self._require(shape == expected, f"column {self.input} has shape {expected} in train and {shape} in {split}")
+        return list(found.values())
 
     def _lists(self, column: Any) -> np.ndarray:
         """Returns numbers, in lists of one length, as an array [N, …]."""
@@ -122,13 +130,19 @@ class HuggingFace(OwnData):
         columns = {f"{self.target} of {split}": table.column(self.target) for split, table in tables.items()}
         for name, column in columns.items():
             self._require(not column.null_count, f"{name} has rows without a target: remove them")
+        import pyarrow
+
+        for name, column in columns.items():
+            self._require(not pyarrow.types.is_nested(column.type), f"{name} is {column.type}: give one label or number per row")
         values = {name: np.array(column.to_pylist()) for name, column in columns.items()}
         feature = self._json(folder / "dataset_info.json").get("features", {}).get(self.target, {})
         names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
         if not names or self.task == "regression":
             return self._targets(values)
         for name, y in values.items():
-            self._require(0 <= y.min() <= y.max() < len(names), f"{name} has labels outside of its {len(names)} names")
+            inside = 0 <= y.min() <= y.max() < len(names)
+            hint = "; -1 means no label: draw a test set of train with data.test_fraction" if -1 in y and "test" in tables else ""
+            self._require(inside, f"{name} has labels outside of its {len(names)} names{hint}")
         task = Classification(num_classes=len(names), labels=tuple(map(str, names)))
         return [y.astype(np.int32) for y in values.values()], task
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from fedlab.errors import DataError
 from fedlab.tasks import Classification
 
 _KINDS = {"i": "integers", "u": "integers", "b": "booleans", "f": "real numbers", "U": "strings"}
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}", re.ASCII)  # without leading zeros, which belong to a name
 _SHOWN = 3  # labels that an error quotes
 
 
@@ -15,13 +18,15 @@ def encoded(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Classific
     """Returns each column as int32 classes in [0, num_classes), and the task, which has the original labels.
 
     `columns`: name → labels [n], such as those of the training and of the test set, which share one mapping. Labels are sorted:
-    numbers by size, strings by code point, false before true. Labels that are 0, 1, … already stay as they are.
+    numbers by size, also if they are strings; other strings by code point; false before true. Labels that are 0, 1, … already
+    stay as they are.
     Raises `DataError` for numbers that are not whole, for empty strings, for columns of different kinds, and for one class only.
     """
     kinds = {name: _kind(name, column) for name, column in columns.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{' and '.join(f'{name} has {kind}' for name, kind in kinds.items())}: use one kind of labels")
     # Of one type: NumPy would join int64 and uint64 to float64, which rounds them
+    columns = _without_quotes(columns)
     whole = [column if column.dtype.kind in "Ub" else column.astype(np.int64) for column in columns.values()]
     labels, classes = np.unique(np.concatenate(whole), return_inverse=True)
     if len(labels) == 1:
@@ -34,6 +39,14 @@ def encoded(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Classific
     parts = np.split(classes.astype(np.int32), np.cumsum([len(column) for column in whole])[:-1])
     plain = labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
     return parts, Classification(num_classes=len(labels), labels=None if plain else tuple(map(str, labels)))
+
+
+def _without_quotes(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns columns of strings as integers if each string is one, such as names of folders, so that 10 comes after 9."""
+    strings = np.unique(np.concatenate(list(columns.values())))
+    if strings.dtype.kind != "U" or not all(map(_WHOLE.fullmatch, strings)):
+        return columns
+    return {name: column.astype(np.int64) for name, column in columns.items()}
 
 
 def _kind(name: str, labels: np.ndarray) -> str:

@@ -116,3 +116,29 @@ def test_other_folders_are_one_line(tmp_path):
     (tmp_path / "own" / "data-00000-of-00001.arrow").write_bytes(b"hello")
     with pytest.raises(DataError, match="not a readable data set"):
         source(tmp_path / "own", input="x", target="y")._read()
+
+
+MISSING = pyarrow.array([{"bytes": png(PIXELS[0]), "path": None}, None, {"bytes": png(PIXELS[0]), "path": None}], IMAGE)
+LABELLED = {"y": {"names": ["a", "b"], "_type": "ClassLabel"}}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "problem"),
+    [
+        (NUMBERS | {"x": MISSING}, None, "column x of train has rows without an image: remove them"),
+        (
+            NUMBERS | {"y": pyarrow.array([[0], [1], [0]])},
+            None,
+            r"y of train is list<item: int64>: give one label or number per row",
+        ),
+        (NUMBERS, {"x": pyarrow.array([[1.0, 2.0]] * 3)}, r"column x has shape \(1,\) in train and \(2,\) in test"),
+        (NUMBERS, {"x": pyarrow.array(["a"] * 3)}, "column x is list<item: double> in train and string in test"),
+        (NUMBERS, {"y": pyarrow.array([-1] * 3)}, "labels outside of its 2 names; -1 means no label: .*data.test_fraction"),
+    ],
+)
+def test_splits_that_do_not_fit_are_one_line(tmp_path, train, test, problem):
+    save(tmp_path / "train", train, LABELLED)
+    save(tmp_path / "test", NUMBERS | (test or {}), LABELLED)
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"] if test else ["train"]}))
+    with pytest.raises(DataError, match=problem):
+        source(tmp_path, input="x", target="y").load(0)

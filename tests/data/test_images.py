@@ -149,3 +149,70 @@ def test_other_files_are_no_zip_files(tmp_path):
     for path, problem in (("a.zip", "not a zip file"), ("gone", "no such folder or zip file")):
         with pytest.raises(DataError, match=problem):
             Images(path=str(tmp_path / path))._read()
+
+
+def test_a_folder_around_everything_and_backslashes_in_a_zip_file_change_nothing(tmp_path):
+    expected = data_fingerprint(Images(path=folder(tmp_path / "own", FILES)).load(3))
+    around = {f"my photos/all/{name}": pixels for name, pixels in FILES.items()}
+    back = {name.replace("/", "\\"): pixels for name, pixels in FILES.items()}
+    for path in (folder(tmp_path / "a", around), zipped(tmp_path / "a", around), zipped(tmp_path / "b", back)):
+        assert data_fingerprint(Images(path=path).load(3)) == expected
+    (tmp_path / "own" / "dog").rename(tmp_path / "elsewhere")
+    (tmp_path / "own" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "own")  # a circle
+    assert data_fingerprint(Images(path=str(tmp_path / "own")).load(3)) == expected
+
+
+@pytest.mark.parametrize("folders", [("train", "val"), ("train", "val", "test"), ("training", "testing")])
+@pytest.mark.parametrize("by_user", [False, True])
+def test_sets_with_other_names_are_no_users_and_no_classes(tmp_path, folders, by_user):
+    files = {f"{part}/{name}": pixels for part in folders for name, pixels in FILES.items()}
+    with pytest.raises(DataError, match=r"it contains .*, and not train and test only.* data\.test_path=…/test") as caught:
+        Images(path=folder(tmp_path / "own", files), by_user=by_user).load(0)
+    assert "by_user" not in str(caught.value)
+
+
+def test_sets_may_have_capital_letters_and_a_class_may_be_called_train(tmp_path):
+    files = {f"{part}/{name}": pixels for part in ("Train", "Test") for name, pixels in FILES.items()}
+    assert len(Images(path=folder(tmp_path / "own", files)).load(0).test) == 6
+    files = {name.replace("dog", "train"): pixels for name, pixels in FILES.items()}
+    assert Images(path=folder(tmp_path / "vehicles", files)).load(0).train.task.labels == ("cat", "train")
+
+
+def test_folders_with_numbers_are_in_order_of_the_numbers(tmp_path):
+    files = {f"{i}/a.png": PIXELS["a"] for i in range(12)} | {"3/b.png": PIXELS["b"]}
+    train, _ = Images(path=folder(tmp_path / "own", files))._read()
+    assert train.y.tolist() == [0, 1, 10, 11, 2, 3, 3, 4, 5, 6, 7, 8, 9] and train.task.labels is None
+    files = {f"0{i}/a.png": PIXELS["a"] for i in range(3)} | {"01/b.png": PIXELS["b"]}
+    assert Images(path=folder(tmp_path / "names", files))._read()[0].task.labels == ("00", "01", "02")
+
+
+def test_folders_without_an_image_and_links_to_nothing_are_reported(tmp_path):
+    place = folder(tmp_path / "own", {**FILES, "owl/a.heic": b"x"})
+    with pytest.raises(DataError, match=r"the folder owl contains no image in one of .*: remove it, or name the classes"):
+        Images(path=place).load(0)
+    assert len(Images(path=place, classes=("cat", "dog"))._read()[0]) == 6
+    (tmp_path / "own" / "cat" / "z.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"cat/z.png is not a readable image \(No such file or directory\)"):
+        Images(path=place, classes=("cat", "dog")).load(0)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "it is empty"), (b"<html>", "its content has no image format that is known")]
+)
+def test_other_contents_are_described_without_objects_of_python(tmp_path, content, problem):
+    with pytest.raises(DataError, match=rf"cat/z.png is not a readable image \({problem}\)"):
+        Images(path=folder(tmp_path / "own", {**FILES, "cat/z.png": content})).load(0)
+
+
+def test_damaged_metadata_and_transparent_palettes_give_no_warning(tmp_path):
+    """Warnings are errors in these tests."""
+    broken = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"
+    palette = Image.fromarray(PIXELS["a"]).convert("P")
+    files = {
+        "cat/a.jpg": encoded(Image.fromarray(PIXELS["a"]), "jpeg", exif=broken),
+        "dog/a.png": encoded(palette, transparency=bytes(range(256))),
+        "dog/b.png": PIXELS["b"],
+    }
+    train, _ = Images(path=folder(tmp_path / "own", files))._read()
+    assert np.array_equal(train.x[1], np.asarray(palette.convert("RGB")))
