@@ -88,7 +88,8 @@ def _jobs(row: Row, folder: CardFolder, own: str | None) -> tuple[Job, ...]:
     asked = Asked(words, row.seeds, row.metric, first[0].config, several, folder.runs, own)
     batches = studies.batches(asked)
     if batches is None:
-        jobs = tuple(_run_job(row, words, seed, folder, own) for seed in row.seeds)
+        composed = [first[0], *(composing.compose_run([*words, f"seed={seed}"], own) for seed in row.seeds[1:])]
+        jobs = tuple(_run_job(row, words, seed, one, folder, own) for seed, one in zip(row.seeds, composed))
         _check(row, jobs[0].config)
         return jobs
     for batch in batches:
@@ -105,9 +106,10 @@ def _override(word: str) -> str:
     return override(word)
 
 
-def _run_job(row: Row, words: tuple[str, ...], seed: int, folder: CardFolder, own: str | None) -> RunJob:
+def _run_job(
+    row: Row, words: tuple[str, ...], seed: int, composed: composing.Composition, folder: CardFolder, own: str | None
+) -> RunJob:
     placed = [*words, f"seed={seed}"]
-    composed = composing.compose_run(placed, own)
     decides = {k: v for k, v in composed.config.items() if k not in WITHOUT_EFFECT or k in _ALSO_DECIDE}
     digest = json_fingerprint(decides, 8)  # before the paths are absolute: the same in every folder
     flags = ["-cd", own] if own else []

@@ -37,14 +37,19 @@ def row(name: str, rule: str, metric: str = "test_accuracy", more: str = "", ove
     return ROW.format(name=name, rule=rule, metric=metric, more=more, overrides=overrides)
 
 
+def write_tiny(folder: pathlib.Path, *rows: str) -> None:
+    """Writes the scorecard own/reproduce/tiny.yaml in `folder`."""
+    (folder / "own" / "reproduce").mkdir(parents=True, exist_ok=True)
+    file = folder / "own" / "reproduce" / "tiny.yaml"
+    file.write_text("title: A tiny scorecard\npaper: Someone 2020\nrows:" + "".join(rows) + "\n")
+
+
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """Writes the scorecard own/reproduce/tiny.yaml in the folder of the test, which becomes the current one."""
 
     def write(*rows: str) -> None:
-        (tmp_path / "own" / "reproduce").mkdir(parents=True, exist_ok=True)
-        file = tmp_path / "own" / "reproduce" / "tiny.yaml"
-        file.write_text("title: A tiny scorecard\npaper: Someone 2020\nrows:" + "".join(rows) + "\n")
+        write_tiny(tmp_path, *rows)
         monkeypatch.chdir(tmp_path)
 
     return write
@@ -159,11 +164,12 @@ def test_rows_with_equal_runs_share_them(own):
     assert [job.config["seed"] for job in planned.jobs["a"]] == [0, 1]
 
 
-@pytest.fixture
-def card(own):
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
     """(plan, scorecard) with three finished runs of ten rounds, whose accuracies are 90 %, 92 % and 94 %."""
-    seeds = "seeds: [0, 1, 2]"
-    own(
+    root, seeds = tmp_path_factory.mktemp("card"), "seeds: [0, 1, 2]"
+    write_tiny(
+        root,
         row("near", "{within: 0.02}", more=f"{seeds}\n    paper: 0.9"),
         row("far", "{within: 0.001}", more=f"{seeds}\n    paper: 0.9\n    note: The network is <smaller>."),
         row("interval", "{confidence: 0.9}", more=f"{seeds}\n    paper: 0.91"),
@@ -177,7 +183,9 @@ def card(own):
         row("elsewhere", "{least: 0}", overrides=TINY.replace("[4]", "[5]")),
         row("broken", "{least: 0}", overrides=TINY.replace("[4]", "[6]")),
     )
-    planned = plan("tiny", "fedlab reproduce tiny", own="own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        planned = plan("tiny", "fedlab reproduce tiny", own="own")
     for job, ceiling in zip(planned.jobs["near"], (0.96, 0.98, 1.0)):  # 0.06 less in the last of ten rounds
         write_run(job.folder, records=records_of(10, ceiling), summary={"difftest_verdict": "different"})
     return planned, judged(planned, {planned.jobs["broken"][0].folder: "out of memory"})
@@ -223,7 +231,8 @@ def test_a_scorecard_is_a_page_a_text_and_a_file(card):
         assert len(runs_in(planned.folder.path, stack)) == 3
         with pytest.raises(FedlabError, match="is being written by process"):
             runs_in(planned.folder.path, stack)
-    assert page.write(pathlib.Path("own"), None) is None and runs_in(pathlib.Path("own"), contextlib.ExitStack()) is None
+    empty = planned.folder.path.parent
+    assert page.write(empty, None) is None and runs_in(empty, contextlib.ExitStack()) is None
 
 
 def test_a_damaged_scorecard_is_an_error(tmp_path):
@@ -238,7 +247,6 @@ def test_a_damaged_scorecard_is_an_error(tmp_path):
 def reproduced(tmp_path_factory):
     """A folder in which a scorecard has been run once, with the exit code and the state of its run."""
     root = tmp_path_factory.mktemp("reproduced")
-    (root / "own" / "reproduce").mkdir(parents=True)
     rows = (
         row("good", "{least: 0}"),
         row("bad", "{least: 1.1}", more="note: No accuracy is above 1."),
@@ -246,8 +254,7 @@ def reproduced(tmp_path_factory):
         row("fails", "{least: 0}", more="size: quick", overrides=TINY.replace("num_rounds=1", "data.dir=nowhere, data=mnist")),
         row("left", "{least: 0}", more="size: quick", overrides=TINY.replace("[4]", "[5]")),
     )
-    file = root / "own" / "reproduce" / "tiny.yaml"
-    file.write_text("title: A tiny scorecard\npaper: Someone 2020\nrows:" + "".join(rows) + "\n")
+    write_tiny(root, *rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         code = main(tiny())
