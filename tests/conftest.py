@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import pathlib
 import signal
 import sys
@@ -61,16 +62,31 @@ def _give_children_their_signals() -> None:
             signal.signal(number, lambda *_: None)
 
 
+def in_sample(name: str, one_in: int) -> bool:
+    """Returns True for about one name in `one_in`, the same ones always; for each with FEDLAB_ALL_VARIANTS=1."""
+    return os.environ.get("FEDLAB_ALL_VARIANTS") == "1" or zlib.crc32(name.encode()) % one_in == 0
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
-def pytest_collection_modifyitems(items: list) -> None:
-    """Of each `sampled` test, leaves the variant with the least checksum of its name in the default run; the others are slow."""
+def pytest_collection_modifyitems(config: Any, items: list) -> None:
+    """Of each `sampled` test, leaves the variant with the least checksum of its name in the default run; the others are slow.
+
+    Of the others of a test `sampled(one_in=n)`, leaves those `in_sample`.
+    """
     sampled: dict[str, list] = {}
     for item in items:
         if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = set()
     for variants in sampled.values():
+        one_in = variants[0].get_closest_marker("sampled").kwargs.get("one_in", 1)
         for item in sorted(variants, key=lambda item: zlib.crc32(item.nodeid.encode()))[1:]:
             item.add_marker(pytest.mark.slow)
+            if not in_sample(item.nodeid, one_in):
+                left_out.add(item)
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=[*left_out])
 
 
 def pytest_pycollect_makemodule(module_path: pathlib.Path) -> None:

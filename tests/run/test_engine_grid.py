@@ -191,7 +191,7 @@ def weights_of(data, engine, point):
         training.close()
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("point", covering(), ids="-".join)
 def test_the_engines_agree(npz, lab, same_noise_of_gans, point):
     """A GAN's generator follows the discriminator in two steps of its own each round, which is allowed ten times as much."""
