@@ -265,7 +265,15 @@ class Lab:
         )
 
     def training(
-        self, process: Any, *, examples: Any = None, model: Any = None, engine: Any = None, summing: Any = None, **options: Any
+        self,
+        process: Any,
+        *,
+        examples: Any = None,
+        model: Any = None,
+        engine: Any = None,
+        summing: Any = None,
+        privacy: Any = None,
+        **options: Any,
     ) -> Any:
         """A training under way, as a run starts it; closed when the test ends."""
         from fedlab.algorithms import LocalTraining, Setting
@@ -283,7 +291,7 @@ class Lab:
             partition=self.partition(),
             engine=engine or Compiled(),
             summing=summing,
-            privacy=NoPrivacy(),
+            privacy=privacy or NoPrivacy(),
             local_epochs=process.epochs(client),
         )
         started = process.start(parts, setting)

@@ -9,6 +9,7 @@ from fedlab.algorithms.apfl import Apfl
 from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Parts, Process, Setting
 from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
+from fedlab.algorithms.fed_bn import FedBn
 from fedlab.algorithms.fed_per import FedPer
 from fedlab.algorithms.fed_prox import FedProx
 from fedlab.algorithms.fed_rep import FedRep
@@ -27,6 +28,7 @@ __all__ = [
     "Ditto",
     "DpSgd",
     "FedAvg",
+    "FedBn",
     "FedPer",
     "FedProx",
     "FedRep",

@@ -48,6 +48,7 @@ class Apfl(KeepingProcess):
         from fedlab.algorithms.steps import steps_of
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
+        client_work.check_plain(model, "apfl")
         initial, rate = model.initial_weights[0], parts.client_optimizer.learning_rate
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
@@ -55,8 +56,8 @@ class Apfl(KeepingProcess):
             carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
 
             def step(x: Any, y: Any, w: Any, v: Any, a: Any, of_w: Any, of_v: Any, metrics: Any) -> tuple:
-                gradient, sums = client_work.batch_gradient(model, w, fixed, x, y, metrics)
-                of_mixture, _ = client_work.batch_gradient(model, mixed(a, v, w), fixed, x, y, metrics)
+                gradient, _, sums = client_work.batch_gradient(model, w, fixed, x, y, metrics)
+                of_mixture, _, _ = client_work.batch_gradient(model, mixed(a, v, w), fixed, x, y, metrics)
                 new_a = a
                 if self.adaptive:
                     slope = sum(tf.reduce_sum(g * (own - common)) for g, own, common in zip(of_mixture, v, w))

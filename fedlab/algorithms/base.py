@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fedlab.algorithms.client_work import ExampleSpec
     from fedlab.algorithms.keeping import Keeping
     from fedlab.algorithms.trainer import Trainer
-    from fedlab.models.adversarial import GanModel
-    from fedlab.models.functional import TaskModel
     from fedlab.types import Dataset, Partition
 
 LARGEST_METRIC = 1e30  # for one client or example; 100,000,000 of them add up without overflow
@@ -56,7 +54,7 @@ class Stages(Protocol):
 class Parts:
     """The components of a TFF process. By default, the server adds the mean update, weighted by examples, to its model."""
 
-    model: TaskModel | GanModel
+    model: Any  # TaskModel; GanModel for process=gan
     examples: ExampleSpec  # shape and dtype of one client's raw data
     client: LocalTraining
     client_optimizer: Optimizer

@@ -21,7 +21,7 @@ from fedlab.algorithms.optimizers import Schedule
 from fedlab.algorithms.steps import steps_of
 from fedlab.errors import ConfigError
 from fedlab.models.adversarial import GanModel
-from fedlab.models.functional import TaskModel
+from fedlab.models.functional import TaskModel, weight_specs
 from fedlab.privacy.bounding import bounded
 from fedlab.types import ExampleSet
 
@@ -56,7 +56,8 @@ class ExampleSpec:
         )
 
 
-# (trainable, non_trainable, data element, learning-rate factor) → (update = initial − trained, metrics state)
+# (trainable, non_trainable, data element, learning-rate factor) → (update = initial − trained, of the trained weights of
+# `TaskModel.trained`; metrics state)
 LocalUpdate = Callable[[Tensors, Tensors, dict, tf.Tensor], tuple[Tensors, collections.OrderedDict]]
 # (gradient of a batch, weights, global weights that the client received) → gradient for the step
 Correction = Callable[[Tensors, Tensors, Tensors], Tensors]
@@ -71,27 +72,51 @@ def local_training(
     """Returns mini-batch training from the global weights. `correct`: an algorithm's change to the gradient of every batch."""
     private = client if isinstance(client, DpSgd) else None
     batches = _sampled_batches if private and private.batches == "poisson" else for_each_batch
+    if model.statistics and (private or client.weight_noise):
+        raise ConfigError(
+            "this model has batch normalization, whose statistics client=dp_sgd and weight_noise cannot protect: use layer or "
+            "group normalization."
+        )
 
     def update(trainable, non_trainable, data, factor):
         specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
         carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
 
-        def step(x, y, weights, carried, metrics):
+        def step(x, y, weights, statistics, carried, metrics):
+            fixed = model.moved(non_trainable, statistics)
             if private:
-                gradient, metrics = _private_gradient(model, private, weights, non_trainable, x, y, metrics)
+                gradient, metrics = _private_gradient(model, private, weights, fixed, x, y, metrics)
             else:
-                gradient, metrics = batch_gradient(model, weights, non_trainable, x, y, metrics)
+                gradient, statistics, metrics = batch_gradient(model, weights, fixed, x, y, metrics)
             if correct:
                 gradient = correct(gradient, weights, trainable)
-            return (*apply(weights, gradient, carried), metrics)
+            weights, carried = apply(weights, gradient, carried)
+            return constrained(model, weights), statistics, carried, metrics
 
-        start = (trainable, carried, model.initialize_metrics_state())
-        trained, _, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
+        statistics = model.statistics_of(non_trainable)
+        start = (trainable, statistics, carried, model.initialize_metrics_state())
+        trained, moved, _, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
         if client.weight_noise:
             trained = tuple(w + tf.random.normal(tf.shape(w), stddev=client.weight_noise) for w in trained)
-        return tuple(w0 - w for w0, w in zip(trainable, trained)), metrics
+        return tuple(w0 - w for w0, w in zip((*trainable, *statistics), (*trained, *moved))), metrics
 
     return update
+
+
+def constrained(model: Any, weights: Tensors) -> Tensors:
+    """Applies the constraints of the model's layers to its trainable weights."""
+    if not model.constraints:
+        return weights
+    return tuple(w if constraint is None else constraint(w) for w, constraint in zip(weights, model.constraints))
+
+
+def check_plain(model: Any, process: str) -> None:
+    """Raises `ConfigError` for a model with batch statistics or constraints, which `process` would ignore."""
+    if model.statistics or model.constraints:
+        what = "batch normalization" if model.statistics else "a constraint on its weights"
+        raise ConfigError(
+            f"process={process} does not support models with {what}: leave it out, or use process=fed_avg or ditto."
+        )
 
 
 def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
@@ -100,31 +125,38 @@ def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
     def update(trainable, non_trainable, data, factor):
         num_examples = tf.cast(tf.shape(data["y"])[0], tf.float32)
 
-        def step(x, y, total, metrics):
-            gradient, metrics = batch_gradient(model, trainable, non_trainable, x, y, metrics)
+        def step(x, y, total, statistics, metrics):
+            gradient, statistics, metrics = batch_gradient(
+                model, trainable, model.moved(non_trainable, statistics), x, y, metrics
+            )
             share = tf.cast(tf.shape(y)[0], tf.float32) / num_examples
-            return tuple(t + share * g for t, g in zip(total, gradient)), metrics
+            return tuple(t + share * g for t, g in zip(total, gradient)), statistics, metrics
 
-        start = (tuple(tf.zeros_like(w) for w in trainable), model.initialize_metrics_state())
-        total, metrics = for_each_batch(step, start, data, batch_size, None)
-        return tuple(factor * t for t in total), metrics
+        before = model.statistics_of(non_trainable)
+        start = (tuple(tf.zeros_like(w) for w in trainable), before, model.initialize_metrics_state())
+        total, moved, metrics = for_each_batch(step, start, data, batch_size, None)
+        return (*(factor * t for t in total), *(s0 - s for s0, s in zip(before, moved))), metrics
 
     return update
 
 
 def batch_gradient(model, weights, non_trainable, x, y, metrics):
-    """Returns the gradient of the batch's mean loss, and the metrics including this batch. `x`, `y`: raw examples."""
+    """Returns the gradient of the batch's mean loss, the model's new statistics, and the metrics including this batch.
+
+    `x`, `y`: raw examples. The losses of layers' own count in the gradient, but not in the metrics.
+    """
     y = model.task.targets(y)
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        output = model.predict_on_batch((weights, non_trainable), model.task.inputs(x), training=True)
+        output, statistics, penalty = model.forward((weights, non_trainable), model.task.inputs(x))
         loss = model.loss(output=output, label=y)
+        objective = loss if penalty is None else loss + penalty
     result = tff.learning.models.BatchOutput(loss=loss, predictions=output, num_examples=tf.shape(y)[0])
     try:
-        gradient = tuple(tape.gradient(loss, weights))
+        gradient = tuple(tape.gradient(objective, weights))
     except LookupError as error:  # raised by TensorFlow for an op between the weights and the loss
         raise ConfigError(f"this Keras model cannot be trained: {str(error).partition('. ')[0]}.") from error
-    return gradient, model.update_metrics_state(metrics, labels=y, batch_output=result)
+    return gradient, statistics, model.update_metrics_state(metrics, labels=y, batch_output=result)
 
 
 def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
@@ -137,7 +169,7 @@ def _private_gradient(model, private, weights, non_trainable, x, y, metrics):
     none = model.initialize_metrics_state()
 
     def one_example(i, total, metrics):
-        gradient, own = batch_gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
+        gradient, _, own = batch_gradient(model, weights, non_trainable, x[i : i + 1], y[i : i + 1], none)
         gradient, fit = bounded(gradient), _fit(own, LARGEST_METRIC)
         norm = tf.linalg.global_norm(gradient)
         scale = private.clip_norm / tf.maximum(norm, private.clip_norm)
@@ -242,9 +274,8 @@ def finalizing(model: Any, metrics_type: tff.Type) -> tff.Computation:
 
 
 def weights_type_of(model: Any) -> tff.Type:
-    """Returns the type of a model's weights, which are float32."""
-    specs = [tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
-    return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*specs))
+    """Returns the type of a model's weights."""
+    return tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*weight_specs(model)))
 
 
 def client_work_process(

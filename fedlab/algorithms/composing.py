@@ -7,7 +7,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.algorithms.base import Parts
-from fedlab.algorithms.client_work import LocalUpdate, client_work_process
+from fedlab.algorithms.client_work import LocalUpdate, client_work_process, constrained
+from fedlab.models.functional import TaskModel
+from fedlab.models.training import picked, placed
 
 
 def learning_process(
@@ -42,10 +44,49 @@ def composed(
     weights_type, aggregator = initial_weights.type_signature.result, parts.aggregator
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
+    finalizer = finalizer or tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type)
+    if parts.model.statistics or parts.model.constraints:
+        finalizer = _with_statistics(finalizer, parts.model)
     return tff.learning.templates.compose_learning_process(
         initial_weights,
         tff.learning.templates.build_broadcast_process(weights_type),
         work,
-        aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
-        finalizer or tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type),
+        aggregator.create(work.next.type_signature.result.result.member.update, tff.TensorType(np.float32)),
+        finalizer,
     )
+
+
+def _with_statistics(
+    finalizer: tff.learning.templates.FinalizerProcess, model: TaskModel
+) -> tff.learning.templates.FinalizerProcess:
+    """Returns a finalizer that gives `finalizer` the update of the trainable weights, and subtracts that of the statistics.
+
+    So an optimizer of the server never changes batch statistics: they are those of the clients, averaged like weights.
+    """
+    weights_type = finalizer.next.type_signature.parameter[1].member
+    specs = tuple(tf.TensorSpec(np.shape(w), np.float32) for w in model.trained)
+    update_type = tff.types.tensorflow_to_type(specs)
+    count = len(weights_type.trainable)
+
+    @tff.tensorflow.computation(update_type)
+    def of_trainable(update):
+        return tuple(update)[:count]
+
+    @tff.tensorflow.computation(weights_type, weights_type, update_type)
+    def with_statistics(stepped, before, update):
+        positions, non_trainable = model.statistics, tuple(before.non_trainable)
+        statistics = [s - d for s, d in zip(picked(positions, non_trainable), tuple(update)[count:])]
+        trainable = constrained(model, tuple(stepped.trainable))
+        return tff.learning.models.ModelWeights(trainable, placed(positions, non_trainable, statistics))
+
+    @tff.federated_computation(
+        finalizer.initialize.type_signature.result,
+        tff.FederatedType(weights_type, tff.SERVER),
+        tff.FederatedType(update_type, tff.SERVER),
+    )
+    def next_fn(state, weights, update):
+        stepped = finalizer.next(state, weights, tff.federated_map(of_trainable, update))
+        result = tff.federated_map(with_statistics, (stepped.result, weights, update))
+        return tff.templates.MeasuredProcessOutput(stepped.state, result, stepped.measurements)
+
+    return tff.learning.templates.FinalizerProcess(finalizer.initialize, next_fn)

@@ -47,13 +47,14 @@ class Ditto(KeepingProcess):
         train = client_work.local_training(model, optimizer, options)
 
         def update(shared: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
-            def pulled(gradient: Any, weights: Any, received: Any) -> tuple:
+            def pulled(gradient: Any, weights: Any, received: Any) -> tuple:  # batch statistics are not pulled
                 return tuple(g + self.personal_strength * (v - w) for g, v, w in zip(gradient, weights, shared))
 
             first, then = data["order"][: options.local_epochs], data["order"][options.local_epochs :]
             delta, metrics = train(shared, fixed, {**data, "order": first}, factor)
+            own: tuple[tuple, tuple] = model.divided(mine, fixed)
             train_own = client_work.local_training(model, optimizer, options, pulled)
-            change, _ = train_own(mine, fixed, {**data, "order": then}, factor)
+            change, _ = train_own(*own, {**data, "order": then}, factor)
             return delta, metrics, tuple(v - d for v, d in zip(mine, change)), ()
 
-        return keeping.Keeping(model.initial_weights[0], update, own_model=lambda shared, mine: mine)
+        return keeping.Keeping(model.trained, update, own_model=lambda shared, mine: mine)

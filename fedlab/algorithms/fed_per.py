@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
-from fedlab.algorithms.heads import halves
 from fedlab.errors import ConfigError
 from fedlab.spec import Promise
 
@@ -38,18 +37,12 @@ class FedPer(KeepingProcess):
         return "" if self.head == () and self.kept == "head" else f"{self.kept} layers"
 
     def keeping(self, parts: Parts) -> Keeping:
-        from fedlab.algorithms import client_work, keeping
+        from fedlab.algorithms import heads
 
-        body, head = halves(parts, self.head)
+        body, head = heads.halves(parts, self.head)
         sent, kept = (body, head) if self.kept == "head" else (head, body)
         if not sent.mine:
             raise ConfigError(
                 "process.head=[] with process.kept=body leaves no layer for clients to share: name the head's layers."
             )
-        train = client_work.local_training(parts.model, parts.client_optimizer.build(), parts.client)
-
-        def update(shared: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
-            delta, metrics = train(sent.whole(shared, mine), fixed, data, factor)
-            return sent.of(delta), metrics, tuple(w - d for w, d in zip(mine, kept.of(delta))), ()
-
-        return keeping.Keeping(kept.weights, update, model=sent, own_model=sent.whole)
+        return heads.keeping(parts, sent, kept)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import PositiveInt
 
 from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
-from fedlab.algorithms.heads import halves
+from fedlab.errors import ConfigError
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
@@ -40,9 +40,14 @@ class FedRep(KeepingProcess):
         return client.local_epochs + (0 if self.head == () else self.head_epochs)
 
     def keeping(self, parts: Parts) -> Keeping:
-        from fedlab.algorithms import client_work, keeping
+        from fedlab.algorithms import client_work, heads, keeping
 
-        body, head = halves(parts, self.head)
+        body, head = heads.halves(parts, self.head)
+        if head.statistics:
+            raise ConfigError(
+                "process.head contains batch normalization, and process=fed_rep trains the head and the body one after the "
+                "other: use process=fed_per or fed_bn, or leave these layers in the body."
+            )
         optimizer = parts.client_optimizer.build()
         train_body, train_head = (client_work.local_training(half, optimizer, parts.client) for half in (body, head))
         body_epochs = parts.client.local_epochs
@@ -55,4 +60,4 @@ class FedRep(KeepingProcess):
             delta, metrics = train_body(shared, (mine, fixed), {**data, "order": data["order"][:body_epochs]}, factor)
             return delta, metrics, mine, ()
 
-        return keeping.Keeping(head.weights, update, model=body, own_model=body.whole)
+        return keeping.Keeping(head.trained, update, model=body, own_model=body.whole)

@@ -22,11 +22,13 @@ from fedlab.algorithms.client_work import counted, finalizing, sent_by_client, w
 from fedlab.algorithms.composing import composed
 from fedlab.errors import FedlabError
 from fedlab.lowering import KEPT
+from fedlab.models.training import picked
 from fedlab.spec import shown
 
 Tensors = tuple[Any, ...]
 # (trainable, non_trainable, data, learning-rate factor, kept, shared) → (update, metrics, new state, additional tensors sent)
-# update: initial − trained, one tensor for each trainable weight. metrics: as `client_work.local_training` returns them.
+# update: initial − trained, one tensor for each trained weight that is sent (`TaskModel.trained`)
+# metrics: as `client_work.local_training` returns them
 # additional tensors sent: one for each of `shared`; () if there are none
 KeepingUpdate = Callable[..., tuple[Tensors, collections.OrderedDict, Tensors, Tensors]]
 
@@ -45,8 +47,7 @@ class Keeping:
     # (shared, sum over clients of the additional tensors, shapes of `shared`) → shared in the next round
     advance: Callable[[Tensors, Tensors], Tensors] = lambda shared, total: shared
     model: Any = None  # the part of the model that is sent, such as `heads.Half`; None: all of it
-    # (trainable weights that are sent, a client's state) → all trainable weights of this client's own model; None: one model for
-    # all
+    # (trained weights that are sent, a client's state) → all trained weights of this client's own model; None: one model for all
     own_model: Callable[[Tensors, Tensors], Sequence] | None = None
 
     def __post_init__(self) -> None:
@@ -63,8 +64,8 @@ class Keeping:
     def check_own_model(self, parts: Parts) -> None:
         """Raises `FedlabError` if `own_model` does not return the weights of the model of `parts`."""
         if self.own_model is not None:
-            found = self.own_model((self.model or parts.model).initial_weights[0], self.kept)
-            _alike("own_model returned", found, parts.model.initial_weights[0], "all trainable weights")
+            found = self.own_model((self.model or parts.model).trained, self.kept)
+            _alike("own_model returned", found, parts.model.trained, "all trained weights")
 
 
 def learning_process(parts: Parts, keeping: Keeping, weigh_by_examples: bool) -> tff.learning.templates.LearningProcess:
@@ -149,7 +150,8 @@ def _client_step(parts: Parts, keeping: Keeping, weigh_by_examples: bool) -> Cal
         shared = tuple(shared)
         trainable, before = tuple(weights.trainable), tuple(before)
         found = keeping.update(trainable, tuple(weights.non_trainable), data, factor, before, shared)
-        delta, metrics, kept, sent = _checked(found, trainable, before, shared)
+        trained = (*trainable, *picked(parts.model.statistics, tuple(weights.non_trainable)))
+        delta, metrics, kept, sent = _checked(found, trained, before, shared)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in (*delta, *kept, *sent)])
         delta = tuple(tf.where(finite, d, np.nan) for d in delta)
         result, metrics, _ = sent_by_client(delta, metrics, data, weigh_by_examples, parts.largest_metric)
@@ -160,13 +162,13 @@ def _client_step(parts: Parts, keeping: Keeping, weigh_by_examples: bool) -> Cal
     return train
 
 
-def _checked(found: Any, trainable: Tensors, before: Tensors, shared: Tensors) -> tuple[Tensors, Any, Tensors, Tensors]:
+def _checked(found: Any, trained: Tensors, before: Tensors, shared: Tensors) -> tuple[Tensors, Any, Tensors, Tensors]:
     """Returns the results of `Keeping.update`, as tensors. Raises `FedlabError` for results of another kind or shape."""
     if not isinstance(found, tuple) or len(found) != 4:
         raise FedlabError(
             f"Keeping.update returned {_described(found)}; it must return (update, metrics, kept from now on, also sent)."
         )
-    delta = _alike("update returned as update", found[0], trainable, "the weights that are sent")
+    delta = _alike("update returned as update", found[0], trained, "the weights that are sent")
     if not isinstance(found[1], dict):
         raise FedlabError(
             f"Keeping.update returned as metrics {_described(found[1])}; it must return a dictionary, as local_training does."

@@ -16,6 +16,7 @@ from fedlab.algorithms.trainer import ProcessTrainer
 from fedlab.engine import RoundInput
 from fedlab.errors import FedlabError
 from fedlab.lowering import KEPT
+from fedlab.models.training import picked
 from fedlab.rows import PIECE_BYTES, Rows
 from fedlab.types import Cohort
 
@@ -46,8 +47,15 @@ class KeepingTrainer(ProcessTrainer):
 
     def _model_of(self, client: int) -> list:
         assert self._keeping.own_model is not None
-        sent, num_sent = self.weights, len((self._keeping.model or self._parts.model).initial_weights[0])
-        return [*self._keeping.own_model(tuple(sent[:num_sent]), self.kept_by(client)), *sent[num_sent:]]
+        sent, num_sent = self.weights, len(self._sent_model.initial_weights[0])
+        fixed = tuple(sent[num_sent:])
+        received = (*sent[:num_sent], *picked(self._sent_model.statistics, fixed))
+        trainable, fixed = self._parts.model.divided(self._keeping.own_model(received, self.kept_by(client)), fixed)
+        return [*trainable, *fixed]
+
+    @property
+    def _sent_model(self) -> Any:
+        return self._keeping.model or self._parts.model
 
     @property
     def hashed(self) -> list:

@@ -46,6 +46,7 @@ class PFedMe(KeepingProcess):
         from fedlab.algorithms.steps import steps_of
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
+        client_work.check_plain(model, "p_fed_me")
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
             specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
@@ -54,7 +55,7 @@ class PFedMe(KeepingProcess):
 
             def step(x: Any, y: Any, w: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
                 def personal(k: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
-                    gradient, metrics = client_work.batch_gradient(model, theta, fixed, x, y, metrics)
+                    gradient, _, metrics = client_work.batch_gradient(model, theta, fixed, x, y, metrics)
                     pulled = tuple(g + self.personal_strength * (own - common) for g, own, common in zip(gradient, theta, w))
                     return (k + 1, *apply(theta, pulled, carried), metrics)
 

@@ -46,6 +46,11 @@ class Scaffold(KeepingProcess):
     def keeping(self, parts: Parts) -> Keeping:
         from fedlab.algorithms import keeping
 
+        if parts.model.constraints and self.variate == "difference":
+            raise ConfigError(
+                "process=scaffold takes the way that a client has gone for a sum of gradients, and a layer of this model has a "
+                "constraint, which changes the way: use process.variate=gradient."
+            )
         return keeping.Keeping(self.zeros(parts), self.client(parts), self.zeros(parts), self.server(parts))
 
     def zeros(self, parts: Parts) -> tuple:

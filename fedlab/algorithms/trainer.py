@@ -16,7 +16,8 @@ import tensorflow_federated as tff
 from fedlab import cores, randomness
 from fedlab.algorithms.base import Parts, Setting
 from fedlab.engine import Engine, RoundInput, State
-from fedlab.errors import FedlabError
+from fedlab.errors import ConfigError, FedlabError
+from fedlab.privacy import NoPrivacy
 from fedlab.secure import ServerView
 from fedlab.stopping import Interruption
 from fedlab.types import Cohort
@@ -103,10 +104,22 @@ class ProcessTrainer(Trainer):
 
     def __init__(self, process: tff.templates.IterativeProcess, parts: Parts, setting: Setting):
         self._parts, self._setting = parts, setting
+        if self._sent_model.statistics and type(setting.privacy) is not NoPrivacy:
+            raise ConfigError(
+                "this model has batch normalization, and a privacy mechanism cannot protect its statistics: use layer or group "
+                "normalization, or process=fed_bn, which does not send them."
+            )
         self._engine: Engine = setting.engine.build(process, setting.dataset.train, setting.summing)
         with Interruption():  # an exception from TFF's runtime could be lost while the runtime starts its worker
             self._state: State = self._engine.initialize(randomness.key(setting.seed, "initial state"))
         self.seconds = self._engine.seconds  # the engine may add to some of them
+        # Weights that never change need not be sent in every round
+        self._bytes_down = self._engine.bytes_down - self._sent_model.fixed_bytes
+
+    @property
+    def _sent_model(self) -> Any:
+        """Returns the functional model whose weights server and clients exchange."""
+        return self._parts.model
 
     @property
     def weights(self) -> list:
@@ -180,7 +193,7 @@ class ProcessTrainer(Trainer):
                 continue
             prefix = next((p for p in _NAMES if path.startswith(p)), "")
             found[_NAMES.get(prefix, "") + path[len(prefix) :]] = value.item() if np.ndim(value) == 0 else value.tolist()
-        return Outcome(returned, sent - returned, sent * self._engine.bytes_down + bytes_down, bytes_up, found)
+        return Outcome(returned, sent - returned, sent * self._bytes_down + bytes_down, bytes_up, found)
 
     def close(self) -> None:
         self._engine.close()

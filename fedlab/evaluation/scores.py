@@ -50,7 +50,7 @@ class ExampleScorer:
     def _of_outputs(self, function: Callable) -> Callable:
         """Returns `function(outputs, targets)` as a graph function of (weights, x, y) that returns a tuple of tensors."""
         model, task, (x_spec, y_spec) = self._model, self._task, self._model.input_spec
-        weight_specs = [tuple(tf.TensorSpec(np.shape(w), np.float32) for w in ws) for ws in model.initial_weights]
+        weight_specs = list(model.specs)
         raw = tf.TensorSpec(x_spec.shape, tf.as_dtype(self._dtype))
 
         @tff.tensorflow.computation(*(tff.types.tensorflow_to_type(s) for s in (*weight_specs, raw, y_spec)))

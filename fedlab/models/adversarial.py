@@ -5,16 +5,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from fedlab.errors import ConfigError
-from fedlab.models.checks import check_losses, check_network
+from fedlab.models.checks import check_network, check_plain
 from fedlab.models.functional import try_out
 from fedlab.models.gan import Adversaries
-from fedlab.models.lifting import KerasBuilder, Network, built, check_initial_weights, listed, network, seeded
+from fedlab.models.lifting import Applied, KerasBuilder, Network, built, check_initial_weights, listed, network, seeded
 from fedlab.tasks.encoding import as_model_input
 
 Tensors = Sequence[tf.Tensor]
@@ -65,6 +65,11 @@ class GanModel:
 
     `generate` and `score` take weights, and may be called only while a graph is traced.
     """
+
+    # As `TaskModel` has them
+    statistics: ClassVar[tuple[int, ...]] = ()
+    constraints: ClassVar[tuple] = ()
+    fixed_bytes: ClassVar[int] = 0
 
     initial_weights: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
     noise_dimension: int
@@ -146,8 +151,9 @@ def _adversary(
         )
     check_network(model, takes)
 
-    def check(called: tf.keras.Model, output: Any) -> None:
-        check_losses(called)
+    def check(applied: Applied) -> None:
+        check_plain(applied, "a network of a GAN")
+        output = applied.output
         if tuple(output.shape[1:]) != tuple(gives):
             raise ConfigError(problem(list(output.shape[1:])))
 

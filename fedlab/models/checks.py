@@ -40,28 +40,22 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             "tf.keras.models.load_model(path, compile=False), and choose client_optimizer."
         )
     for layer in _layers(model):
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            raise ConfigError(
-                f"this Keras model has batch normalization ({layer.name}), whose statistics cannot be federated: use layer or "
-                "group normalization."
-            )
         if layer.compute_dtype not in (None, "float32") and layer.dtype_policy.name.startswith("mixed"):
             raise ConfigError(
                 f"layer {layer.name} computes in {layer.compute_dtype}: mixed precision is not supported, use float32."
             )
-        if isinstance(layer, AddLoss):  # a graph is not rebuilt with it
-            raise ConfigError("the model adds a loss of its own (add_loss), which is not counted here: leave it out.")
+        if isinstance(layer, AddLoss):
+            raise ConfigError(
+                "the model adds a loss by model.add_loss(tensor), whose graph cannot be built again: call self.add_loss in a "
+                "layer's call, or use a regularizer."
+            )
         if layer.metrics:
             raise ConfigError(f"layer {layer.name} has a metric of its own, {layer.metrics[0].name}: leave it out.")
     for layer in _layers(model):
-        for variable in layer.weights:
+        for variable in layer.trainable_weights:
             if variable.dtype != tf.float32:
                 raise ConfigError(
-                    f"layer {layer.name} has a weight of {variable.dtype.name}, {variable.name}: only float32 is federated."
-                )
-            if getattr(variable, "constraint", None) is not None:
-                raise ConfigError(
-                    f"layer {layer.name} has a constraint on {variable.name}, which is not applied here: leave it out."
+                    f"layer {layer.name} has a weight of {variable.dtype.name}, {variable.name}: only float32 is trained."
                 )
 
 
@@ -70,13 +64,21 @@ def _is_own(model: tf.keras.Model, method: str) -> bool:
     return getattr(getattr(model, method), "__func__", None) is not getattr(tf.keras.Model, method)
 
 
-def check_losses(model: tf.keras.Model) -> None:
-    """Raises `ConfigError` for losses of layers' own; `model` has been called. They are gone once the graph is left."""
-    for layer in _layers(model):
+def check_plain(applied: lifting.Applied, network: str) -> None:
+    """Raises `ConfigError` for parts of a training step that `network` ignores: losses, constraints and batch statistics."""
+    for layer in _layers(applied.model):
         if layer.losses:
             given = [name for name in dir(layer) if name.endswith("_regularizer") and name[0] != "_"]
             own = ", ".join(name for name in given if getattr(layer, name, None) is not None) or "add_loss"
-            raise ConfigError(f"layer {layer.name} adds a loss of its own ({own}), which is not counted here: leave it out.")
+            raise ConfigError(f"layer {layer.name} adds a loss of its own ({own}), which {network} does not count: leave it out.")
+        given = [name for name in dir(layer) if name.endswith("_constraint") and name[0] != "_"]
+        own = ", ".join(name for name in given if getattr(layer, name, None) is not None)
+        if own:
+            raise ConfigError(f"layer {layer.name} has a constraint ({own}), which {network} does not apply: leave it out.")
+    if applied.written:
+        raise ConfigError(
+            f"{network} has batch normalization, whose statistics it does not average: use layer or group normalization."
+        )
 
 
 def check_logits(model: tf.keras.Model, output: tf.Tensor) -> None:

@@ -13,11 +13,14 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.errors import ConfigError
-from fedlab.models.checks import check_logits, check_losses, check_network, check_no_probabilities, check_unbounded
+from fedlab.models.checks import check_logits, check_network, check_no_probabilities, check_unbounded
 from fedlab.models.lifting import (
+    Applied,
+    Inspect,
     KerasBuilder,
     Network,
     NotRebuilt,
+    assign,
     built,
     copier,
     holding,
@@ -27,6 +30,7 @@ from fedlab.models.lifting import (
     seeded,
 )
 from fedlab.models.reloading import check_reloads
+from fedlab.models.training import Extras, check_step, fixed_bytes, picked, placed, stepper
 from fedlab.stateless import has_gradient
 from fedlab.tasks import Classification, Prediction
 
@@ -61,16 +65,65 @@ def keras_weights(model: tf.keras.Model) -> Weights:
 
 def set_keras_weights(model: tf.keras.Model, weights: Weights) -> None:
     """Writes `weights`, in the order of `keras_weights`, into the model."""
-    for variable, value in zip(listed(model), [*weights[0], *weights[1]]):
-        variable.assign(value)
+    assign(model, [*weights[0], *weights[1]])
 
 
 class TaskModel(tff.learning.models.FunctionalModel):
-    """A functional model with its task."""
+    """A functional model with its task, and what a training step does beyond its output.
 
-    def __init__(self, task: Prediction, **functions: Any):
+    `statistics`: the positions, among the non-trainable weights, of those that a training step changes. The *trained* weights are
+    the trainable ones followed by these. `constraints`: a projection, or None, per trainable weight; () if there are none.
+    """
+
+    def __init__(self, task: Prediction, extras: Extras, step: Callable | None, **functions: Any):
+        """`step`: as `training.stepper` returns it; None if the output of `predict_on_batch` is all of it."""
         super().__init__(**functions)
-        self.task = task
+        self.task, self.statistics, self.constraints, self._step = task, extras.statistics, extras.constraints, step
+
+    def forward(self, weights: Any, x: Any) -> tuple[Any, tuple, Any]:
+        """Returns, in training, the output, the new statistics, and the losses of layers' own, None if there are none.
+
+        `weights`: (trainable, non-trainable).
+        """
+        if self._step is None:
+            return self.predict_on_batch(weights, x, training=True), (), None
+        return self._step(weights, x)
+
+    def statistics_of(self, non_trainable: Sequence[Any]) -> tuple:
+        """Returns the statistics among the non-trainable weights."""
+        return picked(self.statistics, non_trainable)
+
+    def moved(self, non_trainable: Sequence[Any], statistics: Sequence[Any]) -> tuple:
+        """Returns the non-trainable weights with these statistics."""
+        return placed(self.statistics, non_trainable, statistics)
+
+    @property
+    def trained(self) -> tuple:
+        """Returns the initial values of the trained weights."""
+        return (*self.initial_weights[0], *self.statistics_of(self.initial_weights[1]))
+
+    def divided(self, trained: Sequence[Any], non_trainable: Sequence[Any]) -> tuple[tuple, tuple]:
+        """Returns (trainable, non-trainable), given the trained weights, and non-trainable ones with other statistics."""
+        count = len(self.initial_weights[0])
+        return tuple(trained[:count]), self.moved(non_trainable, trained[count:])
+
+    @property
+    def specs(self) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
+        """Returns the specs of (trainable, non-trainable) weights."""
+        return weight_specs(self)
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Returns the bytes of the weights that training never changes."""
+        return fixed_bytes(self.statistics, self.initial_weights[1])
+
+
+def weight_specs(model: Any) -> tuple[tuple[tf.TensorSpec, ...], tuple[tf.TensorSpec, ...]]:
+    """Returns the specs of the (trainable, non-trainable) weights of a functional model."""
+    trainable, non_trainable = (
+        tuple(tf.TensorSpec(np.shape(w), np.asarray(w).dtype) for w in ws) for ws in model.initial_weights
+    )
+    return trainable, non_trainable
 
 
 def functional_classifier(build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], num_classes: int) -> TaskModel:
@@ -97,8 +150,10 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
     if task.outputs_are_logits:
         check_no_probabilities(model, input_shape)
 
-    def check(called: tf.keras.Model, outputs: Any) -> None:
-        check_losses(called)
+    found: list[Extras] = []
+
+    def check(applied: Applied) -> None:
+        outputs = applied.output
         if not isinstance(outputs, tf.Tensor) or tuple(outputs.shape) != (None, *task.output_shape):
             given = tuple(outputs.shape) if isinstance(outputs, tf.Tensor) else f"a {type(outputs).__name__}"
             raise ConfigError(f"the model returns {given}, but {task.needed_outputs}.")
@@ -106,12 +161,21 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
             raise ConfigError(f"the model returns {outputs.dtype.name}, and should return float32: tf.cast its output.")
         if task.outputs_are_logits:
             check_logits(model, outputs)
+        found.append(Extras.of(applied, model))
 
-    lifted = network(build, model, order, lambda candidate: try_out(candidate, spec[0], check))
+    examples = _examples(input_shape)
+
+    def attempt(candidate: Network) -> None:
+        try_out(candidate, spec[0], check)
+        if found[-1]:
+            check_step(candidate, found[-1], examples, _unlike(listed(model)))
+
+    lifted = network(build, model, order, attempt)
+    extras = found[-1]
     if task.outputs_are_logits:
         check_unbounded(model, input_shape)
     with holding(model, _unlike(listed(model))):
-        check_reloads(model, _examples(input_shape))
+        check_reloads(model, examples)
     metrics_fns = _metrics(task, check_task(task))
 
     def loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
@@ -121,6 +185,8 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
     bare = bare_model(lifted, weights, loss, spec)
     return TaskModel(
         task,
+        extras,
+        stepper(lifted, extras) if extras else None,
         initial_weights=weights,
         predict_on_batch_fn=bare.predict_on_batch,  # called, because dropout's draws depend on its place in the graph
         loss_fn=bare.loss,
@@ -136,8 +202,8 @@ def bare_model(lifted: Network, weights: Weights, loss: Any, spec: Any) -> tff.l
     )
 
 
-def try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Model, Any], None]) -> None:
-    """Calls the model in a graph, as a process does, and passes the model there and its output to `check`.
+def try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
+    """Calls the model in a graph, as a process does, and passes the call to `check`.
 
     Raises `NotRebuilt` if the output differs from that of the Keras model, at weights whose values all differ.
     """
@@ -150,12 +216,12 @@ def try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Mode
         ) from error
 
 
-def _try_out(candidate: Network, x: tf.TensorSpec, check: Callable[[tf.keras.Model, Any], None]) -> None:
+def _try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
     failures = []
 
-    def inspect(model: tf.keras.Model, output: Any) -> None:
+    def inspect(applied: Applied) -> None:
         try:
-            check(model, output)
+            check(applied)
         except ConfigError as error:  # hidden from AutoGraph, which would write call stacks into its message
             failures.append(error)
 
@@ -230,7 +296,14 @@ def _layer_called(model: tf.keras.Model, scopes: Sequence[str]) -> str:
 def _unlike(variables: Sequence[tf.Variable]) -> list[np.ndarray]:
     """Returns values for weights that all differ: their own plus noise of half their size."""
     rng = np.random.default_rng(0)
-    return [w + rng.normal(0.0, 0.5 * np.sqrt(np.mean(w**2)) or 0.1, w.shape) for w in (v.numpy() for v in variables)]
+
+    def unlike(w: np.ndarray) -> np.ndarray:
+        if w.dtype.kind != "f":  # a count of examples, a table of categories
+            return w
+        values = w + rng.normal(0.0, 0.5 * np.sqrt(np.mean(w**2)) or 0.1, w.shape)
+        return np.abs(values) if w.size and w.min() > 0 else values  # variances stay positive
+
+    return [unlike(variable.numpy()) for variable in variables]
 
 
 def _examples(shape: Sequence[int | None]) -> np.ndarray:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from fedlab.errors import ConfigError, FedlabError, first_sentence
 
 KerasBuilder = Callable[[], tf.keras.Model]
-Inspect = Callable[[tf.keras.Model, Any], None]  # called with a model and its output, both in a graph
+Inspect = Callable[["Applied"], None]
 
 _NAMED = re.compile(r"\s*(\w+\.)*\w*(Error|Exception|NotRebuilt|Interrupt): ")  # a line that ends a call stack
 
@@ -29,6 +29,23 @@ _FROM_OUTSIDE = "it reads a tf.Variable, or a table, that was made outside of it
 
 class NotRebuilt(Exception):
     """A second build of the model does not create the same weights as the first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """A call of a model that was built in a graph."""
+
+    model: tf.keras.Model
+    output: Any
+    # (position of a weight in the order of `listed`, its new value): the assignments to weights during the call, in their order
+    written: Sequence[tuple[int, tf.Tensor]]
+    constructed: Sequence[Any]  # losses that layers have added during the construction
+
+    @property
+    def losses(self) -> list:
+        """Returns the losses that layers add in a call: of regularizers, and of `add_loss`."""
+        others = set(map(id, self.constructed))
+        return [loss for loss in self.model.losses if id(loss) not in others]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +58,13 @@ class Network:
 
     def __call__(self, weights: Sequence[Any], x: Any, training: Any, inspect: Inspect | None = None) -> Any:
         """Returns the model's output, in a graph. `weights`: in the order of `listed`. Raises `NotRebuilt`."""
+        applied = self.applied(weights, x, training)
+        if inspect is not None:
+            inspect(applied)
+        return applied.output
+
+    def applied(self, weights: Sequence[Any], x: Any, training: Any) -> Applied:
+        """Builds the model in a graph and calls it. `weights`: in the order of `listed`. Raises `NotRebuilt`."""
         left = [weights[place] for place in self.order]
 
         def stand_in(_: Callable, **options: Any) -> Any:
@@ -51,7 +75,7 @@ class Network:
                 raise NotRebuilt(f"{options.get('name')} has shape {tuple(shape)}, and had {tuple(left[0].shape)}")
             return left.pop(0)
 
-        with _classes_as_they_are(self.model), _same_draws(0):
+        with _classes_as_they_are(self.model), _same_draws(0), _assignable(weights) as written:
             with tf.variable_creator_scope(stand_in):
                 model = self.build()
             if left:
@@ -60,11 +84,11 @@ class Network:
             found = [place[id(tensor)] for tensor in listed(model) if id(tensor) in place]
             if found != sorted(found):
                 raise NotRebuilt("its layers come in another order")
+            written.clear()  # of calls during the construction
+            constructed = list(model.losses)
             with tf.variable_creator_scope(_refuse_weight):
                 output = model(x, training=training)
-            if inspect is not None:
-                inspect(model, output)
-            return output
+            return Applied(model, output, written, constructed)
 
     def predictor(self, inspect: Inspect | None = None) -> Any:
         """Returns `(weights, x, training)` → output, as in TFF's functional models; weights are (trainable, non-trainable)."""
@@ -74,6 +98,35 @@ class Network:
             return self([*model_weights[0], *model_weights[1]], x, training, inspect)
 
         return predict_on_batch
+
+
+@contextlib.contextmanager
+def _assignable(weights: Sequence[Any]) -> Iterator[list[tuple[int, tf.Tensor]]]:
+    """Gives the tensors `weights` the methods by which layers assign to variables; each assignment is added to the list.
+
+    The tensors themselves keep their values: a layer that reads a weight after it has assigned to it reads the old value.
+    """
+    written: list[tuple[int, tf.Tensor]] = []
+
+    def methods(position: int, weight: Any) -> dict[str, Callable]:
+        def assign(value: Any, *_: Any, **options: Any) -> tf.Tensor:
+            written.append((position, tf.cast(value, weight.dtype)))
+            return written[-1][1]
+
+        return {
+            "assign": assign,
+            "assign_add": lambda delta, *_, **options: assign(weight + delta),
+            "assign_sub": lambda delta, *_, **options: assign(weight - delta),
+        }
+
+    given = [(weight, name, method) for i, weight in enumerate(weights) for name, method in methods(i, weight).items()]
+    try:
+        for weight, name, method in given:
+            setattr(weight, name, method)
+        yield written
+    finally:
+        for weight, name, _ in given:
+            delattr(weight, name)
 
 
 def _refuse_weight(_: Callable, **options: Any) -> Any:
@@ -113,15 +166,21 @@ def listed(model: tf.keras.Model) -> list:
 @contextlib.contextmanager
 def holding(model: tf.keras.Model, values: Sequence[np.ndarray]) -> Iterator[None]:
     """Sets the model's weights, in the order of `listed`, within the context, and restores its own afterwards."""
-    variables = listed(model)
-    own = [variable.numpy() for variable in variables]
+    own = [variable.numpy() for variable in listed(model)]
     try:
-        for variable, value in zip(variables, values):
-            variable.assign(value)
+        assign(model, values)
         yield
     finally:
-        for variable, value in zip(variables, own):
-            variable.assign(value)
+        assign(model, own)
+
+
+def assign(model: tf.keras.Model, values: Sequence[np.ndarray]) -> None:
+    """Sets the model's weights, in the order of `listed`."""
+    for variable, value in zip(listed(model), values):
+        variable.assign(value)
+    for layer in parts(model):
+        if isinstance(layer, tf.keras.layers.Normalization):  # it computes with copies of its weights
+            layer.finalize_state()
 
 
 def seeded(build: KerasBuilder, seed: int) -> KerasBuilder:
@@ -254,8 +313,6 @@ def _unlisted(build: KerasBuilder) -> list[str]:
 def _reason(error: Exception) -> str:
     """Returns the problem in one line, without the call stack that TensorFlow writes into the messages of errors in a graph."""
     told = str(error)
-    if "has no attribute 'assign" in told:
-        return "its function, or a layer that is called, assigns to a weight"
     if "capture an EagerTensor" in told:
         return _FROM_OUTSIDE
     if "not an element of this graph" in told:

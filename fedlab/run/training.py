@@ -165,7 +165,10 @@ class Training(Learner):
         In the rounds of `evaluation.client_every` these include the metrics of the clients' models in this view.
         """
         if self.trainer.observed:
-            view = dataclasses.replace(self.trainer.observed, model=tuple(np.asarray(w) for w in self._sent))
+            sent, model = tuple(np.asarray(w) for w in self._sent), self.evaluator.model
+            count = len(model.initial_weights[0])
+            trained = (*range(count), *(count + i for i in model.statistics))
+            view = dataclasses.replace(self.trainer.observed, model=sent, trained=trained)
             make_folder(folder.observed)
             with replacing(folder.observed / f"round_{round_num:06d}.npz") as partial:
                 view.save(partial)

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class ServerView:
     server computes from all messages, is not included.
 
     `layout`, `most_clients`: the agreed form of contributions. `model`: the weights sent to clients, trainable first, if the
-    round was one of training. Files of older versions may lack these three.
+    round was one of training. `trained`: the positions in `model` of the weights that an update covers. Files of older versions
+    may lack these four.
     """
 
     protocol: str
@@ -33,6 +35,7 @@ class ServerView:
     layout: Layout | None = None
     most_clients: int = 0
     model: tuple[np.ndarray, ...] = ()
+    trained: tuple[int, ...] = ()
 
     def num_bytes(self, client: int) -> int:
         return sum(array.nbytes for array in self.received[client].values())
@@ -41,7 +44,9 @@ class ServerView:
         """Writes an npz file with an array `CLIENT/NAME` for each item, `model/I` for each weight, and the other fields."""
         arrays = {f"{client}/{name}": a for client, items in self.received.items() for name, a in items.items()}
         arrays.update({f"model/{i}": np.asarray(weight) for i, weight in enumerate(self.model)})
-        known = {"protocol": self.protocol, "round": self.round, "most_clients": self.most_clients}
+        known: dict[str, Any] = {"protocol": self.protocol, "round": self.round, "most_clients": self.most_clients}
+        if self.trained:
+            known["trained"] = self.trained
         if self.layout is not None:
             known["layout"] = json.dumps([[t.shape, t.dtype.str, t.bound] for t in self.layout.tensors])
         with open(path, "wb") as file:  # given a path, NumPy would append .npz
@@ -62,7 +67,8 @@ class ServerView:
                     received.setdefault(int(client), {})[name] = array
             layout = _layout(parsed_json(str(file["layout"]))) if "layout" in file else None
             most_clients = int(file["most_clients"]) if "most_clients" in file else 0
-            return cls(str(file["protocol"]), int(file["round"]), received, layout, most_clients, tuple(model))
+            trained = tuple(file["trained"].astype(int).tolist()) if "trained" in file else ()
+            return cls(str(file["protocol"]), int(file["round"]), received, layout, most_clients, tuple(model), trained)
         except FileNotFoundError:
             raise DataError(f"{path} is missing: record a round with secure.observe=last.") from None
         except (ValueError, KeyError, TypeError, OSError) as error:

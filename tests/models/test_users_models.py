@@ -49,21 +49,6 @@ def test_a_recurrent_layer_with_dropout_is_an_error():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_batch_normalisation_is_an_error(nested):
-    """Its running statistics cannot be updated by a function of the weights."""
-
-    def build():
-        normalised = tf.keras.Sequential([tf.keras.layers.InputLayer(input_shape=(5,)), tf.keras.layers.BatchNormalization()])
-        return tf.keras.Sequential(
-            [tf.keras.Input((5,)), *([normalised] if nested else normalised.layers), tf.keras.layers.Dense(5)]
-        )
-
-    with pytest.raises(ConfigError, match=r"(?i)batch normali[sz]ation") as caught:
-        lifted(build)
-    assert "\n" not in str(caught.value)
-
-
 class Branch(tf.keras.Model):
     """A call without `training`, and one with `mask` before it: Keras gives each what it takes."""
 

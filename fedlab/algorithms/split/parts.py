@@ -12,8 +12,9 @@ import tensorflow_federated as tff
 
 from fedlab.algorithms.split import Split
 from fedlab.errors import ConfigError, did_you_mean, one_line
+from fedlab.models.checks import check_plain
 from fedlab.models.functional import bare_model, keras_weights, try_out
-from fedlab.models.lifting import built, copier, listed, network
+from fedlab.models.lifting import Applied, built, copier, listed, network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +85,18 @@ def _part(model: tf.keras.Model, begin: Any, end: Any, last_layer: str) -> Part:
     try:
         build, weights = copier(stretch), keras_weights(stretch)
         copy, order = built(build)
-        lifted = network(build, copy, order, lambda candidate: try_out(candidate, spec[0], lambda *_: None))
+        lifted = network(build, copy, order, lambda candidate: try_out(candidate, spec[0], _check_part))
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"process.cut: the layers up to {last_layer} cannot be taken apart: {one_line(error)}") from error
     return Part(
         bare_model(lifted, weights, _no_loss, spec), *weights, positions, tuple(begin.shape[1:]), tuple(end.shape[1:]), last_layer
     )
+
+
+def _check_part(applied: Applied) -> None:
+    check_plain(applied, "process=split")
 
 
 def _no_loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:

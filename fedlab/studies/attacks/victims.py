@@ -10,7 +10,7 @@ import numpy as np
 from fedlab.errors import FedlabError
 from fedlab.randomness import generator
 from fedlab.secure import SecureSum, ServerView
-from fedlab.secure.reading import place_of_update, trained_from, unweighted
+from fedlab.secure.reading import place_of_update, trained_from, trained_places, unweighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +48,10 @@ def clients_of(
     protocol = secure.build(view.layout, view.most_clients, seed, view.round)
     clients = sorted(view.received)
     clients = [clients[i] for i in np.unique(np.linspace(0, len(clients) - 1, min(len(clients), most)).round().astype(int))]
-    victims = []
+    victims, places = [], trained_places(view, num_trainable)
     for client in clients:
         read = protocol.read(view, client)
-        update = _bytes_as_numbers(view, client, num_trainable) if read is None else unweighted(read, place, num_trainable)
+        update = _bytes_as_numbers(view, client, places) if read is None else unweighted(read, place, len(places))
         if update is None:  # the client dropped out before it sent anything
             continue
         victims.append(Victim(f"client {names[client]}", tuple(trained_from(view, update))))
@@ -61,12 +61,12 @@ def clients_of(
     return victims
 
 
-def _bytes_as_numbers(view: ServerView, client: int, num_trainable: int) -> list[np.ndarray] | None:
+def _bytes_as_numbers(view: ServerView, client: int, places: Sequence[int]) -> list[np.ndarray] | None:
     """Returns the bytes of the message, repeated, as signed fractions in the shapes of the weights; None without bytes."""
     sent = [array.view(np.uint8).ravel() for array in view.received[client].values()]
     if not sum(map(len, sent)):
         return None
-    weights = view.model[:num_trainable]
+    weights = [view.model[i] for i in places]
     sizes = np.cumsum([0, *(w.size for w in weights)])
     numbers = np.resize(np.concatenate(sent), sizes[-1]).view(np.int8).astype(np.float32) / 128
     return [numbers[a:b].reshape(w.shape) for a, b, w in zip(sizes, sizes[1:], weights)]
