@@ -68,6 +68,7 @@ def drawn(count):
     return rng.integers(0, len(BANK), count), rng.integers(1, 9, count)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("count", [1, 64])
 def test_up_to_64_clients_merging_blocks_is_accumulating(aggregate, count, monkeypatch):
     rows, weights = drawn(count)
@@ -77,6 +78,7 @@ def test_up_to_64_clients_merging_blocks_is_accumulating(aggregate, count, monke
     assert bits(state) == bits(aggregate.state)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("count", [65, 130])
 def test_blocks_computed_apart_in_any_order_give_the_same_bits(aggregate, count):
     rows, weights = drawn(count)

@@ -141,6 +141,7 @@ def logits_both_ways(build, logits_of, path):
     return logits_of(model, weights, x), loaded(x, training=False).numpy(), same_order
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_saved_model_gives_the_logits_that_were_tested(logits_of, tmp_path, kind):
     tested, saved, same_order = logits_both_ways(KINDS[kind], logits_of, tmp_path / "model.keras")

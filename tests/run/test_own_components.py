@@ -6,11 +6,13 @@ new method that a user has to write, fails the tests of this file until it is de
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from fedlab.aggregation import Aggregator
 from fedlab.algorithms import FedAvg, LocalTraining, Process
@@ -81,8 +83,8 @@ def test_what_a_user_writes_is_declared(slot):
         assert {name for name in written if (slot, name) not in LOOKED_INTO} <= set(kind.makes), kind
 
 
-@pytest.mark.parametrize("slot", sorted(SLOTS))
 @pytest.mark.parametrize("what", ["function", "Plain", "Wrong", "value"])
+@pytest.mark.parametrize("slot", sorted(SLOTS))
 def test_another_kind_of_thing_is_refused_before_data_is_read(slot, what, tmp_path, monkeypatch):
     (tmp_path / "own_things.py").write_text(
         "from fedlab.spec import Spec\n\ndef function(*args, **options):\n    return None\n\nclass Plain:\n    pass\n\n"
@@ -90,7 +92,8 @@ def test_another_kind_of_thing_is_refused_before_data_is_read(slot, what, tmp_pa
     )
     monkeypatch.syspath_prepend(tmp_path)
     where = "logger.own" if slot == "logger" else slot
-    config = configuration.compose([*([] if slot in ("model", "logger") else [f"~{slot}"]), *_chosen(where, what)])
+    config = _with_own(slot, where)
+    OmegaConf.update(config, f"{where}._target_", f"own_things.{what}")
     if slot == "model" and what in ("function", "Plain"):
         pytest.skip("a model is any function; what it returns is looked into when it is built")
     with pytest.raises(FedlabError) as caught:
@@ -99,8 +102,10 @@ def test_another_kind_of_thing_is_refused_before_data_is_read(slot, what, tmp_pa
     assert said.startswith(f"{where}._target_") and f"own_things.{what}" in said and "\n" not in said, said
 
 
-def _chosen(where: str, what: str) -> list[str]:
-    return ["~model", f"+model._target_=own_things.{what}"] if where == "model" else [f"+{where}._target_=own_things.{what}"]
+@functools.lru_cache(maxsize=1)
+def _with_own(slot: str, where: str) -> DictConfig:
+    """A configuration with nothing in this slot but a `_target_`."""
+    return configuration.compose([*([] if slot == "logger" else [f"~{slot}"]), f"+{where}._target_=own_things.something"])
 
 
 def wrong(slot: str, name: str, value: object) -> Spec:
