@@ -14,13 +14,14 @@ from fedlab.archive.tables import read_rows, write_rows
 @dataclasses.dataclass(frozen=True)
 class ClientScore:
     """The final model's result on one client's own examples. `score`: the headline metric of the task, such as accuracy. `loss`:
-    None if it is NaN.
+    None if it is NaN. `also`: the metrics of `evaluation.metrics`; None if one is undefined on these examples.
     """
 
     client: str
     examples: int
     score: float
     loss: float | None
+    also: tuple[float | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +47,20 @@ class ClientLabels:
     counts: tuple[int, ...]
 
 
-def write_scores(path: pathlib.Path, scores: Iterable[ClientScore], metric: str = "accuracy") -> None:
-    """Replaces `path`. `metric`: the name of the column of scores."""
-    rows = ((s.client, s.examples, s.score, _finite(s.loss)) for s in scores)
-    write_rows(path, ("client", "examples", metric, "loss"), rows)
+def write_scores(path: pathlib.Path, scores: Iterable[ClientScore], metric: str = "accuracy", also: Sequence[str] = ()) -> None:
+    """Replaces `path`. `metric`: the name of the column of scores; `also`: the names of the metrics `also`."""
+    rows = ((s.client, s.examples, s.score, *map(_finite, (s.loss, *s.also))) for s in scores)
+    write_rows(path, ("client", "examples", metric, "loss", *also), rows)
 
 
 def read_scores(path: pathlib.Path) -> list[ClientScore]:
     """Reads the table of `write_scores`; [] if there is no file. Raises `FedlabError` if it is damaged."""
-    return read_rows(path, lambda row: ClientScore(row[0], int(row[1]), float(row[2]), float(row[3]) if row[3] else None))
+    return read_rows(path, _client_score)
+
+
+def _client_score(row: list[str]) -> ClientScore:
+    loss, *also = [float(cell) if cell else None for cell in row[3:]]
+    return ClientScore(row[0], int(row[1]), float(row[2]), loss, tuple(also))
 
 
 def write_model_scores(folder: pathlib.Path, round_num: int, scores: Iterable[ModelScore], metric: str) -> None:

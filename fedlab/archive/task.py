@@ -18,6 +18,7 @@ _OVER_CLIENTS = {
     "p90": "{}, 90th percentile",
     "worst": "{}, worst client",
     "best": "{}, best client",
+    "undefined": "{}, number of clients without it",
 }
 _NAME = re.compile(rf"({'|'.join(_KINDS)})(\w+?)(?:_({'|'.join(_OVER_CLIENTS)}))?")
 
@@ -34,11 +35,12 @@ class Learned(Measures):
     def metric(self, name: str) -> Metric | None:
         """Returns the metric to which `name`, such as test_accuracy or client_accuracy_p10, belongs; None for other names."""
         found = _NAME.fullmatch(name)
-        return self.metrics.get(found[2]) if found else None
+        return self.metrics.get(found[2]) if found and found[3] != "undefined" else None
 
     def label(self, name: str) -> str | None:
         """Returns the name in words; None for a name that is no metric of the task."""
-        found, metric = _NAME.fullmatch(name), self.metric(name)
+        found = _NAME.fullmatch(name)
+        metric = self.metrics.get(found[2]) if found else None
         if not found or not metric:
             return None
         return _OVER_CLIENTS.get(found[3], "{}").format(_KINDS[found[1]] + metric.label)

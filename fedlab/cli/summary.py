@@ -21,7 +21,9 @@ def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolde
     """Prints the metrics of a run. `summary`: contents of summary.json; `folder`: the run folder; `task`: the task of the run."""
     for arm in dict.fromkeys(name.rpartition("/")[0] for name in summary):
         own = {name.rpartition("/")[2]: value for name, value in summary.items() if name.rpartition("/")[0] == arm}
-        for line in filter(None, (_predicted(own, task), *_reached(own, task), _generated(own), *_of_studies("line", own))):
+        for line in filter(
+            None, (_predicted(own, task), *_further(own, task), *_reached(own, task), _generated(own), *_of_studies("line", own))
+        ):
             say(console, f"{arm}: {line}" if arm else line)
     for line in filter(None, _of_studies("line_of_arms", summary)):
         say(console, line)
@@ -59,6 +61,18 @@ def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
         mean, percentile, worst = (value(name) for name in over_clients.values())
         line += f"; clients on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
     return line
+
+
+def _further(own: Mapping[str, Any], task: Learned) -> Iterator[str]:
+    """Yields a line per other metric of the test set, such as AUC."""
+    for name in task.metrics:
+        if name not in (task.headline, "loss") and f"test_{name}" in own:
+            line = f"{words.task_label(f'test_{name}', task)} {words.task_value(f'test_{name}', own[f'test_{name}'], task)}"
+            if f"client_{name}_mean" in own:
+                mean = words.task_value(f"client_{name}_mean", own[f"client_{name}_mean"], task)
+                line += f"; clients on their own examples: mean {mean}"
+            missing = own.get(f"client_{name}_undefined", 0)
+            yield line + (f", without {words.counted(missing, 'client')} on which it is undefined" if missing else "")
 
 
 def _reached(own: Mapping[str, Any], task: Learned) -> Iterator[str]:

@@ -21,7 +21,7 @@ from fedlab.types import Dataset
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 
 FLOAT32_EXACT = 2**24  # float32 represents every integer up to this one exactly
-_FINEST = 1e-3  # largest rounding of targets, in standard deviations
+_FINEST = 1e-2  # largest rounding of targets, in standard deviations
 
 
 class OwnData(Source):
@@ -69,9 +69,9 @@ class OwnData(Source):
         return Dataset(self.name, *self._with_scale(*self._divided(*self._read(), seed)))
 
     def _with_scale(self, train: Examples, test: Examples) -> tuple[Examples, Examples]:
-        """Applies `scaled`, if the options say so. Raises `DataError`, with the path."""
+        """Adds the statistics of the training targets to the task of regression. Raises `DataError`, with the path."""
         try:
-            return scaled(train, test) if self._scales else (train, test)
+            return scaled(train, test, self._scales) if self.task == "regression" else (train, test)
         except DataError as error:
             raise DataError(f"{self.path}: {error}.") from None
 
@@ -140,16 +140,17 @@ class OwnData(Source):
             raise DataError(f"{self.path}: {problem}.")
 
 
-def scaled(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+def scaled(train: Examples, test: Examples, loss_too: bool = True) -> tuple[Examples, Examples]:
     """Returns both sets with a task that scales targets by the mean and the standard deviation of the training targets.
 
-    Raises `DataError` if all of these are equal.
+    `loss_too`: False leaves the targets of the loss as they are; only R² subtracts the mean, which does not change it. Raises
+    `DataError` if all targets are equal and would be scaled.
     """
     assert isinstance(train.task, Regression)
     center, scale = float(train.y.mean(dtype=np.float64)), float(train.y.std(dtype=np.float64))
-    if train.y.min() == train.y.max():  # the computed standard deviation would have a rounding error
+    if loss_too and train.y.min() == train.y.max():  # the computed standard deviation would have a rounding error
         raise DataError(f"all training targets are {train.y[0]:g}, so there is nothing to learn")
-    task = train.task.model_copy(update={"center": center, "scale": scale})
+    task = train.task.model_copy(update={"center": center, "scale": scale} if loss_too else {"origin": center})
     both: Any = [dataclasses.replace(examples, task=task) for examples in (train, test)]  # type: ignore[type-var]
     return both[0], both[1]
 

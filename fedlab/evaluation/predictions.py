@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,12 +100,20 @@ class OneModel(Evaluator):
 
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Writes model.keras and clients.csv; returns the spread of the headline metric over clients."""
-        figures = {}
+        figures: dict[str, Any] = {}
         if self.evaluation.per_client:
+            also = getattr(self.task, "also", ())
             scores = self._client_scores(trained, partition)
-            write_scores(folder.clients, scores, self.headline)
+            if also:
+                scores = self._with_metrics(scores, trained, partition)
+            write_scores(folder.clients, scores, self.headline, also)
             varies = spread(np.array([s.score for s in scores]), self.more_is_better)
             figures = {f"client_{self.headline}_{which}": value for which, value in varies.items() if which != "best"}
+            for name, values in zip(also, zip(*(s.also for s in scores))):
+                defined = [value for value in values if value is not None]
+                figures[f"client_{name}_mean"] = float(np.mean(defined)) if defined else None
+                if len(defined) < len(values):
+                    figures[f"client_{name}_undefined"] = len(values) - len(defined)
         model = self._only_model(trained)
         if model is not None:
             self._save(model, folder)
@@ -118,6 +127,13 @@ class OneModel(Evaluator):
                 summary = scores.summary(indices)
                 found.append(ClientScore(name, len(indices), summary[self.headline], summary["loss"]))
         return found
+
+    def _with_metrics(self, scores: list[ClientScore], trained: Trained, partition: Partition) -> list[ClientScore]:
+        """Returns `scores` with `evaluation.metrics` of each client's own examples; None where one is undefined."""
+        own = zip(self.client_predictions(trained, partition), partition.evaluated.indices)
+        found = [self.prediction.test_metrics(p, self.dataset.train.y[i]) for p, i in own if len(i)]
+        values = [tuple(v if np.isfinite(v) else None for v in metrics.values()) for metrics in found]
+        return [dataclasses.replace(score, also=also) for score, also in zip(scores, values)]
 
     def _only_model(self, trained: Trained) -> Weights | None:
         """Returns the weights of the single final model; None if there are several models."""

@@ -68,8 +68,11 @@ def metric_of(name: str) -> Metric:
 
 
 def computed(name: str, predictions: np.ndarray, y: np.ndarray) -> float:
-    """Returns the metric `name`. `predictions`: float [N, classes], which add up to 1 per example; `y`: int [N], N ≥ 1."""
-    return _found(name)[1](predictions, y)
+    """Returns the metric `name`; NaN if a prediction is not finite.
+
+    `predictions`: float [N, classes], which add up to 1 per example; `y`: int [N], N ≥ 1.
+    """
+    return _found(name)[1](predictions, y) if np.isfinite(predictions).all() else float("nan")
 
 
 def fewest_classes(name: str) -> int:

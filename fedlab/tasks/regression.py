@@ -23,8 +23,9 @@ class Regression(Prediction):
 
     The prediction is `center` + `scale` · o, and for poisson exp(o). The loss compares o with t = (y − `center`) / `scale`:
     `mse`: (o − t)². `mae`: |o − t|. `huber`: (o − t)² / 2 up to a distance of 1, then |o − t| − 1/2 (Huber 1964). `poisson`:
-    exp(o) − y · o, for counts y ≥ 0. The metrics have the units of y. R² = 1 − Σ(y − prediction)² / Σ(y − mean of y)² is NaN or
-    −∞ if all targets are equal.
+    exp(o) − y · o, for counts y ≥ 0. `origin`: a number near the targets t, from which R² measures them, because float32 has no
+    digits left for the spread of squares of large numbers. The metrics have the units of y.
+    R² = 1 − Σ(y − prediction)² / Σ(y − mean of y)² is NaN or −∞ if all targets are equal.
     """
 
     name: ClassVar[str] = "regression"
@@ -40,6 +41,7 @@ class Regression(Prediction):
     criterion: Criterion = "mse"
     center: FiniteFloat = 0.0
     scale: PositiveFloat = 1.0
+    origin: FiniteFloat = 0.0
 
     @property
     def num_outputs(self) -> int:
@@ -72,8 +74,8 @@ class Regression(Prediction):
     def counts(self, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
         import tensorflow as tf
 
-        error = self._predicted(outputs) - targets
-        return {"squared_error": error**2, "absolute_error": tf.abs(error), "target": targets, "squared_target": targets**2}
+        error, distance = self._predicted(outputs) - targets, targets - self.origin
+        return {"squared_error": error**2, "absolute_error": tf.abs(error), "target": distance, "squared_target": distance**2}
 
     def metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
         n = sums["num_examples"]

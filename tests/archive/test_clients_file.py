@@ -19,6 +19,12 @@ def test_scores_come_back(tmp_path):
     assert read_scores(path) == scores
 
 
+def test_further_metrics_come_back_and_undefined_ones_are_empty(tmp_path):
+    scores = [ClientScore("a", 1, 0.5, 0.1, (0.7, 0.2)), ClientScore("b", 2, 0.5, None, (None, 0.3))]
+    write_scores(tmp_path / "clients.csv", scores, "accuracy", ("auc", "ece"))
+    assert read_scores(tmp_path / "clients.csv") == scores
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), None])
 def test_a_loss_that_is_no_number_comes_back_as_none(tmp_path, loss):
     write_scores(tmp_path / "clients.csv", [ClientScore("a", 1, 0.5, loss)])

@@ -155,6 +155,22 @@ def test_metrics_of_regression_are_those_of_scikit_learn(criterion):
     assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_r2_of_large_numbers_with_a_small_spread(tmp_path):
+    """The squares of the targets would have no digits left for the spread in float32."""
+    from sklearn import metrics
+
+    from fedlab.data import Npz
+
+    rng = np.random.default_rng(0)
+    y = 20_000.37 + rng.normal(size=200)
+    np.savez(tmp_path / "a.npz", x=rng.normal(size=(200, 2)), y=y)
+    test = Npz(path=str(tmp_path / "a.npz"), task="regression", scale_target=False).load(0).test
+    outputs = tf.constant(test.y[:, None] + rng.normal(0, 0.5, (len(test), 1)).astype(np.float32))
+    each = test.task.counts(outputs, test.task.targets(tf.constant(test.y)))
+    found = ExampleScores(test.task, {"loss": np.zeros(len(test)), **{n: np.asarray(v) for n, v in each.items()}}).summary()
+    assert found["r2"] == pytest.approx(metrics.r2_score(test.y, outputs.numpy()[:, 0]), abs=1e-4)
+
+
 def test_equal_targets_have_no_r2():
     task = Regression()
     each = {"loss": tf.ones(2), **task.counts(tf.ones([2, 1]), tf.constant([3.0, 3.0]))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -54,6 +55,43 @@ def test_absent_classes_do_not_count_as_wrong():
 def test_equal_predictions_are_no_top_k():
     """A network that says nothing would otherwise have an accuracy of 100 %."""
     assert named.computed("top_2_accuracy", np.full((3, 4), 0.25), np.array([0, 1, 2])) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["auc", "ece", "balanced_accuracy", "macro_f1", "top_2_accuracy"])
+def test_predictions_that_are_not_finite_have_no_metric(name):
+    """Top-k accuracy would be 100 %, and scikit-learn raises an error for AUC."""
+    p = P.copy()
+    p[3] = np.nan
+    assert np.isnan(named.computed(name, p, Y))
+
+
+@pytest.mark.parametrize("process", ["fed_avg", "local_only"])
+def test_clients_have_them_on_their_own_examples_unless_undefined(tensorflow, tmp_path, monkeypatch, capfd, process):
+    """Two clients; one of them has a single class."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    rng = np.random.default_rng(0)
+    y, users = np.arange(60) % 2, np.array(["mixed"] * 60)
+    users[y == 1] = np.where(np.arange(30) % 3, "mixed", "ones")
+    x = (rng.normal(size=(60, 3)) + y[:, None]).astype(np.float32)
+    np.savez("own.npz", x=x, y=y, user_ids=users, x_test=x, y_test=y)
+    words = ["data=npz", "data.path=own.npz", "partition=by_user", "cohort=all", "model=perceptron", "num_rounds=2", "logger=[]"]
+    assert main(["train", *words, f"process={process}", "evaluation.metrics=[auc,ece]", "hydra.run.dir=run"]) == 0
+    run = read_run(tmp_path / "run")
+    table = {row["client"]: row for row in csv.DictReader((tmp_path / "run" / "clients.csv").read_text().splitlines())}
+    assert table["ones"]["auc"] == "" and float(table["ones"]["ece"]) > 0
+    assert run.summary["client_auc_mean"] == float(table["mixed"]["auc"]) and run.summary["client_auc_undefined"] == 1
+    assert run.summary["client_ece_mean"] == pytest.approx(np.mean([float(row["ece"]) for row in table.values()]))
+    assert "client_ece_undefined" not in run.summary
+    if process == "fed_avg":
+        logits = tensorflow.keras.models.load_model(run.folder.model)(x[users == "mixed"]).numpy()
+        expected = metrics.roc_auc_score(y[users == "mixed"], logits[:, 1] - logits[:, 0])
+        assert run.summary["client_auc_mean"] == pytest.approx(expected)
+    out = capfd.readouterr().out
+    assert "clients on their own examples: mean" in out and "without 1 client on which it is undefined" in out
+    page = run.folder.report.read_text()
+    assert "over 1 client; undefined on 1 client." in page and "clients, AUC, number of clients without it" in page
 
 
 @pytest.mark.parametrize("process", ["fed_avg", "local_only"])

@@ -47,7 +47,22 @@ def build(run: Run) -> Section | None:
         deviation=f"{100 * deviation:.2f} percentage points" if metric.percent else words.number(deviation),
         **table_of(sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)[:_WORST], run),
         varies=min(values) < max(values),
+        further=_further(scores, run),
     )
+
+
+def _further(scores: Sequence[ClientScore], run: Run) -> list[str]:
+    """Returns a sentence per metric of `evaluation.metrics`."""
+    names, task = (run.config.get("evaluation") or {}).get("metrics") or [], learned(run.manifest)
+    found = []
+    for name, values in zip(names, zip(*(s.also for s in scores))):
+        metric, defined = task.metrics.get(name, Metric(name)), [v for v in values if v is not None]
+        missing = len(values) - len(defined)
+        mean = f"mean {worded(metric, statistics.fmean(defined))} over {words.counted(len(defined), 'client')}" if defined else ""
+        undefined = f"undefined on {words.counted(missing, 'client')}" if missing else ""
+        label = metric.label[:1].upper() + metric.label[1:]
+        found.append(f"{label}: {'; '.join(filter(None, [mean, undefined]))}.")
+    return found
 
 
 def worded(metric: Metric, value: float) -> str:
