@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
         from fedlab.partition import label_counts
         from fedlab.report.partition_plot import plot_partition
 
-        plot_partition(label_counts(train.y, partition, train.num_classes), args.png, heading, partition.client_ids)
+        counts = label_counts(train.y, partition, train.num_classes)
+        plot_partition(counts, args.png, heading, partition.client_ids, getattr(train.task, "labels", None))
         print(f"heat map in {args.png}")
     if args.samples:
         from fedlab.cli.data_samples import write_samples

@@ -36,8 +36,10 @@ def draw_partition(run: Run) -> None:
     from fedlab.report.partition_plot import plot_partition
 
     title = f"{run.manifest['data']['name']}: {len(clients):,} clients"
+    counts, labels = np.array([c.counts for c in clients]), (run.manifest["data"].get("task") or {}).get("labels") or []
     with replacing(run.folder.partition) as partial:
-        plot_partition(np.array([c.counts for c in clients]), partial, title, [c.client for c in clients])
+        named = labels if len(labels) == counts.shape[1] else None
+        plot_partition(counts, partial, title, [c.client for c in clients], named)
 
 
 def draw_curves(run: Run, records: Sequence[Record]) -> None:

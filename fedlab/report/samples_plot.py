@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedlab.report.inches import LINE, PAD, TICK, axes_at, widest
-from fedlab.report.texts import literal
+from fedlab.report.texts import literal, shortened
 
 _WIDTH, _GAP = 10, 0.3  # inches: of the picture, and between two panels
 _BORDER = 1  # pixels between two images
@@ -25,6 +25,7 @@ def plot_samples(
     A panel has a row of images per name: [n, height, width, channels], uint8 or float, n from 0 to any number; channels 1 or 3.
     Floats are scaled so that the smallest value of all panels is black and the largest white.
     """
+    names = list(map(shortened, names))
     whole = np.concatenate([row.ravel() for rows in panels.values() for row in rows])
     low, high = (0.0, 255.0) if whole.dtype == np.uint8 else (float(whole.min()), float(whole.max()))
     columns = max(len(row) for rows in panels.values() for row in rows)

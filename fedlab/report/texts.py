@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import matplotlib
 
+_LONGEST = 24
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -26,3 +27,9 @@ def literal(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             return draw(*args, **options)
 
     return drawn
+
+
+def shortened(name: str) -> str:
+    """Returns a name that fits beside a picture: on one line, at most 24 characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -24,5 +24,5 @@ def test_models_of_their_own_are_told_from_the_worst_to_the_best(run):
     write_scores(RunFolder(path).local_models, scores)
     page = read_page(write_report(path))
     assert page.sections.index("local") == 2
-    assert "8 clients trained a model by itself" in page.text and "45.00% on average, from 10.00% to 80.00%" in page.text
+    assert "8 clients has a model of its own" in page.text and "45.00% on average, from 10.00% to 80.00%" in page.text
     assert "Its own model on each client's" in page.text

@@ -81,9 +81,13 @@ def test_a_common_factor_of_the_values_does_not_cover_the_title(loss, drawn):
 
 @pytest.mark.parametrize("largest", [3, 99_999, 88_888_888])
 @pytest.mark.parametrize("name", ["{}", "the hospital of a large town {}"])
-def test_texts_around_a_partition_are_whole_and_apart(name, largest, drawn):
+@pytest.mark.parametrize("labels", [None, [f"a class with a very long name {i}" for i in range(62)]])
+def test_texts_around_a_partition_are_whole_and_apart(name, largest, labels, drawn):
     counts = np.linspace(0, largest, 3 * 62).astype(int).reshape(3, 62)
-    figure = drawn(lambda path: plot_partition(counts, path, "data: 3 clients", [name.format(i) for i in range(3)]))
+    clients = [name.format(i) for i in range(3)]
+    figure = drawn(lambda path: plot_partition(counts, path, "data: 3 clients", clients, labels))
+    shown = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert any(text.startswith("a class with") for text in shown) == bool(labels)
     page = figure.get_window_extent()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):

@@ -11,6 +11,7 @@ import pytest
 import fedlab
 from fedlab.report.partition_plot import plot_partition
 from fedlab.report.samples_plot import plot_samples
+from fedlab.report.texts import shortened
 from fedlab.studies.attacks.plots import plot_grid, plot_models
 
 PACKAGE = pathlib.Path(fedlab.__file__).parent
@@ -47,3 +48,10 @@ def test_every_function_that_draws_a_picture_draws_names_as_they_are():
                     if "literal" not in [ast.unparse(decorator) for decorator in node.decorator_list]:
                         undecorated.append(f"{path.name}: {node.name}")
     assert drawing >= 8 and not undecorated
+
+
+def test_long_names_leave_room_for_the_pictures(tmp_path):
+    name = "a class whose name is far too long to stand beside a picture " * 4
+    images = {"": [np.zeros((2, 4, 4, 1), np.uint8)]}
+    plot_samples(images, [name], tmp_path / "long.png")
+    assert shortened(name) == "a class whose name is f…" and shortened("two\nlines") == "two lines"
