@@ -49,7 +49,8 @@ MEASURES_OF_CLASSIFICATION = Measures(
 class ExampleSet:
     """Examples in memory, each with a target. The `task` defines the target.
 
-    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph) or float32 (used unchanged).
+    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph) float32, or int32
+    (such as characters); the last two are used unchanged.
     `y` [N, ...]: shape and dtype of the task's targets; for classification int32 [N] in [0, num_classes).
     `user_ids` [N]: int64 or str, the user who produced each example; None if unknown.
     """
@@ -75,7 +76,7 @@ class ExampleSet:
         assert task is not None, "num_classes or a task"
         for name, value in (("x", x), ("y", y), ("task", task), ("user_ids", user_ids)):
             object.__setattr__(self, name, value)
-        assert x.dtype in (np.uint8, np.float32), x.dtype
+        assert x.dtype in (np.uint8, np.float32, np.int32), x.dtype
         assert y.dtype == np.dtype(task.target_dtype) and y.shape == (len(x), *task.target_shape), (y.dtype, y.shape)
         assert user_ids is None or len(user_ids) == len(x)
 

@@ -33,7 +33,7 @@ class ExampleSpec:
     """Shape and dtype of raw examples: `x` [n, *input_shape], `y` [n, *target_shape]."""
 
     input_shape: tuple[int, ...]
-    dtype: np.dtype  # uint8 or float32
+    dtype: np.dtype  # uint8, float32 or int32
     target_shape: tuple[int, ...] = ()
     target_dtype: str = "int32"
 
@@ -153,7 +153,9 @@ def batch_gradient(model, weights, non_trainable, x, y, metrics):
         objective = loss if penalty is None else loss + penalty
     result = tff.learning.models.BatchOutput(loss=loss, predictions=output, num_examples=tf.shape(y)[0])
     try:
-        gradient = tuple(tape.gradient(objective, weights))
+        # The gradient of an embedding is a list of rows with repetitions, whose norm is not that of their sum
+        found = tape.gradient(objective, weights)
+        gradient = tuple(tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in found)
     except LookupError as error:  # raised by TensorFlow for an op between the weights and the loss
         raise ConfigError(f"this Keras model cannot be trained: {str(error).partition('. ')[0]}.") from error
     return gradient, statistics, model.update_metrics_state(metrics, labels=y, batch_output=result)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from fedlab.types import Dataset, Partition
+    from fedlab.types import Dataset, ExampleSet, Partition
 
 _LABELS = 20  # classes that are named
+_TEXTS = 5  # clients of which a text is printed
 
 
 def parser() -> Parser:
@@ -74,6 +75,7 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     from rich.table import Table
 
     from fedlab.partition import heterogeneity
+    from fedlab.tasks import NextToken
 
     train, sizes = dataset.train, partition.sizes
     figures = heterogeneity(train.y, partition, train.num_classes) if train.task.num_classes is not None else None
@@ -87,6 +89,8 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     print(f"{len(partition):,} clients hold {partition.sizes.sum():,} of {len(train):,} training examples")
     held_out = len(dataset.test)
     print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
+    if isinstance(train.task, NextToken):
+        _print_texts(train, partition)
     for column in dataset.columns:
         print(printable(" ".join(f"column {_column(column)}".split())))
     if labels := getattr(train.task, "labels", None):
@@ -95,6 +99,24 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     if figures:
         print(f"mean label entropy {figures.mean_label_entropy:.3f} bits (0: one class each)")
         print(f"mean total variation {figures.mean_total_variation:.3f} from the global label distribution (0: equal)")
+
+
+def _print_texts(train: ExampleSet, partition: Partition) -> None:
+    """Prints the vocabulary, and the first example of the first clients."""
+    from fedlab.tasks import NextToken
+
+    task = train.task
+    assert isinstance(task, NextToken)
+    print(f"vocabulary: {len(task.vocabulary):,} characters, {_in_a_line(''.join(task.vocabulary))}")
+    print(f"{task.num_outputs:,} tokens: the characters, padding, unknown character, beginning and end of a text")
+    for name, indices in list(zip(partition.client_ids, partition.indices))[:_TEXTS]:
+        if len(indices):
+            print(f"client {printable(name)}: {_in_a_line(task.text(train.x[indices.min()]))}")
+
+
+def _in_a_line(text: str) -> str:
+    """Returns the text in one line, with control characters and line breaks spelt out."""
+    return printable(text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def _write_assignment(path: pathlib.Path, partition: Partition) -> None:
@@ -122,10 +144,13 @@ def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:
     """Returns the data before and after corruption, its partition after the filter, and their seed."""
     from fedlab.config.composing import build
     from fedlab.fingerprint import fingerprints
+    from fedlab.run.rules import check_classes
 
     source, partitioner = build(config, "data"), build(config, "partition")
     seed = partitioner.data_seed(config.seed)
+    corruption = build(config, "corruption")
     clean = source.load(seed)
+    check_classes({"partition": partitioner, "corruption": corruption}, clean)
     partition = partitioner(clean.train, seed)
-    dataset = build(config, "corruption")(clean, partition, seed)
+    dataset = corruption(clean, partition, seed)
     return clean, dataset, build(config, "filter")(dataset, partition, fingerprints), seed

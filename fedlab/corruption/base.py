@@ -85,6 +85,10 @@ class Corruption(Spec):
         new_x, new_y = returned
         if not np.isfinite(new_x).all():
             raise DataError(f"{name} returned x with NaN or infinity; all values must be finite.")
+        try:
+            task.check_inputs(new_x)
+        except DataError as error:
+            raise DataError(f"{name} returned {error}") from None
         check_targets(name, new_y, task)
         return new_x, new_y
 

@@ -117,6 +117,8 @@ def _brightest(x: np.ndarray, name: str) -> Any:
     """Returns the value of white, in x's type. Raises `DataError` for floats outside [0, 1]."""
     if x.dtype == np.uint8:
         return np.uint8(255)
+    if x.dtype == np.int32:
+        raise DataError(f"corruption={name} needs images, and the examples of this data are sequences of tokens.")
     if len(x) and not 0 <= x.min() <= x.max() <= 1:
         raise DataError(
             f"corruption={name} needs uint8 images or floats in [0, 1]; the data ranges from {x.min():g} to {x.max():g}."

@@ -10,9 +10,11 @@ from fedlab.data.hugging_face import HuggingFace
 from fedlab.data.images import Images
 from fedlab.data.mnist import FashionMnist, Mnist, MnistByWriter
 from fedlab.data.npz import Npz
+from fedlab.data.shakespeare import Shakespeare
 from fedlab.data.source import Source
 from fedlab.data.synthetic import Synthetic
 from fedlab.data.table import Table
+from fedlab.data.text import Text
 
 __all__ = [
     "Cifar10",
@@ -28,7 +30,9 @@ __all__ = [
     "Mnist",
     "MnistByWriter",
     "Npz",
+    "Shakespeare",
     "Source",
     "Synthetic",
     "Table",
+    "Text",
 ]

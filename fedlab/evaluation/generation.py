@@ -10,6 +10,7 @@ import numpy as np
 from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
 from fedlab.archive.images import write_round
+from fedlab.errors import ConfigError
 from fedlab.evaluation import GanEvaluation
 from fedlab.evaluation.evaluator import Evaluator, Trained
 from fedlab.evaluation.gan import GanEvaluator, ImageClassifier
@@ -32,7 +33,10 @@ class GeneratedImages(Evaluator):
     }
 
     def _build(self, model: Any) -> None:
-        own, shape = self.evaluation, self.dataset.train.x.shape[1:]
+        own, train = self.evaluation, self.dataset.train
+        if train.x.dtype == np.int32:
+            raise ConfigError(f"process=gan generates images, and the examples of data {self.dataset.name} are integers.")
+        shape = train.x.shape[1:]
         self._options = own if isinstance(own, GanEvaluation) else GanEvaluation()
         self.model = gan_model(model, shape, int(randomness.key(self.seed, "initial weights")[0] % 2**32))
         self.num_weights = sum(w.size for ws in self.model.initial_weights for w in ws)

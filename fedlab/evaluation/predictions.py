@@ -17,6 +17,7 @@ from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
 from fedlab.evaluation.scores import ExampleScorer, spread
 from fedlab.models import functional, lifting
 from fedlab.tasks import Prediction
+from fedlab.tasks.encoding import input_dtype
 from fedlab.types import Partition
 
 
@@ -59,7 +60,7 @@ class OneModel(Evaluator):
         self.keras = build_model(build, int(randomness.key(self.seed, "initial weights")[0] % 2**32))
         weights = functional.keras_weights(self.keras)
         self.num_weights = sum(w.size for ws in weights for w in ws)
-        self.model = functional.functional_model(build, weights, shape, task)
+        self.model = functional.functional_model(build, weights, shape, task, input_dtype(examples.x.dtype))
         self._scorer = ExampleScorer(self.model, examples.x.dtype, self.evaluation.batch_size)
 
     def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
     def my_model(input_shape: tuple[int, ...], num_classes: int, **options) -> tf.keras.Model
 
-It takes float inputs ([0, 1] for images) and returns logits [batch, num_classes].
+It takes float inputs ([0, 1] for images), or int32 tokens, and returns logits [batch, num_classes], for tokens [batch, length,
+num_classes].
 """
 
 from fedlab.models.gan import Adversaries, Gan
+from fedlab.models.recurrent import Recurrent
 from fedlab.models.zoo import Cnn, LogisticUnit, Mlp, Perceptron
 
-__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "Perceptron"]
+__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "Perceptron", "Recurrent"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,21 +93,27 @@ def check_logits(model: tf.keras.Model, output: tf.Tensor) -> None:
         _refuse_probabilities(_SQUASHES[op.type])
 
 
-def check_no_probabilities(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
+def random_inputs(shape: Sequence[int], dtype: tf.DType, seed: int) -> np.ndarray:
+    """Returns four examples: floats in [0, 1), or integers 0 and 1, which every vocabulary has."""
+    rng, size = np.random.default_rng(seed), (4, *shape)
+    return rng.random(size, np.float32) if dtype.is_floating else rng.integers(0, 2, size, np.int32)
+
+
+def check_no_probabilities(model: tf.keras.Model, input_shape: tuple[int, ...], dtype: tf.DType = tf.float32) -> None:
     """Raises `ConfigError` where the outputs of an eager model sum to 1 for any input, by whatever way they came about."""
     if getattr(model, "outputs_are_logits", False):
         return
-    x = np.random.default_rng(0).random((4, *input_shape), np.float32)
+    x = random_inputs(input_shape, dtype, seed=0)
     outputs = _called(model, x)
-    if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.min() >= 0 and np.abs(outputs.sum(1) - 1).max() < 1e-5:
+    if outputs.ndim >= 2 and outputs.shape[-1] > 1 and outputs.min() >= 0 and np.abs(outputs.sum(-1) - 1).max() < 1e-5:
         _refuse_probabilities("softmax")
 
 
-def check_unbounded(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
+def check_unbounded(model: tf.keras.Model, input_shape: tuple[int, ...], dtype: tf.DType = tf.float32) -> None:
     """Raises `ConfigError` where the outputs of an eager model lie between 0 and 1 however large its weights are."""
     if getattr(model, "outputs_are_logits", False):
         return
-    x = np.random.default_rng(0).random((4, *input_shape), np.float32)
+    x = random_inputs(input_shape, dtype, seed=0)
     with lifting.holding(model, [_LARGE * _spread(variable) for variable in lifting.listed(model)]):
         outputs = _called(model, x)
     if outputs.min() >= 0 and 0 < outputs.max() <= _MOST:  # a ReLU's are larger, or all zero

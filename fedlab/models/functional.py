@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.errors import ConfigError
-from fedlab.models.checks import check_logits, check_network, check_no_probabilities, check_unbounded
+from fedlab.models.checks import check_logits, check_network, check_no_probabilities, check_unbounded, random_inputs
 from fedlab.models.lifting import (
     Applied,
     Inspect,
@@ -131,14 +131,16 @@ def functional_classifier(build: KerasBuilder, weights: Weights, input_shape: tu
     return functional_model(build, weights, input_shape, Classification(num_classes=num_classes))
 
 
-def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], task: Prediction) -> TaskModel:
+def functional_model(
+    build: KerasBuilder, weights: Weights, input_shape: tuple[int, ...], task: Prediction, dtype: tf.DType = tf.float32
+) -> TaskModel:
     """Returns a TFF functional model with the loss of `task`, and its metrics as sums over examples.
 
-    `weights`: as `keras_weights` returns them. Raises `ConfigError` for a model that cannot be lifted, for one with features that
-    Keras uses and fedlab ignores, and for one whose outputs do not suit the task.
+    `weights`: as `keras_weights` returns them. `dtype`: of inputs, float32 or int32. Raises `ConfigError` for a model that cannot
+    be lifted, for one with features that Keras uses and fedlab ignores, and for one whose outputs do not suit the task.
     """
     targets = tf.TensorSpec([None, *task.target_shape], tf.as_dtype(task.target_dtype))
-    spec = (tf.TensorSpec([None, *input_shape], tf.float32), targets)
+    spec = (tf.TensorSpec([None, *input_shape], dtype), targets)
     model, order = built(build)
     check_network(model, input_shape)
     if not model.trainable_variables:
@@ -148,7 +150,7 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
     if [tuple(v.shape) for v in listed(model)] != own:
         raise ConfigError("the model's function builds another model each time it is called.")
     if task.outputs_are_logits:
-        check_no_probabilities(model, input_shape)
+        check_no_probabilities(model, input_shape, dtype)
 
     found: list[Extras] = []
 
@@ -163,7 +165,7 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
             check_logits(model, outputs)
         found.append(Extras.of(applied, model))
 
-    examples = _examples(input_shape)
+    examples = _examples(input_shape, dtype)
 
     def attempt(candidate: Network) -> None:
         try_out(candidate, spec[0], check)
@@ -173,7 +175,7 @@ def functional_model(build: KerasBuilder, weights: Weights, input_shape: tuple[i
     lifted = network(build, model, order, attempt)
     extras = found[-1]
     if task.outputs_are_logits:
-        check_unbounded(model, input_shape)
+        check_unbounded(model, input_shape, dtype)
     with holding(model, _unlike(listed(model))):
         check_reloads(model, examples)
     metrics_fns = _metrics(task, check_task(task))
@@ -235,7 +237,7 @@ def _try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
         _check_repeatable(candidate.model, trained)
         _check_gradients(candidate.model, trained, weights)
         output = candidate.predictor()(places, example, training=False)
-    examples = _examples(x.shape[1:])
+    examples = _examples(x.shape[1:], x.dtype)
     values = _unlike(variables)
     with holding(candidate.model, values):  # twice, because some models draw at random even with training=False
         expected, again = (candidate.model(examples, training=False).numpy() for _ in range(2))
@@ -306,8 +308,8 @@ def _unlike(variables: Sequence[tf.Variable]) -> list[np.ndarray]:
     return [unlike(variable.numpy()) for variable in variables]
 
 
-def _examples(shape: Sequence[int | None]) -> np.ndarray:
-    return np.random.default_rng(1).random([_TRIED, *(size or _TRIED for size in shape)], np.float32)
+def _examples(shape: Sequence[int | None], dtype: tf.DType) -> np.ndarray:
+    return random_inputs([size or _TRIED for size in shape], dtype, seed=1)
 
 
 def _hanging_layer(model: tf.keras.Model) -> str:

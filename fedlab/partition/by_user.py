@@ -32,7 +32,7 @@ class ByUser(Partitioner):
         if examples.user_ids is None:
             raise DataError(
                 "partition=by_user needs user ids, and the data has none. Choose data=mnist_by_writer, data=emnist,"
-                " data=femnist, data=npz with an array user_ids, or another partition."
+                " data=femnist, data=shakespeare, data=npz with an array user_ids, or another partition."
             )
         users, user_of_example, sizes = np.unique(examples.user_ids, return_inverse=True, return_counts=True)
         kept = np.flatnonzero(sizes >= self.min_examples)

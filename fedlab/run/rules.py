@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from fedlab import studies
 from fedlab.archive.figures import ranked_metric
@@ -245,14 +246,18 @@ def check_task(experiment: Experiment, dataset: Dataset, arm: str = "") -> None:
     """
     if not experiment.arms:
         check_metrics(experiment, task_of(experiment, dataset), arm)
+    check_classes({stage: getattr(experiment, stage) for stage in type(experiment).model_fields}, dataset)
+
+
+def check_classes(stages: Mapping[str, Any], dataset: Dataset) -> None:
+    """Raises `ConfigError` for the first of `stages` that needs classes if the task of the data has none."""
     task = dataset.train.task
     if task.num_classes is not None:
         return
-    for stage in type(experiment).model_fields:
-        options = getattr(experiment, stage)
+    for stage, options in stages.items():
         if isinstance(options, Spec) and options.needs_classes:
             raise ConfigError(
-                f"{stage}: {type(options).__name__} needs data with classes, and the task of data {experiment.data.name} is "
+                f"{stage}: {type(options).__name__} needs data with classes, and the task of data {dataset.name} is "
                 f"{task.name}: choose another {stage}, or data with classes."
             )
 

@@ -3,7 +3,8 @@
 from fedlab.tasks.base import Prediction, Task
 from fedlab.tasks.classification import Classification
 from fedlab.tasks.generation import Generation
+from fedlab.tasks.next_token import NextToken
 from fedlab.tasks.regression import Regression
 from fedlab.types import Metric
 
-__all__ = ["Classification", "Generation", "Metric", "Prediction", "Regression", "Task"]
+__all__ = ["Classification", "Generation", "Metric", "NextToken", "Prediction", "Regression", "Task"]

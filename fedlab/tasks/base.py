@@ -54,12 +54,16 @@ class Prediction(Task):
     evaluator: ClassVar[tuple[str, str]] = ("fedlab.evaluation.predictions", "OneModel")
     personal_evaluator: ClassVar[tuple[str, str] | None] = ("fedlab.evaluation.personal", "ModelPerClient")
 
-    target_shape: ClassVar[tuple[int, ...]] = ()  # of one stored target
     target_dtype: ClassVar[str] = "int32"  # of stored targets
     outputs_are_logits: ClassVar[bool] = False  # True: a network that ends in a softmax or a sigmoid is rejected
 
     # Every target is a class in [0, num_classes). None: no classes; stages that need classes raise an error
     num_classes: int | None = None
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Returns the shape of one stored target."""
+        return ()
 
     @property
     def num_outputs(self) -> int:
@@ -79,13 +83,16 @@ class Prediction(Task):
     def check_examples(self, examples: ExampleSet, name: str) -> None:
         """Raises `DataError` for examples that the task cannot use. `name`: of the data."""
 
+    def check_inputs(self, x: np.ndarray) -> None:
+        """Raises `DataError` for stored examples [n, …] that are invalid."""
+
     def check_targets(self, y: np.ndarray) -> None:
         """Raises `DataError` for stored targets [n, *target_shape] that are invalid."""
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise DataError("targets with NaN or infinity.")
 
     def inputs(self, x: tf.Tensor) -> tf.Tensor:
-        """Converts stored examples to the network's inputs."""
+        """Converts stored examples to the network's inputs, of the type `fedlab.tasks.encoding.input_dtype`."""
         from fedlab.tasks.encoding import as_model_input
 
         return as_model_input(x)

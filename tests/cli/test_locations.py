@@ -47,6 +47,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Investigation", "high"),
     ("Investigation", "low"),
     ("Mlflow", "experiment"),
+    ("NextToken", "vocabulary"),
     ("Objective", "metric"),
     ("Row", "experiment"),
     ("Row", "metric"),
@@ -69,6 +70,9 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Table", "missing"),
     ("Table", "target"),
     ("Table", "user"),
+    ("Text", "heading"),
+    ("Text", "text"),
+    ("Text", "user"),
 }
 TINY = "data=npz model.hidden=[4] cohort.clients_per_round=2 logger=[] checkpoint.every=1"
 

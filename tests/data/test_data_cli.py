@@ -30,9 +30,11 @@ def test_list_has_a_row_for_every_source(capsys, tmp_path):
         "synthetic",
         "table",
         "hf",
+        "shakespeare",
+        "text",
     ):
         assert re.search(rf"│ {name} +│", out)
-    assert out.count("missing") == 9  # eight rows, and the line that says what to do
+    assert out.count("missing") == 10  # nine rows, and the line that says what to do
 
 
 def test_list_tells_a_damaged_file_from_a_missing_one(capsys, tmp_path):

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from fedlab.errors import ConfigError
-from fedlab.models import Cnn, LogisticUnit, Mlp, Perceptron
+from fedlab.models import Cnn, LogisticUnit, Mlp, Perceptron, Recurrent
 
 CNN_MCMAHAN = Cnn(filters=(32, 64), kernel_size=5, padding="same", hidden=(512,))
 MLP_2NN = Mlp(hidden=(200, 200))
@@ -38,6 +38,37 @@ def test_number_of_weights(tensorflow, model, input_shape, num_classes, count):
     built = model(input_shape, num_classes)
     assert built.count_params() == count
     assert built.input_shape == (None, *input_shape) and built.output_shape == (None, num_classes)
+
+
+def lstm(inputs: int, units: int) -> int:
+    return 4 * (inputs + units + 1) * units
+
+
+def gru(inputs: int, units: int) -> int:
+    return 3 * (inputs + units + 2) * units  # Keras has two biases
+
+
+RECURRENT = [
+    # Reddi et al. 2021; 90 tokens
+    (Recurrent(), 90, 90 * 8 + lstm(8, 256) + lstm(256, 256) + 257 * 90),
+    (Recurrent(), 90, 820_522),
+    (Recurrent(cell="gru", units=(128,)), 90, 90 * 8 + gru(8, 128) + 129 * 90),
+    (Recurrent(cell="gru", units=(128,)), 90, 65_322),
+    (Recurrent(embedding=3, units=(4, 5)), 7, 7 * 3 + lstm(3, 4) + lstm(4, 5) + 6 * 7),
+]
+
+
+@pytest.mark.parametrize("model, num_tokens, count", RECURRENT, ids=lambda v: repr(v))
+def test_number_of_weights_of_recurrent_models(tensorflow, model, num_tokens, count):
+    built = model((80,), num_tokens)
+    assert built.count_params() == count
+    assert built.input_shape == (None, 80) and built.output_shape == (None, 80, num_tokens)
+    assert built.inputs[0].dtype == tensorflow.int32
+
+
+def test_recurrent_models_need_sequences(tensorflow):
+    with pytest.raises(ConfigError, match=r"model lstm needs sequences of tokens \[length\], the data has \[28, 28, 1\]"):
+        Recurrent()(MNIST, 10)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from fedlab.archive.task import CLASSIFICATION, described
 from fedlab.errors import DataError
 from fedlab.evaluation.scores import ExampleScores
 from fedlab.models import functional
-from fedlab.tasks import Classification, Generation, Metric, Prediction, Regression
+from fedlab.tasks import Classification, Generation, Metric, NextToken, Prediction, Regression
 from fedlab.types import ExampleSet
 
 N = 12
@@ -41,6 +42,7 @@ TASKS = [  # a new task is one more row
     BalancedAccuracy(num_classes=3),
     *[Regression(criterion=criterion, center=1.0, scale=2.0) for criterion in ("mse", "mae", "huber")],
     Regression(criterion="poisson"),
+    NextToken(vocabulary=("a", "b"), length=5),
 ]
 
 
@@ -48,7 +50,7 @@ def some(task: Prediction) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and stored targets of N examples, every class among them."""
     rng = np.random.default_rng(0)
     outputs = rng.normal(size=(N, *task.output_shape)).astype(np.float32)
-    return outputs, (np.arange(N) % 3).astype(task.target_dtype)
+    return outputs, (np.arange(N * math.prod(task.target_shape)) % 3).astype(task.target_dtype).reshape(N, *task.target_shape)
 
 
 def each_of(task: Prediction) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from fedlab.algorithms.split.server import Server
 from fedlab.algorithms.split.turn import take_turn
 from fedlab.algorithms.trainer import Outcome, Trainer, require_same_shapes
 from fedlab.engine import RoundInput
+from fedlab.errors import ConfigError
 from fedlab.models.functional import TaskModel
 from fedlab.tasks import Prediction
 from fedlab.types import Cohort
@@ -40,6 +41,8 @@ class SplitTrainer(Trainer):
 
     def __init__(self, options: Split, parts: Parts, setting: Setting):
         started = time.perf_counter()
+        if setting.dataset.train.x.dtype == np.int32:
+            raise ConfigError("process=split needs images or real numbers, and the examples of this data are integers.")
         assert parts.keras is not None, "a classifier"
         self._options, self._given, self._setting = options, parts, setting
         self._weights: list = [w for ws in parts.model.initial_weights for w in ws]
