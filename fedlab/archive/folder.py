@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -149,8 +150,8 @@ class RunFolder:
         return f"{relative(self.path)}: a run was killed before it began, and computed nothing: remove this folder, and {again}"
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Writes summary.json."""
-        write_json(self.summary, summary)
+        """Writes summary.json; a metric that is not finite, such as R² of equal targets, is null."""
+        write_json(self.summary, finite(summary))
 
 
 def private(path: str, flags: int) -> int:
@@ -224,6 +225,15 @@ def read_json(path: pathlib.Path, remedy: str = "") -> dict[str, Any]:
     except (OSError, ValueError) as error:
         why = str(error)
     raise FedlabError(f"{path} is damaged: {why}. {remedy}".rstrip())
+
+
+def finite(value: Any) -> Any:
+    """Returns `value` with null for every NaN and infinity in it, which JSON cannot express."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_json(value: Any) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from fedlab.archive.folder import replacing
+from fedlab.archive.folder import finite, replacing
 from fedlab.archive.tables import GrowingFile
 from fedlab.fingerprint import parsed_json
 
@@ -48,12 +47,3 @@ class MetricsFile(GrowingFile):
 
 def _line(record: Record) -> str:
     return json.dumps(finite(record), allow_nan=False) + "\n"
-
-
-def finite(value: Any) -> Any:
-    """Returns `value` with null for every NaN and infinity in it, which JSON cannot express."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

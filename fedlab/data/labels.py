@@ -53,7 +53,9 @@ def _kind(name: str, labels: np.ndarray) -> str:
     """Returns the kind of `labels` in words. Raises `DataError` for labels that cannot be classes."""
     kind = labels.dtype.kind
     if kind not in _KINDS:
-        raise DataError(f"{name} must contain integers, strings, booleans or whole numbers, not {labels.dtype}")
+        raise DataError(
+            f"{name} must contain integers, strings, booleans or whole numbers, not {labels.dtype}: store labels as strings"
+        )
     if kind == "f":
         broken = labels[~np.isfinite(labels) | (labels != np.floor(labels)) | (np.abs(labels) > 2**53)]
         if len(broken):

@@ -16,6 +16,8 @@ from fedlab.types import ExampleSet
 class Npz(OwnData):
     """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together.
 
+    `x_train` and `y_train` are also read as `x` and `y`.
+
     `path`: a file that `numpy.savez` wrote. `x`: uint8 is an image and is scaled to [0, 1] inside the graph; all other numbers
     become float32 and are not scaled. Integers beyond 2^24 are refused, because float32 would round them, and uint16, because it
     may be an image or a count. `y`: labels of any kind, or numbers with task=regression. `user_ids`: signed 64-bit integers, or
@@ -41,6 +43,8 @@ class Npz(OwnData):
             arrays = read_arrays(self._location)
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
+        if {"x_train", "y_train"} <= set(arrays) and not {"x", "y"} & set(arrays):  # as Keras names them
+            arrays = {{"x_train": "x", "y_train": "y"}.get(name, name): array for name, array in arrays.items()}
         self._require({"x", "y"} <= set(arrays), f"the file must have the arrays x and y, and has {sorted(arrays)}")
         self._require(("x_test" in arrays) == ("y_test" in arrays), "the file must have both x_test and y_test, or neither")
 
@@ -61,7 +65,8 @@ class Npz(OwnData):
         """Returns `y` as [N]."""
         self._require(
             y.shape in (x.shape[:1], (*x.shape[:1], 1)),
-            f"{name} must have shape {x.shape[:1]}, one label or number per example, not {y.shape}",
+            f"{name} must have shape {x.shape[:1]}, one label or number per example, not {y.shape}"
+            + (f": of one-hot labels, store {name}.argmax(axis=1)" if y.ndim == 2 else ""),
         )
         return y.reshape(-1)
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.differences import flat
-from fedlab.archive.metrics import Record, finite
+from fedlab.archive.folder import finite
+from fedlab.archive.metrics import Record
 from fedlab.archive.tables import write_rows
 from fedlab.errors import one_line
 from fedlab.spec import Spec, absolute

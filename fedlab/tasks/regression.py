@@ -15,6 +15,7 @@ from fedlab.types import Metric
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_SPREAD = 1e-6  # of the squares of the targets; a smaller share is a rounding error
 Criterion = Literal["mse", "mae", "huber", "poisson"]
 
 
@@ -25,7 +26,7 @@ class Regression(Prediction):
     `mse`: (o − t)². `mae`: |o − t|. `huber`: (o − t)² / 2 up to a distance of 1, then |o − t| − 1/2 (Huber 1964). `poisson`:
     exp(o) − y · o, for counts y ≥ 0. `origin`: a number near the targets t, from which R² measures them, because float32 has no
     digits left for the spread of squares of large numbers. The metrics have the units of y.
-    R² = 1 − Σ(y − prediction)² / Σ(y − mean of y)² is NaN or −∞ if all targets are equal.
+    R² = 1 − Σ(y − prediction)² / Σ(y − mean of y)² is NaN if all targets are equal.
     """
 
     name: ClassVar[str] = "regression"
@@ -79,8 +80,9 @@ class Regression(Prediction):
 
     def metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
         n = sums["num_examples"]
+        spread = sums["squared_target"] - sums["target"] ** 2 / n
         with np.errstate(divide="ignore", invalid="ignore"):
-            r2 = 1.0 - sums["squared_error"] / (sums["squared_target"] - sums["target"] ** 2 / n)
+            r2 = 1.0 - sums["squared_error"] / _or_nan(spread, spread > _SPREAD * sums["squared_target"])
         return {
             "loss": sums["loss"] / n,
             "rmse": self.scale * (sums["squared_error"] / n) ** 0.5,
@@ -108,3 +110,12 @@ class Regression(Prediction):
         import tensorflow as tf
 
         return tf.exp(outputs[:, 0]) if self.criterion == "poisson" else outputs[:, 0]
+
+
+def _or_nan(value: Any, holds: Any) -> Any:
+    """Returns `value` where `holds`, else NaN. Tensors or NumPy arrays."""
+    if isinstance(holds, (bool, np.bool_, np.ndarray)):
+        return np.where(holds, value, np.nan)
+    import tensorflow as tf
+
+    return tf.where(holds, value, np.nan)

@@ -196,3 +196,9 @@ def test_json_that_is_nested_too_deeply_is_damage(tmp_path, depth, brackets):
         assert "\n" not in str(caught.value)
     assert read_records(folder.metrics) == [] and JobFolder(made).read() is None and holder(made / "job.json") is None
     assert parsed_json('{"a": [{"b": [1, 2.5, null, "[[["]}]}') == {"a": [{"b": [1, 2.5, None, "[[["]}]}
+
+
+def test_a_metric_that_is_not_finite_is_null_in_the_summary(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_summary({"test_r2": float("nan"), "test_rmse": 0.5, "seeds": [float("-inf"), 1]})
+    assert json.loads(folder.summary.read_text()) == {"test_r2": None, "test_rmse": 0.5, "seeds": [None, 1]}

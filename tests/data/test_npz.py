@@ -211,3 +211,19 @@ def test_data_of_a_single_class_is_refused_before_training(label, tmp_path, monk
     error = capfd.readouterr().err
     assert f"all labels are {label}, so there is one class and nothing to learn: give two or more." in error
     assert error.count("\n") == 1
+
+
+def test_names_of_arrays_as_in_keras(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 3
+    np.savez(tmp_path / "a.npz", x_train=x[:8], y_train=y[:8], x_test=x[8:], y_test=y[8:])
+    np.savez(tmp_path / "b.npz", x=x[:8], y=y[:8], x_test=x[8:], y_test=y[8:])
+    found, expected = (Npz(path=str(tmp_path / name)).load(0) for name in ("a.npz", "b.npz"))
+    for part in ("train", "test"):
+        assert np.array_equal(getattr(found, part).x, getattr(expected, part).x)
+        assert np.array_equal(getattr(found, part).y, getattr(expected, part).y)
+
+
+def test_one_hot_labels_are_told_from_classes(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((6, 2)), y=np.eye(3)[[0, 1, 2, 0, 1, 2]])
+    with pytest.raises(DataError, match=r"not \(6, 3\): of one-hot labels, store y\.argmax\(axis=1\)"):
+        Npz(path=str(tmp_path / "a.npz")).load(0)
