@@ -42,6 +42,7 @@ ON_DIGITS = {
     "gan/dp": _USERS,
     "gan/published": [*_USERS, "client.max_local_steps=1", "process.generator_steps=1"],
 }
+_NORMALIZED = ["model=resnet20", "model.blocks=[1]", "model.filters=[4]"]
 SMALL = ["model.hidden=[16]", "partition.num_clients=12", "cohort.clients_per_round=6"]
 # What no experiment has, on the default configuration
 VARIANTS = {
@@ -50,6 +51,8 @@ VARIANTS = {
     "scaffold": [*SMALL, "process=scaffold"],
     "fed_rep": [*SMALL, "process=fed_rep"],
     "fed_per": [*SMALL, "process=fed_per"],
+    **{name: [*SMALL, f"process={name}"] for name in ("fed_nova", "fed_exp", "q_fed_avg", "mime_lite")},
+    "fed_bn": ["partition.num_clients=12", "cohort.clients_per_round=6", "process=fed_bn", *_NORMALIZED],
     "ditto": [*SMALL, "process=ditto"],
     "apfl": [*SMALL, "process=apfl", "process.adaptive=true"],
     "p_fed_me": [*SMALL, "process=p_fed_me"],

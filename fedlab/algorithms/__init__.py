@@ -10,6 +10,8 @@ from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Pa
 from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
 from fedlab.algorithms.fed_bn import FedBn
+from fedlab.algorithms.fed_exp import FedExp
+from fedlab.algorithms.fed_nova import FedNova
 from fedlab.algorithms.fed_per import FedPer
 from fedlab.algorithms.fed_prox import FedProx
 from fedlab.algorithms.fed_rep import FedRep
@@ -17,7 +19,9 @@ from fedlab.algorithms.fed_sgd import FedSgd
 from fedlab.algorithms.gan import Gan
 from fedlab.algorithms.local import DpSgd, LocalTraining
 from fedlab.algorithms.local_only import LocalOnly
+from fedlab.algorithms.mime_lite import MimeLite
 from fedlab.algorithms.p_fed_me import PFedMe
+from fedlab.algorithms.q_fed_avg import QFedAvg
 from fedlab.algorithms.scaffold import Scaffold
 from fedlab.algorithms.split import Split
 
@@ -29,6 +33,8 @@ __all__ = [
     "DpSgd",
     "FedAvg",
     "FedBn",
+    "FedExp",
+    "FedNova",
     "FedPer",
     "FedProx",
     "FedRep",
@@ -38,8 +44,10 @@ __all__ = [
     "LocalOnly",
     "LocalTraining",
     "PFedMe",
+    "MimeLite",
     "Parts",
     "Process",
+    "QFedAvg",
     "Scaffold",
     "Setting",
     "Split",

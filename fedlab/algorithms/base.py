@@ -185,6 +185,17 @@ def check_nothing_is_summed(name: str, stages: Stages, **also: bool) -> None:
             raise ConfigError(f"process={name} sends no updates to be summed: it goes with {stage} only.")
 
 
+def check_plain_mean(name: str, sends: str, stages: Stages) -> None:
+    """Raises `ConfigError` unless the server takes the mean of what clients send, and clients and server add no noise."""
+    if type(stages.aggregator) is not Mean:
+        raise ConfigError(f"process={name} needs the mean of the {sends} that clients send beside updates: use aggregator=mean.")
+    if type(stages.privacy) is not NoPrivacy:
+        raise ConfigError(
+            f"process={name} sends {sends}, which no privacy mechanism covers: use privacy=none, or process=fed_avg or fed_prox."
+        )
+    check_no_noise_on_clients(stages, f"process={name} sends {sends} without noise: use client=standard without weight_noise.")
+
+
 def check_no_noise_on_clients(stages: Stages, why: str) -> None:
     """Raises `ConfigError`, beginning with `why`, if clients train by DP-SGD or add noise to their weights."""
     if isinstance(stages.client, DpSgd) or stages.client.weight_noise:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,27 @@ def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
         return (*(factor * t for t in total), *(s0 - s for s0, s in zip(before, moved))), metrics
 
     return update
+
+
+def mean_loss(model: Any, batch_size: int) -> Callable[..., tf.Tensor]:
+    """Returns the mean loss over all of a client's examples, without dropout: (trainable, non_trainable, data) → a scalar."""
+
+    def compute(trainable, non_trainable, data):
+        def step(x, y, total):
+            y = model.task.targets(y)
+            output = model.predict_on_batch((trainable, non_trainable), model.task.inputs(x), training=False)
+            return (total + as_float(tf.shape(y)[0]) * model.loss(output=output, label=y),)
+
+        once = {**data, "order": data["order"][:1]}
+        [total] = for_each_batch(step, (tf.zeros([]),), once, batch_size, None)
+        return total / as_float(tf.shape(data["y"])[0])
+
+    return compute
+
+
+def squared_norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the sum of the squares of all numbers."""
+    return tf.add_n([tf.reduce_sum(t**2) for t in tensors])
 
 
 def batch_gradient(model, weights, non_trainable, x, y, metrics):

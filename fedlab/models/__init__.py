@@ -6,8 +6,9 @@ It takes float inputs ([0, 1] for images), or int32 tokens, and returns logits [
 num_classes].
 """
 
+from fedlab.models.convolutional import MobileNet, ResNet, Vgg
 from fedlab.models.gan import Adversaries, Gan
 from fedlab.models.recurrent import Recurrent
 from fedlab.models.zoo import Cnn, LogisticUnit, Mlp, Perceptron
 
-__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "Perceptron", "Recurrent"]
+__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "MobileNet", "Perceptron", "Recurrent", "ResNet", "Vgg"]

@@ -15,43 +15,60 @@ if TYPE_CHECKING:
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Network(Spec):
+class Network(Spec):
     """The options that all networks have. Inputs x are normalised to (x − `mean`) / `std`; 0 and 1 leave them unchanged."""
 
     mean: FiniteFloat = 0.0
     std: Annotated[FiniteFloat, Field(gt=0)] = 1.0
 
-    def _inputs(self, input_shape: tuple[int, ...]) -> list[tf.keras.layers.Layer]:
-        """Returns the first layers, which normalise the inputs."""
+    def normalizing(self) -> list[tf.keras.layers.Layer]:
+        """Returns the layers that normalise the inputs: one, or none."""
         import tensorflow as tf
 
-        first: list[tf.keras.layers.Layer] = [tf.keras.layers.InputLayer(input_shape=input_shape)]
-        if (self.mean, self.std) != (0.0, 1.0):
-            first.append(tf.keras.layers.Rescaling(1 / self.std, -self.mean / self.std))
-        return first
+        if (self.mean, self.std) == (0.0, 1.0):
+            return []
+        return [tf.keras.layers.Rescaling(1 / self.std, -self.mean / self.std)]
 
-    def _sequential(
-        self, input_shape: tuple[int, ...], layers: list, hidden: tuple[int, ...], dropout: float, num_classes: int
+    def _inputs(self, input_shape: tuple[int, ...]) -> list[tf.keras.layers.Layer]:
+        """Returns the first layers."""
+        import tensorflow as tf
+
+        return [tf.keras.layers.InputLayer(input_shape=input_shape), *self.normalizing()]
+
+    def sequential(
+        self,
+        input_shape: tuple[int, ...],
+        layers: list,
+        hidden: tuple[int, ...],
+        dropout: float,
+        num_classes: int,
+        normalized: bool = False,
     ) -> tf.keras.Model:
-        """Returns `layers`, dense ReLU layers of the widths `hidden`, each followed by dropout, and the logits."""
+        """Returns `layers`, dense ReLU layers of the widths `hidden`, each followed by dropout, and the logits.
+
+        `normalized`: with batch normalization between a hidden layer and its ReLU.
+        """
         import tensorflow as tf
 
         stack = [*self._inputs(input_shape), *layers, tf.keras.layers.Flatten()]
         for width in hidden:
-            stack.append(tf.keras.layers.Dense(width, activation="relu"))
+            if normalized:
+                stack += [tf.keras.layers.Dense(width, use_bias=False), tf.keras.layers.BatchNormalization(), tf.keras.layers.ReLU()]
+            else:
+                stack.append(tf.keras.layers.Dense(width, activation="relu"))
             if dropout:
                 stack.append(tf.keras.layers.Dropout(dropout))
         return tf.keras.Sequential([*stack, tf.keras.layers.Dense(num_classes)])
 
 
-class Perceptron(_Network):
+class Perceptron(Network):
     """Logistic regression: one dense layer from the pixels to the logits."""
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
-        return self._sequential(input_shape, [], (), 0.0, num_classes)
+        return self.sequential(input_shape, [], (), 0.0, num_classes)
 
 
-class LogisticUnit(_Network):
+class LogisticUnit(Network):
     """Logistic regression with one unit, for two classes: the probability of the second class is sigmoid(w · x + b).
 
     The logits are 0 and w · x + b, whose softmax is that sigmoid, and whose cross-entropy is the binary one. So a step of SGD is
@@ -83,17 +100,21 @@ class LogisticUnit(_Network):
         )
 
 
-class Mlp(_Network):
-    """Dense ReLU layers of the widths `hidden`, each followed by dropout at rate `dropout`, then the logits."""
+class Mlp(Network):
+    """Dense ReLU layers of the widths `hidden`, each followed by dropout at rate `dropout`, then the logits.
+
+    `normalization`: batch puts batch normalization, in place of the bias, before each ReLU.
+    """
 
     hidden: tuple[PositiveInt, ...] = (128,)
     dropout: Rate = 0.0
+    normalization: Literal["none", "batch"] = "none"
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
-        return self._sequential(input_shape, [], self.hidden, self.dropout, num_classes)
+        return self.sequential(input_shape, [], self.hidden, self.dropout, num_classes, self.normalization == "batch")
 
 
-class Cnn(_Network):
+class Cnn(Network):
     """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
     `num_poolings`: only the first `num_poolings` convolutions are followed by pooling; None is all.
@@ -123,7 +144,7 @@ class Cnn(_Network):
             layers.append(tf.keras.layers.Conv2D(filters, self.kernel_size, padding=self.padding, activation="relu"))
             if pools:
                 layers.append(tf.keras.layers.MaxPool2D())
-        return self._sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
+        return self.sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
 
     @property
     def _pools(self) -> list[bool]:

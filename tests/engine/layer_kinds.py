@@ -179,9 +179,8 @@ REFUSED = (
     "RandomCrop",
 )  # each by one line: they keep tensors of another graph, or have no gradient
 NOT_TRIED = {
-    "BatchNormalization": "refused: its statistics cannot be federated",
-    "ActivityRegularization": "adds a loss, which the model's functional form has no place for",
-    "SpectralNormalization": "assigns to a weight, as batch normalization does",
+    **dict.fromkeys(("BatchNormalization", "ActivityRegularization"), "in tests/algorithms/test_batch_statistics.py"),
+    "SpectralNormalization": "refused: it assigns to a trainable weight",
     **dict.fromkeys(("RandomHeight", "RandomWidth"), "give images of no fixed size, which no classifier takes"),
     **dict.fromkeys(("Discretization", "HashedCrossing", "Hashing", "IntegerLookup"), "make integers, and are applied to data"),
     **dict.fromkeys(("StringLookup", "TextVectorization", "DenseFeatures"), "take strings or columns, and no example set does"),

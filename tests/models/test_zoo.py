@@ -7,11 +7,12 @@ import pydantic
 import pytest
 
 from fedlab.errors import ConfigError
-from fedlab.models import Cnn, LogisticUnit, Mlp, Perceptron, Recurrent
+from fedlab.models import Cnn, LogisticUnit, Mlp, MobileNet, Perceptron, Recurrent, ResNet, Vgg
 
 CNN_MCMAHAN = Cnn(filters=(32, 64), kernel_size=5, padding="same", hidden=(512,))
 MLP_2NN = Mlp(hidden=(200, 200))
-MNIST = (28, 28, 1)
+MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
+RESNET_20 = ResNet(blocks=(3, 3, 3), filters=(16, 32, 64), normalization="batch")
 
 COUNTS = [
     (Cnn(), MNIST, 10, 225_034),
@@ -30,13 +31,24 @@ COUNTS = [
     (Cnn(), (32, 32, 3), 5, (3 * 9 + 1) * 32 + (32 * 9 + 1) * 64 + (6 * 6 * 64 + 1) * 128 + (128 + 1) * 5),
     # 10 × 6 → 8 × 4 → 4 × 2 pixels
     (Cnn(filters=(2,), hidden=(), dropout=0.5), (10, 6, 1), 62, (9 + 1) * 2 + (4 * 2 * 2 + 1) * 62),
+    (Cnn(filters=(6, 16), kernel_size=5, hidden=(120, 84)), CIFAR, 10, 62_006),  # LeNet-5 of NIID-Bench
+    (Mlp(hidden=(64, 64)), (20,), 2, 5_634),
+    (Mlp(normalization="batch"), MNIST, 10, 784 * 128 + 2 * 128 + (128 + 1) * 10),
+    (Vgg(), CIFAR, 10, 3_491_530),
+    (Vgg(stages=((2,),), hidden=()), (4, 6, 1), 3, (9 + 1) * 2 + (2 * 3 * 2 + 1) * 3),
+    (ResNet(), CIFAR, 10, 11_173_962),  # He et al. 2016, with 3×3 instead of 7×7 at the beginning
+    (ResNet(normalization="batch"), CIFAR, 10, 11_173_962),
+    # 0.27 million in He et al. 2016, table 6, where shortcuts have no weights: here two 1×1 convolutions with their normalization
+    (RESNET_20, CIFAR, 10, 269_722 + (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)),
+    (ResNet(blocks=(1,), filters=(4,)), (5, 5, 1), 2, 9 * 4 + 2 * 4 + 2 * (9 * 4 * 4 + 2 * 4) + (4 + 1) * 2),
+    (MobileNet(), CIFAR, 10, 2_236_682),
 ]
 
 
 @pytest.mark.parametrize("model, input_shape, num_classes, count", COUNTS, ids=lambda v: repr(v))
 def test_number_of_weights(tensorflow, model, input_shape, num_classes, count):
     built = model(input_shape, num_classes)
-    assert built.count_params() == count
+    assert sum(int(np.prod(v.shape)) for v in built.trainable_variables) == count
     assert built.input_shape == (None, *input_shape) and built.output_shape == (None, num_classes)
 
 
@@ -80,7 +92,7 @@ def test_dropout_follows_every_hidden_layer(tensorflow, dropout, layers):
     assert [layer.rate for layer in built.layers if hasattr(layer, "rate")] == [dropout] * layers.count("Dropout")
 
 
-@pytest.mark.parametrize("model", [Perceptron, Mlp, Cnn])
+@pytest.mark.parametrize("model", [Perceptron, Mlp, Cnn, Vgg, lambda **o: ResNet(blocks=(1, 1), filters=(2, 4), **o)])
 def test_inputs_are_normalised_by_the_model(tensorflow, model):
     plain, normalised = model()((12, 12, 1), 3), model(mean=0.25, std=0.5)((12, 12, 1), 3)
     assert normalised.count_params() == plain.count_params() and len(normalised.layers) == len(plain.layers) + 1
@@ -143,8 +155,53 @@ def test_the_smallest_image_that_leaves_a_pixel_works_and_one_less_is_an_error(t
         lambda: Cnn(kernel_size=0),
         lambda: Cnn(padding="full"),
         lambda: Perceptron(hidden=(3,)),
+        lambda: Vgg(stages=()),
+        lambda: Vgg(stages=((),)),
+        lambda: ResNet(blocks=(1, 1), filters=(4,)),
+        lambda: ResNet(blocks=(1,), filters=(3,)),
+        lambda: ResNet(blocks=(1,), filters=(4,), normalization="layer"),
+        lambda: MobileNet(alpha=0),
     ],
 )
 def test_options_out_of_range_are_refused(make):
     with pytest.raises(pydantic.ValidationError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "smallest"),
+    [(Vgg(), "vgg", 8), (ResNet(filters=(2, 2, 2, 2)), "resnet", 8), (MobileNet(), "mobilenet", 32)],
+)
+def test_deep_networks_need_images_of_some_size(model, name, smallest):
+    with pytest.raises(ConfigError, match=rf"model {name} needs images \[height, width, channels\], the data has \[20\]"):
+        model((20,), 10)
+    with pytest.raises(ConfigError, match=rf"model {name} needs images of at least {smallest} pixels a side, .*use model=cnn"):
+        model((40, smallest - 1, 3), 10)
+
+
+def test_a_residual_block_adds_its_input(tensorflow):
+    """With convolutions of zero, a block is the ReLU of its input, which is not negative."""
+    model = ResNet(blocks=(1,), filters=(4,), normalization="batch")((6, 6, 1), 4)
+    kernels = [layer for layer in model.layers if isinstance(layer, tensorflow.keras.layers.Conv2D)]
+    for layer in kernels[1:]:
+        layer.set_weights([0 * w for w in layer.get_weights()])
+    x = np.random.default_rng(0).random((3, 6, 6, 1), np.float32)
+    first = next(layer for layer in model.layers if isinstance(layer, tensorflow.keras.layers.ReLU)).output
+    block = tensorflow.keras.Model(model.input, [first, model.layers[-3].output])
+    before, after = block(x, training=False)
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert np.ptp(before) > 0
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_a_residual_network_learns_and_reloads(tensorflow, normalization, tmp_path):
+    """In a federation, and its file in plain Keras."""
+    from fedlab.models import functional
+
+    build = lambda: ResNet(blocks=(1, 1), filters=(4, 8), normalization=normalization)((8, 8, 1), 3)  # noqa: E731
+    model = functional.initial_keras_model(build, 1)
+    functional.functional_classifier(build, functional.keras_weights(model), (8, 8, 1), 3)
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
+    again = tensorflow.keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(again(x), model(x), rtol=1e-5)

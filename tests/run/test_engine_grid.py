@@ -23,6 +23,9 @@ from fedlab.algorithms import (
     Ditto,
     DpSgd,
     FedAvg,
+    FedBn,
+    FedExp,
+    FedNova,
     FedPer,
     FedProx,
     FedRep,
@@ -30,7 +33,9 @@ from fedlab.algorithms import (
     Gan,
     LocalOnly,
     LocalTraining,
+    MimeLite,
     PFedMe,
+    QFedAvg,
     Scaffold,
 )
 from fedlab.algorithms.optimizers import Constant, Sgd
@@ -39,7 +44,7 @@ from fedlab.engine import Compiled, Tff
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation, GanEvaluation
 from fedlab.models import Gan as Networks
-from fedlab.models import Mlp, Perceptron
+from fedlab.models import Mlp, Perceptron, ResNet
 from fedlab.models.adversarial import GanModel
 from fedlab.partition import Quantity
 from fedlab.privacy import GaussianAdaptive, GaussianFixed, Tree
@@ -58,13 +63,19 @@ NETWORKS = Networks(
     discriminator_hidden=(),
     discriminator_normalization="none",
 )
+NORMALIZED = ResNet(blocks=(1,), filters=(2,), normalization="batch")
 PROCESSES: dict[str, Any] = {
     "fed_avg": FedAvg(),
     "fed_prox": FedProx(proximal_strength=0.5),
     "fed_sgd": FedSgd(),
+    "fed_nova": FedNova(),
+    "fed_exp": FedExp(),
+    "q_fed_avg": QFedAvg(),
+    "mime_lite": MimeLite(),
     "scaffold": Scaffold(),
     "fed_rep": FedRep(head_epochs=2),
     "fed_per": FedPer(),
+    "fed_bn": FedBn(),
     "ditto": Ditto(),
     "apfl": Apfl(adaptive=True),
     "p_fed_me": PFedMe(personal_steps=2),
@@ -98,7 +109,7 @@ def options(point: tuple[str, ...]) -> dict[str, Any]:
         "num_rounds": NUM_ROUNDS,
         "partition": Quantity(num_clients=NUM_CLIENTS, sigma=1.0),
         "cohort": cohort,
-        "model": NETWORKS if is_gan else Mlp(hidden=(6,)),
+        "model": NETWORKS if is_gan else NORMALIZED if isinstance(process, FedBn) else Mlp(hidden=(6,)),
         "process": process,
         "client": LocalTraining(batch_size=BATCH),
         "client_optimizer": Sgd(learning_rate=0.1),
@@ -116,6 +127,10 @@ def refusal(point: tuple[str, ...]) -> str | None:
     mechanism = noise in ("gaussian_fixed", "gaussian_adaptive", "tree")
     if process == "local_only" and (mechanism or aggregator != "mean"):
         return "process=local_only sends no updates to be summed: it goes with "
+    if process in ("fed_nova", "fed_exp", "q_fed_avg") and aggregator != "mean":
+        return f"process={process} needs the mean of"
+    if process in ("fed_nova", "fed_exp", "q_fed_avg", "mime_lite") and (mechanism or noise == "dp_sgd"):
+        return f"process={process} sends "
     if process == "scaffold" and mechanism:
         return "process=scaffold sends changes of variates"
     if noise == "dp_sgd" and process == "scaffold":
@@ -126,6 +141,8 @@ def refusal(point: tuple[str, ...]) -> str | None:
         return "process=fed_rep trains a client's head without noise: use client=standard"
     if noise == "dp_sgd" and process == "fed_per":
         return "process=fed_per trains the layers that a client keeps without noise: use client=standard"
+    if noise == "dp_sgd" and process == "fed_bn":
+        return "process=fed_bn trains what a client keeps without noise: use client=standard"
     if noise == "dp_sgd" and process in ("ditto", "apfl", "p_fed_me"):
         return f"process={process} trains a client's own model without noise: use client=standard"
     if noise == "dp_sgd" and process == "gan":
