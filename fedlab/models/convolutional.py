@@ -106,12 +106,12 @@ class ResNet(Network):
 class MobileNet(Network):
     """MobileNetV2 (Sandler et al. 2018) as Keras builds it, without pretrained weights. It has batch normalization.
 
-    2,236,682 trainable weights with 3 channels, 10 classes and `alpha` 1. Images have 32×32 pixels or more.
+    2,236,682 trainable weights with 3 channels, 10 classes and `width` 1. Images have 32×32 pixels or more.
 
-    `alpha`: multiplies the number of filters of each layer.
+    `width`: multiplies the number of filters of each layer (α of the paper).
     """
 
-    alpha: PositiveFloat = 1.0
+    width: PositiveFloat = 1.0
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
         import tensorflow as tf
@@ -121,7 +121,7 @@ class MobileNet(Network):
         x = inputs
         for layer in self.normalizing():
             x = layer(x)
-        body = tf.keras.applications.MobileNetV2(input_tensor=x, alpha=self.alpha, include_top=False, weights=None, pooling="avg")
+        body = tf.keras.applications.MobileNetV2(input_tensor=x, alpha=self.width, include_top=False, weights=None, pooling="avg")
         return tf.keras.Model(inputs, tf.keras.layers.Dense(num_classes)(body.output))
 
 

@@ -53,7 +53,11 @@ class Network(Spec):
         stack = [*self._inputs(input_shape), *layers, tf.keras.layers.Flatten()]
         for width in hidden:
             if normalized:
-                stack += [tf.keras.layers.Dense(width, use_bias=False), tf.keras.layers.BatchNormalization(), tf.keras.layers.ReLU()]
+                stack += [
+                    tf.keras.layers.Dense(width, use_bias=False),
+                    tf.keras.layers.BatchNormalization(),
+                    tf.keras.layers.ReLU(),
+                ]
             else:
                 stack.append(tf.keras.layers.Dense(width, activation="relu"))
             if dropout:

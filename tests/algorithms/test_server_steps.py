@@ -9,7 +9,7 @@ from fedlab.algorithms import DpSgd, FedAvg, FedExp, FedNova, LocalTraining, Mim
 from fedlab.algorithms.optimizers import Adam, Exponential, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.errors import ConfigError
-from fedlab.privacy import GaussianFixed
+from fedlab.privacy import GaussianFixed, NoPrivacy
 from fedlab.run import rules
 from fedlab.secure import Masked
 from fedlab.types import Cohort
@@ -199,4 +199,4 @@ def test_combinations_that_mean_nothing_are_refused_before_data_is_read(name):
         assert "\n" not in str(caught.value)
     if name != "fed_exp":  # any optimizer gives a norm
         with pytest.raises(ConfigError, match=rf"^process={name} .*client_optimizer=sgd"):
-            rules.check(experiment(process=process, client_optimizer=Adam(learning_rate=0.01)))
+            rules.check(experiment(process=process, privacy=NoPrivacy(), client_optimizer=Adam(learning_rate=0.01)))

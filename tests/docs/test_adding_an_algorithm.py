@@ -116,7 +116,7 @@ def test_an_own_model_has_the_models_weights(lab):
         def keeping(self, parts):
             return dataclasses.replace(_good(parts), own_model=lambda sent, kept: kept[:1])
 
-    with pytest.raises(FedlabError, match=r"Keeping\.own_model returned tensors of shapes .* like all trainable weights\."):
+    with pytest.raises(FedlabError, match=r"Keeping\.own_model returned tensors of shapes .* like all trained weights\."):
         lab.training(Own(), model=Mlp(hidden=(3,)))
 
 

@@ -160,7 +160,7 @@ def test_the_smallest_image_that_leaves_a_pixel_works_and_one_less_is_an_error(t
         lambda: ResNet(blocks=(1, 1), filters=(4,)),
         lambda: ResNet(blocks=(1,), filters=(3,)),
         lambda: ResNet(blocks=(1,), filters=(4,), normalization="layer"),
-        lambda: MobileNet(alpha=0),
+        lambda: MobileNet(width=0),
     ],
 )
 def test_options_out_of_range_are_refused(make):
