@@ -32,7 +32,9 @@ def parser() -> Parser:
     made.add_file("--png", help="also write a heat map of clients and classes")
     made.add_file("--samples", help="also write a picture of training images, without and with the bug of corruption=…")
     made.add_argument("--by", choices=("class", "client"), default="class", help="rows of --samples (default: class)")
-    made.add_file("--assignment", help="also write a CSV file with the client of each training example")
+    made.add_file(
+        "--assignment", help="also write a CSV file with the client of each training example, by position after the test split"
+    )
     return made
 
 
@@ -86,7 +88,8 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     for label, spread in spreads.items():
         table.add_row(label, *(f"{value:,.10g}" for value in spread))
     Console().print(table)
-    print(f"{len(partition):,} clients hold {partition.sizes.sum():,} of {len(train):,} training examples")
+    holders = "1 client holds" if len(partition) == 1 else f"{len(partition):,} clients hold"
+    print(f"{holders} {partition.sizes.sum():,} of {len(train):,} training examples")
     held_out = len(dataset.test)
     print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
     if isinstance(train.task, NextToken):

@@ -120,3 +120,8 @@ def test_data_that_is_no_image_has_no_samples(capsys, tmp_path):
         assert main(["data", "show", "data=diabetes", "--samples", str(tmp_path / "s.png"), *more]) == 2
         assert re.search(problem, capsys.readouterr().err)
     assert not (tmp_path / "s.png").exists()
+
+
+def test_one_client_holds_the_data(capsys):
+    assert main(["data", "show", "partition=single"]) == 0
+    assert "1 client holds 1,438 of 1,438 training examples" in capsys.readouterr().out
