@@ -55,6 +55,8 @@ VARIANTS = {
     "fed_bn": ["partition.num_clients=12", "cohort.clients_per_round=6", "process=fed_bn", *_NORMALIZED],
     "ditto": [*SMALL, "process=ditto"],
     "apfl": [*SMALL, "process=apfl", "process.adaptive=true"],
+    "fine_tune": [*SMALL, "process=fine_tune"],
+    "ifca": [*SMALL, "process=ifca"],
     "p_fed_me": [*SMALL, "process=p_fed_me"],
     "scaffold_tff": [*SMALL, "process=scaffold", "engine=tff"],
     "engine_tff": [*SMALL, "engine=tff"],

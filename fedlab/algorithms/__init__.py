@@ -16,7 +16,9 @@ from fedlab.algorithms.fed_per import FedPer
 from fedlab.algorithms.fed_prox import FedProx
 from fedlab.algorithms.fed_rep import FedRep
 from fedlab.algorithms.fed_sgd import FedSgd
+from fedlab.algorithms.fine_tune import FineTune
 from fedlab.algorithms.gan import Gan
+from fedlab.algorithms.ifca import Ifca
 from fedlab.algorithms.local import DpSgd, LocalTraining
 from fedlab.algorithms.local_only import LocalOnly
 from fedlab.algorithms.mime_lite import MimeLite
@@ -39,7 +41,9 @@ __all__ = [
     "FedProx",
     "FedRep",
     "FedSgd",
+    "FineTune",
     "Gan",
+    "Ifca",
     "KeepingProcess",
     "LocalOnly",
     "LocalTraining",

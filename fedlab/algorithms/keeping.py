@@ -46,6 +46,8 @@ class Keeping:
     shared: tuple[np.ndarray, ...] = ()  # initial value of the tensors that the server sends in addition to the model
     # (shared, sum over clients of the additional tensors, shapes of `shared`) → shared in the next round
     advance: Callable[[Tensors, Tensors], Tensors] = lambda shared, total: shared
+    # (mean update, as the aggregator computes it) → gradient for the server optimizer, of the same shapes; None: the mean update
+    gradient: Callable[[Tensors], Tensors] | None = None
     model: Any = None  # the part of the model that is sent, such as `heads.Half`; None: all of it
     # (trained weights that are sent, a client's state) → all trained weights of this client's own model; None: one model for all
     own_model: Callable[[Tensors, Tensors], Sequence] | None = None
@@ -71,7 +73,24 @@ class Keeping:
 def learning_process(parts: Parts, keeping: Keeping, weigh_by_examples: bool) -> tff.learning.templates.LearningProcess:
     """Returns the TFF process. A client's data element has `kept`: its position in the partition, and its state."""
     sent = parts if keeping.model is None else dataclasses.replace(parts, model=keeping.model)
-    return composed(sent, _work(sent, keeping, weigh_by_examples))
+    finalizer = None if keeping.gradient is None else _finalizer(sent, keeping.gradient)
+    return composed(sent, _work(sent, keeping, weigh_by_examples), finalizer)
+
+
+def _finalizer(parts: Parts, gradient: Callable[[Tensors], Tensors]) -> tff.learning.templates.FinalizerProcess:
+    """Returns the server's step: the server optimizer follows `gradient` of the mean update."""
+    weights_type = weights_type_of(parts.model)
+    inner = tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type)
+
+    @tff.tensorflow.computation(weights_type.trainable)
+    def of_mean(mean):
+        return _alike("gradient returned", gradient(tuple(mean)), tuple(mean), "the mean update")
+
+    @tff.federated_computation(*inner.next.type_signature.parameter)
+    def next_fn(state, weights, mean):
+        return inner.next(state, weights, tff.federated_map(of_mean, mean))
+
+    return tff.learning.templates.FinalizerProcess(inner.initialize, next_fn)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,11 @@ class KeepingTrainer(ProcessTrainer):
     @property
     def models(self) -> Sequence[list] | None:
         """Returns each client's own model, computed when it is read; None if there is one model for all."""
-        return None if self._keeping.own_model is None else _Models(self._parts.num_clients, self._model_of)
+        return None if self._keeping.own_model is None else Models(self._parts.num_clients, self._model_of)
+
+    @property
+    def global_model(self) -> list | None:
+        return self.weights if self._keeping.own_model and self._keeping.model is None else None
 
     def _model_of(self, client: int) -> list:
         assert self._keeping.own_model is not None
@@ -128,7 +132,7 @@ def _digest(clients: np.ndarray, rows: Sequence[np.ndarray]) -> int:
     return total
 
 
-class _Models(Sequence):
+class Models(Sequence):
     """The clients' models, each of them computed when it is read."""
 
     def __init__(self, num_clients: int, model_of: Callable[[int], list]):

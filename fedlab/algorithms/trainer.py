@@ -70,6 +70,11 @@ class Trainer(abc.ABC):
         return None
 
     @property
+    def global_model(self) -> list | None:
+        """Returns the weights of the whole model that clients share next to their own ones; None if there is no such model."""
+        return None
+
+    @property
     @abc.abstractmethod
     def state(self) -> list:
         """Returns tensors, arrays or `fedlab.rows.Pieces` that are no longer modified, always in the same order."""

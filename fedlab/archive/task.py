@@ -11,7 +11,13 @@ from fedlab.archive.folder import RunFolder
 from fedlab.fingerprint import parsed_json
 from fedlab.types import MEASURES_OF_CLASSIFICATION, Measures, Metric
 
-_KINDS = {"test_": "test ", "train_": "training ", "client_": "clients, "}
+_KINDS = {
+    "test_": "test ",
+    "train_": "training ",
+    "client_": "clients, ",
+    "global_test_": "global model, test ",
+    "global_client_": "global model, clients, ",
+}
 _OVER_CLIENTS = {
     "mean": "{}, mean",
     "p10": "{}, 10th percentile",
@@ -19,6 +25,8 @@ _OVER_CLIENTS = {
     "worst": "{}, worst client",
     "best": "{}, best client",
     "undefined": "{}, number of clients without it",
+    "std": "{}, standard deviation",
+    "weighted": "{}, mean over examples",
 }
 _NAME = re.compile(rf"({'|'.join(_KINDS)})(\w+?)(?:_({'|'.join(_OVER_CLIENTS)}))?")
 
@@ -35,7 +43,8 @@ class Learned(Measures):
     def metric(self, name: str) -> Metric | None:
         """Returns the metric to which `name`, such as test_accuracy or client_accuracy_p10, belongs; None for other names."""
         found = _NAME.fullmatch(name)
-        return self.metrics.get(found[2]) if found and found[3] != "undefined" else None
+        metric = self.metrics.get(found[2]) if found and found[3] != "undefined" else None
+        return dataclasses.replace(metric, more_is_better=False) if found and metric and found[3] == "std" else metric
 
     def label(self, name: str) -> str | None:
         """Returns the name in words; None for a name that is no metric of the task."""

@@ -20,12 +20,17 @@ class ModelPerClient(OneModel):
     """Evaluates each client's model on the whole test set, and on this client's own examples."""
 
     def measured(self, trained: Trained, round_num: int) -> dict[str, Any]:
-        """Returns means over clients of their models' test metrics, and a percentile, the worst and the best of the headline."""
+        """Returns means over clients of their models' test metrics, and a percentile, the worst and the best of the headline.
+
+        Also returns the test metrics of the global model, if there is one next to the clients' own models.
+        """
         headline = self.headline
         self._summaries = [self._on_test(weights) for weights in _each(trained)]
         found = {f"test_{name}": float(np.mean([s[name] for s in self._summaries])) for name in self._summaries[0]}
         values = np.array([summary[headline] for summary in self._summaries])
         varies = spread(values, self.more_is_better)
+        shared = {} if trained.global_model is None else self._on_test(trained.global_model)
+        found.update({f"global_test_{name}": value for name, value in shared.items()})
         return {**found, **{f"test_{headline}_{which}": value for which, value in varies.items() if which != "mean"}}
 
     def client_predictions(self, trained: Trained, partition: Partition) -> list[np.ndarray]:
@@ -40,6 +45,8 @@ class ModelPerClient(OneModel):
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Also writes local_models.csv. Writes model.keras only if there is a single client."""
         figures = super().finish(trained, partition, folder)
+        if self.evaluation.per_client and trained.global_model is not None:
+            figures.update(self._over_clients("global_client", self._scores_of(trained.global_model, partition)))
         rows = zip(partition.client_ids, partition.sizes.tolist(), self._summaries)
         scores = [ClientScore(name, n, s[self.headline], s["loss"]) for name, n, s in rows]
         write_scores(folder.local_models, scores, self.headline)

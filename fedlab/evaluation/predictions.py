@@ -14,7 +14,7 @@ from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import ClientScore, ModelScore, write_model_scores, write_scores
 from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
 from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
-from fedlab.evaluation.scores import ExampleScorer, spread
+from fedlab.evaluation.scores import ExampleScorer, over_clients
 from fedlab.models import functional, lifting
 from fedlab.tasks import Prediction
 from fedlab.tasks.encoding import input_dtype
@@ -108,8 +108,7 @@ class OneModel(Evaluator):
             if also:
                 scores = self._with_metrics(scores, trained, partition)
             write_scores(folder.clients, scores, self.headline, also)
-            varies = spread(np.array([s.score for s in scores]), self.more_is_better)
-            figures = {f"client_{self.headline}_{which}": value for which, value in varies.items() if which != "best"}
+            figures.update(self._over_clients("client", scores))
             for name, values in zip(also, zip(*(s.also for s in scores))):
                 defined = [value for value in values if value is not None]
                 figures[f"client_{name}_mean"] = float(np.mean(defined)) if defined else None
@@ -120,9 +119,19 @@ class OneModel(Evaluator):
             self._save(model, folder)
         return figures
 
+    def _over_clients(self, prefix: str, scores: list[ClientScore]) -> dict[str, float]:
+        """Returns the headline metric over clients, under names that begin with `prefix`."""
+        values, examples = np.array([s.score for s in scores]), np.array([s.examples for s in scores])
+        found = over_clients(values, examples, self.more_is_better)
+        return {f"{prefix}_{self.headline}_{which}": value for which, value in found.items()}
+
     def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
         """Returns the model's scores on each client's own examples: the held-out ones, if there are any."""
-        scores, found = self._scorer.scores(trained.weights, self.dataset.train), []
+        return self._scores_of(trained.weights, partition)
+
+    def _scores_of(self, weights: Weights, partition: Partition) -> list[ClientScore]:
+        """Returns the scores of one model for all clients on each client's own examples, as `_client_scores`."""
+        scores, found = self._scorer.scores(list(weights), self.dataset.train), []
         for name, indices in zip(partition.client_ids, partition.evaluated.indices):
             if len(indices):
                 summary = scores.summary(indices)

@@ -103,3 +103,10 @@ def spread(values: np.ndarray, more_is_better: bool) -> dict[str, float]:
     percentile, worst, best = (10, values.min(), values.max()) if more_is_better else (90, values.max(), values.min())
     tenth = float(np.percentile(values, percentile))
     return {"mean": float(values.mean()), f"p{percentile}": tenth, "worst": float(worst), "best": float(best)}
+
+
+def over_clients(values: np.ndarray, examples: np.ndarray, more_is_better: bool) -> dict[str, float]:
+    """Returns a metric over clients: `spread` without the best; `std`, the standard deviation over clients, each counting once;
+    `weighted`, the mean in which each client counts by its number of `examples`."""
+    found = {name: value for name, value in spread(values, more_is_better).items() if name != "best"}
+    return {**found, "std": float(values.std()), "weighted": float(np.average(values, weights=examples))}

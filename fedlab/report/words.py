@@ -23,6 +23,8 @@ _LABELS = {
     "client_accuracy_mean": "clients, mean accuracy",
     "client_accuracy_p10": "clients, 10th percentile",
     "client_accuracy_worst": "worst client",
+    "client_accuracy_std": "clients, standard deviation",
+    "client_accuracy_weighted": "clients, mean over examples",
     "train_real_score": "score of real images, while training",
     "train_generated_score": "score of generated images, while training",
     "train_gradient_penalty": "gradient penalty",

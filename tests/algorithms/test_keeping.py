@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedlab.algorithms import Apfl, Ditto, FedAvg, FedPer, FedRep, LocalOnly, LocalTraining, PFedMe, Scaffold
+from fedlab.algorithms import Apfl, Ditto, FedAvg, FedPer, FedRep, Ifca, LocalOnly, LocalTraining, PFedMe, Scaffold
 from fedlab.algorithms.optimizers import Adam, Cosine, Exponential, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.errors import ConfigError
@@ -28,6 +28,7 @@ KEEPERS = {
     "ditto": Ditto(personal_strength=0.5, personal_epochs=2),
     "apfl": Apfl(mixture=0.3),
     "apfl_adaptive": Apfl(adaptive=True),
+    "ifca": Ifca(num_clusters=3),
     "p_fed_me": PFedMe(personal_strength=2.0, personal_steps=3, local_learning_rate=0.2),
 }
 TWO_LAYERS = dict(model=Mlp(hidden=(6,)))

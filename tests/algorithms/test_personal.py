@@ -1,12 +1,13 @@
-"""APFL and pFedMe by hand, and in the settings in which they are FedAvg or training alone."""
+"""APFL, pFedMe and IFCA by hand, and in the settings in which they are FedAvg or training alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from fedlab.algorithms import Apfl, FedAvg, LocalOnly, LocalTraining, PFedMe
+from fedlab.algorithms import Apfl, FedAvg, FineTune, Ifca, LocalOnly, LocalTraining, PFedMe
 from fedlab.algorithms.optimizers import Exponential, Sgd
+from fedlab.engine import Tff
 from fedlab.models import Perceptron
 from tests.algorithms.test_keeping import FLOAT32, RATE, rounds, weights_after
 
@@ -109,3 +110,137 @@ def test_p_fed_me_with_one_step_that_w_follows_is_fed_avg(lab, strength):
         outcomes = ours.next(*one), plain.next(*one)
         assert outcomes[0].metrics["train_loss"] == pytest.approx(outcomes[1].metrics["train_loss"], rel=1e-5)
     assert lab.distance([np.asarray(w) for w in ours.weights], [np.asarray(w) for w in plain.weights]) < FLOAT32
+
+
+class HandIfca:
+    """IFCA with losses and gradients in float64."""
+
+    def __init__(self, hand, models):
+        self.hand, self.models = hand, models
+
+    def loss(self, weights, rows):
+        x, y = self.hand.x[rows], self.hand.y[rows]
+        logits = x @ weights[0] + weights[1]
+        logits = logits - logits.max(1, keepdims=True)
+        return np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+
+    def round(self, clients, rate, server_rate, by_examples):
+        chosen, updates = {}, {}
+        for c, rows, batches in clients:
+            j = int(np.argmin([self.loss(model, rows) for model in self.models]))
+            w = self.models[j]
+            for batch in batches:
+                w = stepped(w, self.hand.gradient(w, batch), rate)
+            chosen[c] = j
+            updates.setdefault(j, []).append(([a - b for a, b in zip(self.models[j], w)], len(rows) if by_examples else 1))
+        for j, each in updates.items():
+            mean = self.hand.mean([u for u, _ in each], [n for _, n in each])
+            self.models[j] = stepped(self.models[j], mean, server_rate)
+        return chosen
+
+
+@pytest.mark.parametrize("weighting", ["examples", "uniform"])
+def test_ifca_is_algorithm_1_of_ghosh(lab, by_hand, weighting):
+    examples, given = lab.examples(), rounds(lab, 4, 2, left_out=(1,))
+    options = dict(client_optimizer=Sgd(learning_rate=RATE), server_optimizer=Sgd(learning_rate=0.7))
+    trainer = lab.training(Ifca(num_clusters=3, client_weighting=weighting), examples=examples, client=CLIENT, **options)
+    stacked = [np.array(w, np.float64) for w in trainer.weights[:-1]]
+    hand = HandIfca(by_hand(examples), [[w[j] for w in stacked] for j in range(3)])
+    assert lab.distance(hand.models[0], initial(lab, examples)) < FLOAT32
+    chosen, seen = {}, set()
+    for cohort, round_input in given:
+        trainer.next(cohort, round_input)
+        chosen |= hand.round(batches_of(cohort, round_input, lab), RATE, 0.7, weighting == "examples")
+        seen |= set(chosen.values())
+        expected = [np.stack(tensors) for tensors in zip(*hand.models)]
+        assert lab.distance([np.asarray(w) for w in trainer.weights[:-1]], expected) < FLOAT32
+        assert {c: int(trainer.kept_by(c)[0]) for c in chosen} == chosen
+        for c, model in enumerate(trainer.models):
+            assert lab.distance([np.asarray(w) for w in model], hand.models[chosen[c]]) < FLOAT32
+    assert len(seen) > 1 and not np.any(np.asarray(trainer.weights[-1]))
+
+
+def test_ifca_with_one_cluster_is_fed_avg(lab):
+    ours, plain = (lab.training(process, client=CLIENT) for process in (Ifca(num_clusters=1), FedAvg()))
+    for one in rounds(lab, 3, 2, left_out=(1,)):
+        for training in (ours, plain):
+            training.next(*one)
+    assert all(lab.same_bits(model, plain.weights) for model in ours.models)
+
+
+def test_the_models_of_ifca_begin_apart_with_the_scale_of_the_first(lab):
+    def models(difference, seed=3):
+        weights = lab.training(Ifca(num_clusters=3, initial_difference=difference), seed=seed).weights
+        return np.asarray(weights[0])
+
+    anew, near = models(1.0), models(0.1)
+    assert lab.same_bits([anew], [models(1.0)]) and not np.array_equal(anew[1], models(1.0, seed=4)[1])
+    assert np.std(anew, axis=(1, 2)) == pytest.approx(np.std(anew[0]), rel=0.2)
+    correlation = [np.corrcoef(m[0].ravel(), m[1].ravel())[0, 1] for m in (anew, near)]
+    assert abs(correlation[0]) < 0.3 and correlation[1] > 0.98
+
+
+@pytest.mark.parametrize("flipped", [(0, 2)])
+def test_ifca_finds_the_clients_whose_labels_are_of_another_kind(lab, flipped):
+    """Half the clients have their labels reversed. One model cannot serve both; each of two models ends with one kind."""
+    examples = lab.examples()
+    y, partition = examples.y.copy(), lab.partition()
+    for c in flipped:
+        y[partition.indices[c]] = examples.num_classes - 1 - y[partition.indices[c]]
+    mixed = type(examples)(examples.x, y, examples.num_classes)
+    trainer = lab.training(Ifca(), examples=mixed, client=CLIENT)
+    for one in rounds(lab, 15, 2):
+        outcome = trainer.next(*one)
+    choices = [int(trainer.kept_by(c)[0]) for c in range(len(lab.sizes))]
+    assert choices[0] == choices[2] != choices[3]
+    plain = lab.training(FedAvg(), examples=mixed, client=CLIENT)
+    for one in rounds(lab, 15, 2):
+        alone = plain.next(*one)
+    assert outcome.metrics["train_loss"] < 0.7 * alone.metrics["train_loss"]
+
+
+def tuned_by_hand(lab, hand, weights, epochs, rate):
+    """Each client's model, fine-tuned from `weights` in the order of the seed."""
+    from fedlab import randomness
+
+    found = []
+    for c, rows in enumerate(lab.partition().indices):
+        order = np.broadcast_to(np.arange(len(rows), dtype=np.int32), (epochs, len(rows)))
+        order = randomness.generator(3, "order of fine-tuning", c).permuted(order, axis=1)
+        change, _ = hand.local_update(weights, rows, order, rate, 5)
+        found.append([w - d for w, d in zip(weights, change)])
+    return found
+
+
+@pytest.mark.parametrize("engine", [None, Tff()], ids=["compiled", "tff"])
+@pytest.mark.parametrize("rate", [None, 0.02])
+def test_fine_tuning_trains_the_current_model_and_leaves_the_training_as_it_is(lab, by_hand, engine, rate):
+    """By hand; a server optimizer, a schedule and a limit of steps, which training has, change nothing in it."""
+    examples, given = lab.examples(), rounds(lab, 2, 2, left_out=(1,))
+    options = dict(
+        examples=examples,
+        engine=engine,
+        client=LocalTraining(batch_size=5, local_epochs=2, max_local_steps=3),
+        client_optimizer=Sgd(learning_rate=RATE),
+        server_optimizer=Sgd(learning_rate=0.7),
+        schedule=Exponential(decay_rate=0.5),
+    )
+    process = FineTune(fine_tuning_epochs=3, fine_tuning_rate=rate)
+    ours, plain = lab.training(process, **options), lab.training(FedAvg(), **options)
+    for one in given:
+        for training in (ours, plain):
+            training.next(*one)
+        first = [[np.array(w) for w in model] for model in ours.models]
+        assert all(map(lab.same_bits, first, ours.models))  # reading changes nothing
+        current = [np.array(w, np.float64) for w in ours.weights]
+        for found, expected in zip(first, tuned_by_hand(lab, by_hand(examples), current, 3, rate or RATE)):
+            assert lab.distance(found, expected) < FLOAT32
+    assert lab.same_bits(ours.weights, plain.weights) and lab.same_bits(ours.state, plain.state)
+
+
+def test_a_fine_tuned_model_follows_from_the_state_of_the_training(lab):
+    whole, other = (lab.training(FineTune(), client=CLIENT) for _ in range(2))
+    for one in rounds(lab, 2, 2):
+        whole.next(*one)
+    other.restore([np.asarray(t) for t in whole.state])
+    assert all(map(lab.same_bits, whole.models, other.models))

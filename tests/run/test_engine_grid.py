@@ -30,7 +30,9 @@ from fedlab.algorithms import (
     FedProx,
     FedRep,
     FedSgd,
+    FineTune,
     Gan,
+    Ifca,
     LocalOnly,
     LocalTraining,
     MimeLite,
@@ -79,6 +81,8 @@ PROCESSES: dict[str, Any] = {
     "ditto": Ditto(),
     "apfl": Apfl(adaptive=True),
     "p_fed_me": PFedMe(personal_steps=2),
+    "ifca": Ifca(),
+    "fine_tune": FineTune(),
     "local_only": LocalOnly(),
     "gan": Gan(generator_steps=2, generator_batch_size=7),
 }
@@ -133,8 +137,16 @@ def refusal(point: tuple[str, ...]) -> str | None:
         return f"process={process} sends "
     if process == "scaffold" and mechanism:
         return "process=scaffold sends changes of variates"
+    if process == "ifca" and mechanism:
+        return "process=ifca divides the sum of each model's updates by the share of its clients"
+    if process == "ifca" and aggregator != "mean":
+        return "process=ifca sends zeros for the models that a client did not choose"
+    if noise == "dp_sgd" and process == "ifca":
+        return "process=ifca chooses a model without noise: use client=standard"
     if noise == "dp_sgd" and process == "scaffold":
         return "process=scaffold corrects plain steps: use client=standard"
+    if noise == "dp_sgd" and process == "fine_tune":
+        return "process=fine_tune fine-tunes a client's model without noise: use client=standard"
     if noise == "dp_sgd" and process == "fed_sgd":
         return "process=fed_sgd trains nothing on clients: use client=standard"
     if noise == "dp_sgd" and process == "fed_rep":

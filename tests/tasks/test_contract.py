@@ -99,14 +99,24 @@ def test_manifests_without_a_task_are_of_classification():
     assert described(None) == CLASSIFICATION == described(Classification(num_classes=3).described())
 
 
+NAMED = (
+    *("test_accuracy", "train_loss", "client_accuracy_p10", "client_accuracy_weighted", "global_test_accuracy"),
+    "global_client_accuracy_std",
+)
+
+
 def test_labels_of_metrics_say_on_what_and_over_whom():
-    words = {name: CLASSIFICATION.label(name) for name in ("test_accuracy", "train_loss", "client_accuracy_p10", "seconds")}
+    words = {name: CLASSIFICATION.label(name) for name in (*NAMED, "seconds")}
     assert words == {
         "test_accuracy": "test accuracy",
         "train_loss": "training loss",
         "client_accuracy_p10": "clients, accuracy, 10th percentile",
+        "client_accuracy_weighted": "clients, accuracy, mean over examples",
+        "global_test_accuracy": "global model, test accuracy",
+        "global_client_accuracy_std": "global model, clients, accuracy, standard deviation",
         "seconds": None,
     }
+    assert [CLASSIFICATION.metric(name).more_is_better for name in NAMED] == [True, False, True, True, True, False]
 
 
 def test_generation_has_no_metric_to_rank_by():

@@ -1,4 +1,4 @@
-"""Local models without federation: the metric of each client's model on the test set."""
+"""Models of the clients' own: the metric of each of them on the test set."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""IFCA: several global models, each for a cluster of clients that find each other by their losses."""
+
+from __future__ import annotations
+
+import math
+import types
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from fedlab import randomness
+from fedlab.aggregation import Mean
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedlab.algorithms.keeping import Keeping
+
+
+class Ifca(KeepingProcess):
+    """IFCA (Ghosh et al. 2020, algorithm 1, model averaging): the server has k models, one for each cluster of clients.
+
+    A client receives all of them, chooses the one with the smallest loss on its training examples, and trains it as in FedAvg.
+    The server's step for a model uses the mean update of the clients that chose it, and zero if nobody did. k = 1 is FedAvg. A
+    client sends zeros for the other models, so that a secure sum hides the choice: k times FedAvg's traffic in both directions.
+    A client keeps its newest choice, which is its model in an evaluation; before its first round this is the first model.
+    """
+
+    personal: ClassVar[bool] = True
+
+    num_clusters: PositiveInt = 2  # k
+    # Difference d of the other initial models from the first one. 1: each is drawn anew, with the mean and the standard deviation
+    # of each tensor; below 1: correlated by √(1 − d²), for a first one that is already trained
+    initial_difference: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @property
+    def keeps(self) -> str:
+        return "choices of a model" if self.num_clusters > 1 else ""
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        if stages.privacy.adds_noise:
+            raise ConfigError(
+                "process=ifca divides the sum of each model's updates by the share of its clients, which noise would distort: "
+                "use privacy=none, or another process."
+            )
+        if type(stages.aggregator) is not Mean:
+            raise ConfigError(
+                "process=ifca sends zeros for the models that a client did not choose, which only aggregator=mean counts right."
+            )
+        check_no_noise_on_clients(stages, "process=ifca chooses a model without noise: use client=standard without weight_noise.")
+
+    def keeping(self, parts: Parts) -> Keeping:
+        import tensorflow as tf
+
+        from fedlab.algorithms import client_work, keeping
+
+        model, options, k = parts.model, parts.client, self.num_clusters
+        train = client_work.local_training(model, parts.client_optimizer.build(), options)
+
+        def update(received: Any, fixed: Any, data: Any, factor: Any, _: Any, __: Any) -> tuple:
+            *models, _ = received
+            each = [tuple(m[j] for m in models) for j in range(k)]
+            chosen = tf.argmin(_losses(model, each, fixed, data, options.batch_size), output_type=tf.int32)
+            delta, metrics = train(tuple(m[chosen] for m in models), fixed, data, factor)
+            share = tf.one_hot(chosen, k)
+            sent = tuple(tf.reshape(share, [k] + [1] * d.shape.rank) * d for d in delta)
+            return (*sent, share), metrics, (client_work.as_float(chosen),), ()
+
+        def of_clusters(mean: Any) -> tuple:
+            """Returns, for each model, the mean update of the clients that chose it."""
+            *sums, shares = mean
+            each = [tf.math.divide_no_nan(s, tf.reshape(shares, [k] + [1] * (s.shape.rank - 1))) for s in sums]
+            return (*each, tf.zeros_like(shares))
+
+        stacked = [np.stack(tensors) for tensors in zip(*self._initial_models(model.initial_weights[0]))]
+        weights = (*stacked, np.zeros([k], np.float32))  # the last one only carries the shares of clients to the server
+        return keeping.Keeping(
+            (np.zeros([], np.float32),),
+            update,
+            gradient=of_clusters,
+            model=types.SimpleNamespace(
+                initial_weights=(weights, model.initial_weights[1]), finalize_metrics=model.finalize_metrics
+            ),
+            own_model=lambda received, kept: [np.asarray(m)[int(kept[0])] for m in received[:-1]],
+        )
+
+    def _initial_models(self, first: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Returns k lists of tensors. `first`: the initial weights, from which the draws follow."""
+        seed, share = zlib.crc32(b"".join(w.tobytes() for w in first)), self.initial_difference
+        found = [list(first)]
+        for j in range(1, self.num_clusters):
+            rng = randomness.generator(seed, "initial weights of a cluster", j)
+            drawn = [w.mean() + w.std() * rng.normal(size=w.shape) for w in first]
+            mixed = [w.mean() + math.sqrt(1 - share**2) * (w - w.mean()) + share * (d - w.mean()) for w, d in zip(first, drawn)]
+            found.append([m.astype(np.float32) for m in mixed])
+        return found
+
+
+def _losses(model: Any, models: Sequence[tuple], fixed: Any, data: Any, batch_size: int) -> Any:
+    """Returns float32 [k]: the summed loss of each of `models` over all of a client's examples; ∞ for NaN."""
+    import tensorflow as tf
+
+    from fedlab.algorithms import client_work
+
+    def step(x: Any, y: Any, total: Any) -> tuple:
+        x, y = model.task.inputs(x), model.task.targets(y)
+        outputs = [model.predict_on_batch((weights, fixed), x, training=False) for weights in models]
+        return (total + client_work.as_float(tf.shape(y)[0]) * tf.stack([model.loss(output=o, label=y) for o in outputs]),)
+
+    once = {**data, "order": data["order"][:1]}
+    (total,) = client_work.for_each_batch(step, (tf.zeros([len(models)]),), once, batch_size, None)
+    return tf.where(tf.math.is_nan(total), np.inf, total)
