@@ -59,6 +59,7 @@ class Ifca(KeepingProcess):
         from fedlab.algorithms import client_work, keeping
 
         model, options, k = parts.model, parts.client, self.num_clusters
+        client_work.check_plain(model, "ifca")
         train = client_work.local_training(model, parts.client_optimizer.build(), options)
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, _: Any, __: Any) -> tuple:
@@ -83,7 +84,11 @@ class Ifca(KeepingProcess):
             update,
             gradient=of_clusters,
             model=types.SimpleNamespace(
-                initial_weights=(weights, model.initial_weights[1]), finalize_metrics=model.finalize_metrics
+                initial_weights=(weights, model.initial_weights[1]),
+                trained=weights,
+                finalize_metrics=model.finalize_metrics,
+                **dict.fromkeys(("statistics", "constraints"), ()),
+                fixed_bytes=model.fixed_bytes,
             ),
             own_model=lambda received, kept: [np.asarray(m)[int(kept[0])] for m in received[:-1]],
         )
@@ -111,6 +116,6 @@ def _losses(model: Any, models: Sequence[tuple], fixed: Any, data: Any, batch_si
         outputs = [model.predict_on_batch((weights, fixed), x, training=False) for weights in models]
         return (total + client_work.as_float(tf.shape(y)[0]) * tf.stack([model.loss(output=o, label=y) for o in outputs]),)
 
-    once = {**data, "order": data["order"][:1]}
-    (total,) = client_work.for_each_batch(step, (tf.zeros([len(models)]),), once, batch_size, None)
+    start, once = (tf.zeros([len(models)]),), {**data, "order": data["order"][:1]}
+    (total,) = client_work.for_each_batch(step, start, once, batch_size, None)
     return tf.where(tf.math.is_nan(total), np.inf, total)
