@@ -60,6 +60,8 @@ def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
     if over_clients["mean"] in own:
         mean, percentile, worst = (value(name) for name in over_clients.values())
         line += f"; clients on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
+    if f"global_client_{headline}_mean" in own:
+        line += f"; the global model on the same examples: mean {value(f'global_client_{headline}_mean')}"
     return line
 
 
