@@ -58,14 +58,15 @@ class Ifca(KeepingProcess):
 
         from fedlab.algorithms import client_work, keeping
 
-        model, options, k = parts.model, parts.client, self.num_clusters
+        model, k = parts.model, self.num_clusters
         client_work.check_plain(model, "ifca")
-        train = client_work.local_training(model, parts.client_optimizer.build(), options)
+        train = client_work.local_training(model, parts.client_optimizer.build(), parts.client)
+        loss = client_work.mean_loss(model, parts.client.batch_size)
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, _: Any, __: Any) -> tuple:
             *models, _ = received
-            each = [tuple(m[j] for m in models) for j in range(k)]
-            chosen = tf.argmin(_losses(model, each, fixed, data, options.batch_size), output_type=tf.int32)
+            losses = tf.stack([loss(tuple(m[j] for m in models), fixed, data) for j in range(k)])
+            chosen = tf.argmin(tf.where(tf.math.is_nan(losses), np.inf, losses), output_type=tf.int32)
             delta, metrics = train(tuple(m[chosen] for m in models), fixed, data, factor)
             share = tf.one_hot(chosen, k)
             sent = tuple(tf.reshape(share, [k] + [1] * d.shape.rank) * d for d in delta)
@@ -103,19 +104,3 @@ class Ifca(KeepingProcess):
             mixed = [w.mean() + math.sqrt(1 - share**2) * (w - w.mean()) + share * (d - w.mean()) for w, d in zip(first, drawn)]
             found.append([m.astype(np.float32) for m in mixed])
         return found
-
-
-def _losses(model: Any, models: Sequence[tuple], fixed: Any, data: Any, batch_size: int) -> Any:
-    """Returns float32 [k]: the summed loss of each of `models` over all of a client's examples; ∞ for NaN."""
-    import tensorflow as tf
-
-    from fedlab.algorithms import client_work
-
-    def step(x: Any, y: Any, total: Any) -> tuple:
-        x, y = model.task.inputs(x), model.task.targets(y)
-        outputs = [model.predict_on_batch((weights, fixed), x, training=False) for weights in models]
-        return (total + client_work.as_float(tf.shape(y)[0]) * tf.stack([model.loss(output=o, label=y) for o in outputs]),)
-
-    start, once = (tf.zeros([len(models)]),), {**data, "order": data["order"][:1]}
-    (total,) = client_work.for_each_batch(step, start, once, batch_size, None)
-    return tf.where(tf.math.is_nan(total), np.inf, total)

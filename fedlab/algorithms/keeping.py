@@ -73,24 +73,14 @@ class Keeping:
 def learning_process(parts: Parts, keeping: Keeping, weigh_by_examples: bool) -> tff.learning.templates.LearningProcess:
     """Returns the TFF process. A client's data element has `kept`: its position in the partition, and its state."""
     sent = parts if keeping.model is None else dataclasses.replace(parts, model=keeping.model)
-    finalizer = None if keeping.gradient is None else _finalizer(sent, keeping.gradient)
-    return composed(sent, _work(sent, keeping, weigh_by_examples), finalizer)
+    gradient = keeping.gradient
+    if gradient is None:
+        return composed(sent, _work(sent, keeping, weigh_by_examples))
 
+    def combine(mean: Tensors) -> Tensors:
+        return _alike("gradient returned", gradient(mean), mean, "the mean update")
 
-def _finalizer(parts: Parts, gradient: Callable[[Tensors], Tensors]) -> tff.learning.templates.FinalizerProcess:
-    """Returns the server's step: the server optimizer follows `gradient` of the mean update."""
-    weights_type = weights_type_of(parts.model)
-    inner = tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type)
-
-    @tff.tensorflow.computation(weights_type.trainable)
-    def of_mean(mean):
-        return _alike("gradient returned", gradient(tuple(mean)), tuple(mean), "the mean update")
-
-    @tff.federated_computation(*inner.next.type_signature.parameter)
-    def next_fn(state, weights, mean):
-        return inner.next(state, weights, tff.federated_map(of_mean, mean))
-
-    return tff.learning.templates.FinalizerProcess(inner.initialize, next_fn)
+    return composed(sent, _work(sent, keeping, weigh_by_examples), combine=combine)
 
 
 @dataclasses.dataclass(frozen=True)
