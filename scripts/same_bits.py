@@ -35,6 +35,8 @@ _USERS = ["partition=iid", "partition.num_clients=20"]  # the digits do not say 
 ON_DIGITS = {
     **dict.fromkeys(("mnist/by_writer", "heart/fedavg", "heart/local"), _USERS),
     **dict.fromkeys(("synthetic/fedavg", "synthetic/fedprox", "synthetic/scaffold"), _USERS),
+    # Digits are no text, and have no users with few examples
+    **{key: [*_USERS, "~partition.min_examples", "model=mlp"] for key in ("shakespeare/fedavg", "shakespeare/fedadam")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],

@@ -8,7 +8,6 @@ import numpy as np
 
 from fedlab.errors import ConfigError
 from fedlab.randomness import generator
-from fedlab.tasks import NextToken
 from fedlab.types import Dataset, Partition
 
 _ROWS, _COLUMNS = 20, 10  # the most rows, and images per row
@@ -23,7 +22,7 @@ def write_samples(
     """
     from fedlab.report.samples_plot import plot_samples
 
-    if isinstance(dataset.train.task, NextToken):
+    if hasattr(dataset.train.task, "vocabulary"):
         raise ConfigError(f"--samples {path}: the examples of this data are texts, which fedlab data show prints: leave it out.")
     rows = _by_class(clean, partition) if by == "class" else dict(zip(partition.client_ids, partition.indices))
     shape = dataset.train.x.shape[1:]

@@ -77,7 +77,6 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     from rich.table import Table
 
     from fedlab.partition import heterogeneity
-    from fedlab.tasks import NextToken
 
     train, sizes = dataset.train, partition.sizes
     figures = heterogeneity(train.y, partition, train.num_classes) if train.task.num_classes is not None else None
@@ -92,7 +91,7 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     print(f"{holders} {partition.sizes.sum():,} of {len(train):,} training examples")
     held_out = len(dataset.test)
     print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
-    if isinstance(train.task, NextToken):
+    if hasattr(train.task, "vocabulary"):
         _print_texts(train, partition)
     for column in dataset.columns:
         print(printable(" ".join(f"column {_column(column)}".split())))
@@ -106,10 +105,7 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
 
 def _print_texts(train: ExampleSet, partition: Partition) -> None:
     """Prints the vocabulary, and the first example of the first clients."""
-    from fedlab.tasks import NextToken
-
-    task = train.task
-    assert isinstance(task, NextToken)
+    task: Any = train.task
     print(f"vocabulary: {len(task.vocabulary):,} characters, {_in_a_line(''.join(task.vocabulary))}")
     print(f"{task.num_outputs:,} tokens: the characters, padding, unknown character, beginning and end of a text")
     for name, indices in list(zip(partition.client_ids, partition.indices))[:_TEXTS]:

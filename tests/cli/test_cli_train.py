@@ -195,6 +195,10 @@ ON_DIGITS = {
             *("synthetic/fedavg", "synthetic/fedprox", "synthetic/scaffold"),
         )
     },
+    **{  # nor are they text
+        f"shakespeare/{name}": ["partition=iid", "partition.num_clients=20", "~partition.min_examples", "model=mlp"]
+        for name in ("fedavg", "fedadam")
+    },
     # nor are there thousands of users
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],

@@ -125,3 +125,27 @@ def test_data_that_is_no_image_has_no_samples(capsys, tmp_path):
 def test_one_client_holds_the_data(capsys):
     assert main(["data", "show", "partition=single"]) == 0
     assert "1 client holds 1,438 of 1,438 training examples" in capsys.readouterr().out
+
+
+def test_show_prints_texts_in_a_line_each(capsys, tmp_path):
+    (tmp_path / "play.txt").write_text("ANN:\n" + "the cat\nsat\x1b[2J" * 20 + "\nBOB:\n" + "a \\n dog; " * 20)
+    words = [f"data.path={tmp_path}/play.txt", "data.heading=(.+):", "data.sequence_length=12", "data.test_fraction=0.1"]
+    assert main(["data", "show", "data=text", *words, "partition=by_user"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^vocabulary: \d+ characters, \\n\\x1b 2;", out, re.MULTILINE)
+    assert re.search(r"^client BOB: .*dog", out, re.MULTILINE) and "\x1b" not in out
+    assert re.search(r"^\d+ tokens: the characters, padding", out, re.MULTILINE)
+
+
+def test_show_draws_no_texts_and_divides_them_by_no_label(capsys, tmp_path):
+    (tmp_path / "play.txt").write_text("the cat sat on the mat; " * 200)
+    words = ["data", "show", "data=text", f"data.path={tmp_path}/play.txt"]
+    for more, told in [
+        (["--samples", str(tmp_path / "s.png")], "the examples of this data are texts, which fedlab data show prints"),
+        (["--png", str(tmp_path / "p.png")], "the task of this data is next-character prediction"),
+        (["partition=shards"], "partition: Shards needs data with classes"),
+        (["corruption=label_flip"], "corruption: LabelFlip needs data with classes"),
+    ]:
+        assert main([*words, *more]) == 2
+        err = capsys.readouterr().err
+        assert told in err and err.count("\n") == 1, err
