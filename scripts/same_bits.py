@@ -34,7 +34,7 @@ TOLERANCE = 0.02  # of figures that are shares; relative of others
 _USERS = ["partition=iid", "partition.num_clients=20"]  # the digits do not say who wrote them
 ON_DIGITS = {
     **dict.fromkeys(("mnist/by_writer", "heart/fedavg", "heart/local"), _USERS),
-    **dict.fromkeys(("synthetic/fedavg", "synthetic/fedprox", "synthetic/scaffold"), _USERS),
+    **dict.fromkeys(("synthetic/fedavg", "synthetic/fednova", "synthetic/fedprox", "synthetic/scaffold"), _USERS),
     # Digits are no text, and have no users with few examples
     **{key: [*_USERS, "~partition.min_examples", "model=mlp"] for key in ("shakespeare/fedavg", "shakespeare/fedadam")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],

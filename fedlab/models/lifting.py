@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +76,7 @@ class Network:
                 raise NotRebuilt(f"{options.get('name')} has shape {tuple(shape)}, and had {tuple(left[0].shape)}")
             return left.pop(0)
 
-        with _classes_as_they_are(self.model), _same_draws(0), _assignable(weights) as written:
+        with _quiet(), _classes_as_they_are(self.model), _same_draws(0), _assignable(weights) as written:
             with tf.variable_creator_scope(stand_in):
                 model = self.build()
             if left:
@@ -98,6 +99,18 @@ class Network:
             return self([*model_weights[0], *model_weights[1]], x, training, inspect)
 
         return predict_on_batch
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides warnings of TensorFlow within the context: Keras calls its deprecated functions to assign in a graph."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
