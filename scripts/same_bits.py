@@ -34,7 +34,9 @@ TOLERANCE = 0.02  # of figures that are shares; relative of others
 _USERS = ["partition=iid", "partition.num_clients=20"]  # the digits do not say who wrote them
 ON_DIGITS = {
     **dict.fromkeys(("mnist/by_writer", "heart/fedavg", "heart/local"), _USERS),
-    **dict.fromkeys(("synthetic/fedavg", "synthetic/fednova", "synthetic/fedprox", "synthetic/scaffold"), _USERS),
+    **dict.fromkeys(
+        ("synthetic/fedavg", "synthetic/feddyn", "synthetic/fednova", "synthetic/fedprox", "synthetic/scaffold"), _USERS
+    ),
     # Digits are no text, and have no users with few examples
     **{key: [*_USERS, "~partition.min_examples", "model=mlp"] for key in ("shakespeare/fedavg", "shakespeare/fedadam")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
@@ -53,7 +55,7 @@ VARIANTS = {
     "scaffold": [*SMALL, "process=scaffold"],
     "fed_rep": [*SMALL, "process=fed_rep"],
     "fed_per": [*SMALL, "process=fed_per"],
-    **{name: [*SMALL, f"process={name}"] for name in ("fed_nova", "fed_exp", "q_fed_avg", "mime_lite")},
+    **{name: [*SMALL, f"process={name}"] for name in ("fed_nova", "fed_dyn", "fed_exp", "q_fed_avg", "mime_lite")},
     "fed_bn": ["partition.num_clients=12", "cohort.clients_per_round=6", "process=fed_bn", *_NORMALIZED],
     "ditto": [*SMALL, "process=ditto"],
     "apfl": [*SMALL, "process=apfl", "process.adaptive=true"],

@@ -10,6 +10,7 @@ from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Pa
 from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
 from fedlab.algorithms.fed_bn import FedBn
+from fedlab.algorithms.fed_dyn import FedDyn
 from fedlab.algorithms.fed_exp import FedExp
 from fedlab.algorithms.fed_nova import FedNova
 from fedlab.algorithms.fed_per import FedPer
@@ -35,6 +36,7 @@ __all__ = [
     "DpSgd",
     "FedAvg",
     "FedBn",
+    "FedDyn",
     "FedExp",
     "FedNova",
     "FedPer",

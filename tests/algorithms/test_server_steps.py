@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.algorithms import DpSgd, FedAvg, FedExp, FedNova, LocalTraining, MimeLite, QFedAvg
+from fedlab.algorithms import DpSgd, FedAvg, FedDyn, FedExp, FedNova, LocalTraining, MimeLite, QFedAvg
 from fedlab.algorithms.optimizers import Adam, Exponential, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.errors import ConfigError
@@ -21,6 +21,7 @@ CLIENT = LocalTraining(batch_size=5, local_epochs=2)
 PROCESSES = {
     "fed_nova": FedNova(),
     "fed_exp": FedExp(epsilon=0.01),
+    "fed_dyn": FedDyn(regularization=0.5),
     "q_fed_avg": QFedAvg(fairness=2.0),
     "mime_lite": MimeLite(momentum=0.8),
 }
@@ -78,6 +79,21 @@ class ByHand:
         length = max(1.0, sum(p * squared(u) for p, u in zip(shares, updates)) / (2 * (squared(mean) + 0.01)))
         return [length * m for m in mean], state
 
+    def fed_dyn(self, w, clients, rate, state, alpha=0.5, of_all=4):
+        """`w`: the mean of the clients' models; `state`: h, and the linear term of each client by its first example."""
+        h, linear = state or ([np.zeros_like(t) for t in w], {})
+        x, found = [t - a / alpha for t, a in zip(w, h)], []
+        for rows, order in clients:
+            own, y = linear.get(min(rows), [np.zeros_like(t) for t in w]), x
+            for epoch in order:
+                for i in range(0, len(rows), 5):
+                    g = self.hand.gradient(y, rows[epoch[i : i + 5]])
+                    y = [t - rate * (a - b + alpha * (t - c)) for t, a, b, c in zip(y, g, own, x)]
+            linear = {**linear, min(rows): [b - alpha * (t - c) for b, t, c in zip(own, y, x)]}
+            found.append(y)
+        h = [a - alpha / of_all * sum(t - c for t in each) for a, c, each in zip(h, x, zip(*found))]
+        return [t - np.mean(each, axis=0) for t, each in zip(w, zip(*found))], (h, linear)
+
     def q_fed_avg(self, w, clients, rate, state, q=2.0):
         updates, _, _ = self.updates(w, clients, rate)
         total, h, smoothness = [np.zeros_like(t) for t in w], 0.0, 1 / rate
@@ -107,14 +123,14 @@ class ByHand:
 def test_three_rounds_by_hand(lab, by_hand, name):
     """With a schedule, a server learning rate, and a client that misses rounds."""
     examples, given = lab.examples(), rounds(lab, 3)
-    hand = ByHand(by_hand(examples))
+    hand, server = ByHand(by_hand(examples)), 1.0 if name == "fed_dyn" else SERVER
     w, state = None, None
     for number, (_, round_input) in enumerate(given):
         if w is None:
             w = [np.asarray(t, np.float64) for t in lab.training(PROCESSES[name], examples=examples).weights]
         update, state = getattr(hand, name)(w, lab.clients(round_input), RATE * 0.5**number, state)
-        w = [t - SERVER * u for t, u in zip(w, update)]
-    options = dict(schedule=Exponential(decay_rate=0.5), server_optimizer=Sgd(learning_rate=SERVER))
+        w = [t - server * u for t, u in zip(w, update)]
+    options = dict(schedule=Exponential(decay_rate=0.5), server_optimizer=Sgd(learning_rate=server))
     assert lab.distance(weights(trained(lab, PROCESSES[name], given, examples=examples, **options)), w) < FLOAT32
 
 
@@ -177,6 +193,19 @@ def test_the_limits_of_the_others_are_fed_avg(lab):
     assert lab.distance(weights(trained(lab, QFedAvg(fairness=0.0), given)), weights(equal)) < 1e-5
 
 
+def test_fed_dyn_ends_where_the_mean_gradient_is_zero(lab, by_hand):
+    """Where many local steps take FedAvg elsewhere (Acar et al. 2021, section 2)."""
+    examples, client = lab.examples(shape=(1, 1, 1), dtype=np.float32), LocalTraining(batch_size=20, local_epochs=5)
+    given, hand, rows = rounds(lab, 60, 5, left_out=()), by_hand(examples), lab.partition().indices
+    options = dict(examples=examples, client=client, client_optimizer=Sgd(learning_rate=0.3))
+    norms = []
+    for process in (FedAvg(client_weighting="uniform"), FedDyn(regularization=0.3)):
+        w = [t.astype(np.float64) for t in weights(trained(lab, process, given, **options))]
+        mean = [sum(tensors) / len(rows) for tensors in zip(*(hand.gradient(w, r) for r in rows))]
+        norms.append(squared(mean) ** 0.5)
+    assert norms[1] < 0.1 * norms[0]
+
+
 def test_a_round_of_clients_without_numbers_changes_nothing(lab):
     examples = lab.examples(dtype=np.float32)
     broken = type(examples)(np.full_like(examples.x, np.nan), examples.y, examples.num_classes)
@@ -194,9 +223,12 @@ def test_combinations_that_mean_nothing_are_refused_before_data_is_read(name):
         {"client": DpSgd(batch_size=5, clip_norm=1.0, noise_multiplier=1.0)},
         {"client": LocalTraining(weight_noise=0.1)},
     ):
-        with pytest.raises(ConfigError, match=rf"^process={name} sends .*use (privacy=none|client=standard)") as caught:
+        with pytest.raises(ConfigError, match=rf"^process={name} (sends|keeps) .*use (privacy=none|client=standard)") as caught:
             rules.check(experiment(process=process, **options))
         assert "\n" not in str(caught.value)
-    if name != "fed_exp":  # any optimizer gives a norm
+    if name == "fed_dyn":
+        with pytest.raises(ConfigError, match=r"^process=fed_dyn .*server_optimizer=sgd with learning rate 1"):
+            rules.check(experiment(process=process, privacy=NoPrivacy(), server_optimizer=Sgd(learning_rate=0.5)))
+    elif name != "fed_exp":  # any optimizer gives a norm
         with pytest.raises(ConfigError, match=rf"^process={name} .*client_optimizer=sgd"):
             rules.check(experiment(process=process, privacy=NoPrivacy(), client_optimizer=Adam(learning_rate=0.01)))

@@ -192,7 +192,7 @@ ON_DIGITS = {
         name: ["partition=iid", "partition.num_clients=20"]
         for name in (
             *("mnist/by_writer", "heart/fedavg", "heart/local"),
-            *("synthetic/fedavg", "synthetic/fednova", "synthetic/fedprox", "synthetic/scaffold"),
+            *("synthetic/fedavg", "synthetic/feddyn", "synthetic/fednova", "synthetic/fedprox", "synthetic/scaffold"),
         )
     },
     **{  # nor are they text

@@ -24,6 +24,7 @@ from fedlab.algorithms import (
     DpSgd,
     FedAvg,
     FedBn,
+    FedDyn,
     FedExp,
     FedNova,
     FedPer,
@@ -72,6 +73,7 @@ PROCESSES: dict[str, Any] = {
     "fed_sgd": FedSgd(),
     "fed_nova": FedNova(),
     "fed_exp": FedExp(),
+    "fed_dyn": FedDyn(),
     "q_fed_avg": QFedAvg(),
     "mime_lite": MimeLite(),
     "scaffold": Scaffold(),
@@ -135,6 +137,8 @@ def refusal(point: tuple[str, ...]) -> str | None:
         return f"process={process} needs the mean of"
     if process in ("fed_nova", "fed_exp", "q_fed_avg", "mime_lite") and (mechanism or noise == "dp_sgd"):
         return f"process={process} sends "
+    if process == "fed_dyn" and (mechanism or noise == "dp_sgd"):
+        return "process=fed_dyn sends the way" if mechanism else "process=fed_dyn keeps plain ways"
     if process == "scaffold" and mechanism:
         return "process=scaffold sends changes of variates"
     if process == "ifca" and mechanism:
