@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from fedlab import algorithms
-from fedlab.algorithms import DpSgd, FedAvg, FedRep, FedSgd, Gan, LocalOnly, LocalTraining, Scaffold
+from fedlab.algorithms import DpSgd, FedAvg, FedRep, FedSgd, FineTune, Gan, LocalOnly, LocalTraining, Scaffold
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.algorithms.split import Split
 from fedlab.archive import RunFolder, make_folder
@@ -40,6 +40,7 @@ DIVERGING = {
     "scaffold": dict(process=Scaffold(), client_optimizer=HUGE),
     "fed_rep": dict(process=FedRep(head_epochs=1), model=Mlp(hidden=(4,)), client_optimizer=HUGE),
     "client": dict(process=FedAvg(), client_optimizer=HUGE),
+    "fine_tune": dict(process=FineTune(fine_tuning_epochs=1), client_optimizer=HUGE),
     "server": dict(process=FedSgd(), client=LocalTraining(batch_size=5), server_optimizer=HUGE),
     "local_only": dict(process=LocalOnly(), client_optimizer=HUGE),
     "split": dict(process=Split(), model=Mlp(hidden=(4,)), client_optimizer=Sgd(learning_rate=3e38)),

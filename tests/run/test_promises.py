@@ -51,7 +51,8 @@ GOES_WITH: dict[str, dict[str, Any]] = {
     "Gan": {"model": Pair()},
     "LocalOnly": {"privacy": NoPrivacy(), "client": DpSgd()},
 }
-NO_CLAIM = ("Split", "Scaffold")  # sends no updates; sends more than them, which nothing clips
+# Sends no updates; send more than them, which nothing clips
+NO_CLAIM = ("Split", "Scaffold", "FedNova", "FedExp", "FedDyn", "QFedAvg", "MimeLite", "Ifca")
 
 
 def shipped(kind: type[Spec]) -> list[type[Spec]]:

@@ -114,7 +114,7 @@ NO_COMPONENTS = [
     "fedlab.run.loggers.Csv",
     "fedlab.spec.BaseModel",
     "fedlab.corruption.kinds.PositiveFloat",
-    "fedlab.run.start.importlib",
+    "fedlab.run.start.tempfile",
 ]
 
 
