@@ -19,6 +19,8 @@ from fedlab.models import Cnn, Mlp, Perceptron, functional
 FLOAT32 = 5e-6
 # The same numbers summed in another order, in float32 on both sides
 ORDER = 1e-6
+# Two computations in float32 whose sums over examples have other terms differ by at most twice FLOAT32: with other data
+# (1,000 added to the seeds of NumPy in the tests) by 3.1e-6
 RATE = 0.1
 
 
@@ -94,7 +96,7 @@ class TestFedAvg:
         once = lab.partition()
         twice = type(once)(once.client_ids, tuple(np.tile(i, 2) for i in once.indices))
         ours = trainer.run(lab.inputs(2, partition=twice)).weights
-        assert_agree(lab, ours, trainer.run(lab.inputs(2, partition=once)).weights, ORDER)
+        assert_agree(lab, ours, trainer.run(lab.inputs(2, partition=once)).weights, 2 * FLOAT32)
 
     @pytest.mark.parametrize("process", [FedAvg(), slow(FedSgd())], ids=["fed_avg", "fed_sgd"])
     @pytest.mark.parametrize("permutation", [[3, 2, 1, 0], [1, 3, 0, 2]])
@@ -181,9 +183,9 @@ class TestFedSgd:
         inputs = lab.inputs(2)
         ours = lab.trainer(FedSgd(), client=LocalTraining(batch_size=batch_size)).run(inputs)
         reference = lab.trainer(FedSgd(), client=LocalTraining(batch_size=1000)).run(inputs)
-        assert_agree(lab, ours.weights, reference.weights, ORDER)
+        assert_agree(lab, ours.weights, reference.weights, 2 * FLOAT32)
         for a, b in zip(ours.metrics, reference.metrics):
-            assert a["client_work/train/loss"] == pytest.approx(b["client_work/train/loss"], rel=ORDER)
+            assert a["client_work/train/loss"] == pytest.approx(b["client_work/train/loss"], rel=2 * FLOAT32)
 
     @pytest.mark.parametrize("weighting", ["examples", "uniform"])
     def test_is_the_mean_gradient(self, lab, by_hand, weighting):
