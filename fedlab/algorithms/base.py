@@ -196,6 +196,15 @@ def check_plain_mean(name: str, sends: str, stages: Stages) -> None:
     check_no_noise_on_clients(stages, f"process={name} sends {sends} without noise: use client=standard without weight_noise.")
 
 
+def check_nothing_is_private(name: str, sends: str, stages: Stages) -> None:
+    """Raises `ConfigError` under user-level privacy, because clients also send something that no mechanism covers."""
+    if stages.privacy.adds_noise:
+        raise ConfigError(
+            f"process={name} sends {sends}, which no privacy mechanism clips or covers with noise: use privacy=none, or "
+            "process=fed_avg or fed_prox."
+        )
+
+
 def check_no_noise_on_clients(stages: Stages, why: str) -> None:
     """Raises `ConfigError`, beginning with `why`, if clients train by DP-SGD or add noise to their weights."""
     if isinstance(stages.client, DpSgd) or stages.client.weight_noise:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.errors import ConfigError
 
@@ -34,11 +34,7 @@ class FedDyn(KeepingProcess):
 
     def check(self, stages: Stages) -> None:
         super().check(stages)
-        if stages.privacy.adds_noise:
-            raise ConfigError(
-                "process=fed_dyn sends the way of each client for the server's h, which no privacy mechanism clips or covers "
-                "with noise: use privacy=none, or process=fed_avg or fed_prox."
-            )
+        check_nothing_is_private("fed_dyn", "the way of each client for the server's h", stages)
         check_no_noise_on_clients(stages, "process=fed_dyn keeps plain ways: use client=standard without weight_noise.")
         server = stages.server_optimizer
         if not isinstance(server, Sgd) or server.momentum or server.learning_rate != 1.0:

@@ -86,7 +86,8 @@ def halves(parts: Parts, head: Sequence[str] | None) -> tuple[Half, Half]:
     if len(set(chosen)) == len(names):
         raise ConfigError(f"process.head={', '.join(chosen)} leaves no layer for clients to share: use process=local_only.")
     own = {v.ref() for layer in layers if layer.name in chosen for v in layer.variables}
-    return divided(parts.model, lambda i: trained_variables(parts)[i].ref() in own)
+    variables = trained_variables(parts)
+    return divided(parts.model, lambda i: variables[i].ref() in own)
 
 
 def keeping(parts: Parts, sent: Half, kept: Half) -> Keeping:

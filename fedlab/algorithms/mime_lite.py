@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.errors import ConfigError
 
@@ -27,11 +27,7 @@ class MimeLite(KeepingProcess):
 
     def check(self, stages: Stages) -> None:
         super().check(stages)
-        if stages.privacy.adds_noise:
-            raise ConfigError(
-                "process=mime_lite sends gradients, which no privacy mechanism clips or covers with noise: use privacy=none, or "
-                "process=fed_avg or fed_prox."
-            )
+        check_nothing_is_private("mime_lite", "gradients", stages)
         check_no_noise_on_clients(stages, "process=mime_lite sends plain gradients: use client=standard without weight_noise.")
         if not isinstance(stages.client_optimizer, Sgd) or stages.client_optimizer.momentum:
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.errors import ConfigError
 
@@ -31,11 +31,7 @@ class Scaffold(KeepingProcess):
 
     def check(self, stages: Stages) -> None:
         super().check(stages)
-        if stages.privacy.adds_noise:
-            raise ConfigError(
-                "process=scaffold sends changes of variates, which no privacy mechanism clips or covers with noise: use "
-                "privacy=none, or process=fed_avg or fed_prox."
-            )
+        check_nothing_is_private("scaffold", "changes of variates", stages)
         check_no_noise_on_clients(stages, "process=scaffold corrects plain steps: use client=standard without weight_noise.")
         if not isinstance(stages.client_optimizer, Sgd) or stages.client_optimizer.momentum:
             raise ConfigError(

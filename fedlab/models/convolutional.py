@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.errors import ConfigError
-from fedlab.models.zoo import Network, Rate
+from fedlab.models.zoo import Rate, ZooModel
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class Vgg(Network):
+class Vgg(ZooModel):
     """Stages of 3×3 convolutions (ReLU), each stage followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
     The defaults are VGG-9 (Simonyan & Zisserman 2015, as Wang et al. 2020 cut it down): 3,491,530 weights on 32×32×3.
@@ -38,7 +38,7 @@ class Vgg(Network):
         return self.sequential(input_shape, layers, self.hidden, self.dropout, num_classes)
 
 
-class ResNet(Network):
+class ResNet(ZooModel):
     """A residual network of basic blocks (He et al. 2016) for small images: a 3×3 convolution, stages of blocks, mean, logits.
 
     Each stage but the first halves the side of the image. Where a block changes the shape, its shortcut is a 1×1 convolution. The
@@ -103,7 +103,7 @@ class ResNet(Network):
         return layers.BatchNormalization()(x) if self.normalization == "batch" else layers.GroupNormalization(self.groups)(x)
 
 
-class MobileNet(Network):
+class MobileNet(ZooModel):
     """MobileNetV2 (Sandler et al. 2018) as Keras builds it, without pretrained weights. It has batch normalization.
 
     2,236,682 trainable weights with 3 channels, 10 classes and `width` 1. Images have 32×32 pixels or more.

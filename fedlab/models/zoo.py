@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Network(Spec):
+class ZooModel(Spec):
     """The options that all networks have. Inputs x are normalised to (x − `mean`) / `std`; 0 and 1 leave them unchanged."""
 
     mean: FiniteFloat = 0.0
@@ -65,14 +65,14 @@ class Network(Spec):
         return tf.keras.Sequential([*stack, tf.keras.layers.Dense(num_classes)])
 
 
-class Perceptron(Network):
+class Perceptron(ZooModel):
     """Logistic regression: one dense layer from the pixels to the logits."""
 
     def __call__(self, input_shape: tuple[int, ...], num_classes: int) -> tf.keras.Model:
         return self.sequential(input_shape, [], (), 0.0, num_classes)
 
 
-class LogisticUnit(Network):
+class LogisticUnit(ZooModel):
     """Logistic regression with one unit, for two classes: the probability of the second class is sigmoid(w · x + b).
 
     The logits are 0 and w · x + b, whose softmax is that sigmoid, and whose cross-entropy is the binary one. So a step of SGD is
@@ -104,7 +104,7 @@ class LogisticUnit(Network):
         )
 
 
-class Mlp(Network):
+class Mlp(ZooModel):
     """Dense ReLU layers of the widths `hidden`, each followed by dropout at rate `dropout`, then the logits.
 
     `normalization`: batch puts batch normalization, in place of the bias, before each ReLU.
@@ -118,7 +118,7 @@ class Mlp(Network):
         return self.sequential(input_shape, [], self.hidden, self.dropout, num_classes, self.normalization == "batch")
 
 
-class Cnn(Network):
+class Cnn(ZooModel):
     """Convolutions (ReLU), each followed by 2×2 max pooling, then dense ReLU layers and the logits.
 
     `num_poolings`: only the first `num_poolings` convolutions are followed by pooling; None is all.
