@@ -8,12 +8,15 @@
 Each case trains a few rounds on the digits in both checkouts, which share this Python's packages. Their weights' hashes are
 compared round by round, and so is all that is no time in metrics.jsonl and summary.json. Noise is drawn from the seed, so that it
 can be compared, too. Runs whose manifest says that equal seeds need not give equal bits (CKKS, TFF's runtime) are held to
-`TOLERANCE` instead. Prints a table in Markdown; exits with 1 where a case differs or does not run.
+`TOLERANCE` instead. A figure that only the new checkout writes is named and is no difference; one that it has lost is one. A case
+that the old checkout cannot compose is counted as new. Prints a table in Markdown; exits with 1 where a case differs or does not
+run.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import dataclasses
 import fnmatch
@@ -98,6 +101,34 @@ class Outcome:
     error: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A case in both checkouts; `before` is None where the old one cannot compose it."""
+
+    case: Case
+    before: Outcome | None
+    after: Outcome
+
+    @property
+    def verdict(self) -> str:
+        """`same`, `within TOLERANCE` or `new`, perhaps with a comment; otherwise the differences."""
+        if self.before is None:
+            return self.after.error or "new"
+        found = differences(self.before, self.after)
+        if found:
+            return "; ".join([*found[:3], *([f"and {len(found) - 3} more"] if len(found) > 3 else [])])
+        more = added(self.before, self.after)
+        kind = "same" if self.after.reproducible else f"within {TOLERANCE}"
+        return kind + (f" (new figures: {', '.join(more)})" if more else "")
+
+    @property
+    def outcome(self) -> str:
+        """How it counts: same, different or new."""
+        if self.before is None:
+            return "different" if self.after.error else "new"
+        return "different" if differences(self.before, self.after) else "same"
+
+
 def cases() -> list[Case]:
     """All of them, experiments first."""
     conf = ROOT / "conf" / "experiment"
@@ -124,11 +155,12 @@ def fedlab(checkout: pathlib.Path, folder: pathlib.Path, *args: str) -> subproce
     )
 
 
-def from_seed(checkout: pathlib.Path, folder: pathlib.Path, case: Case) -> list[str]:
-    """The overrides by which all noise of `case` follows from the seed."""
+def from_seed(checkout: pathlib.Path, folder: pathlib.Path, case: Case) -> list[str] | None:
+    """The overrides by which all noise of `case` follows from the seed; None where `checkout` has no such configuration."""
     done = fedlab(checkout, folder, "train", "--cfg", "job", *case.overrides)
-    config = yaml.safe_load(done.stdout) if done.returncode == 0 else {}
-    return [f"{path}=seed" for path in paths_of("noise_source", config)]
+    if done.returncode != 0:
+        return None
+    return [f"{path}=seed" for path in paths_of("noise_source", yaml.safe_load(done.stdout))]
 
 
 def paths_of(key: str, node: Any, path: str = "") -> Iterator[str]:
@@ -165,12 +197,18 @@ def differences(before: Outcome, after: Outcome) -> list[str]:
         return [*found, f"{len(before.records)} rounds, {len(after.records)} rounds"]
     for old, new in [*zip(before.records, after.records), (before.summary, after.summary)]:
         place = f"round {old['round']}" if "round" in old else "summary"
-        for name in sorted({*old, *new}):
+        for name in sorted(old):
             if "seconds" in name or (name.endswith("weights_hash") and not exact):
                 continue
             if not same(old.get(name), new.get(name), exact):
                 found.append(f"{place}, {name}: {old.get(name)} | {new.get(name)}")
     return found
+
+
+def added(before: Outcome, after: Outcome) -> list[str]:
+    """The names of the figures that only `after` has."""
+    pairs = [*zip(before.records, after.records), (before.summary, after.summary)]
+    return sorted({name for old, new in pairs for name in set(new) - set(old)})
 
 
 def same(a: Any, b: Any, exact: bool) -> bool:
@@ -182,13 +220,14 @@ def same(a: Any, b: Any, exact: bool) -> bool:
     return a == b
 
 
-def compare(old: pathlib.Path, case: Case, rounds: int, work: pathlib.Path) -> tuple[Case, list[str], Outcome]:
-    """Trains `case` in both checkouts."""
+def compare(old: pathlib.Path, case: Case, rounds: int, work: pathlib.Path) -> Comparison:
+    """Trains `case` in both checkouts; only in the new one where the old one has no such configuration."""
     folder = work / case.name
     folder.mkdir(parents=True)
-    overrides = [*case.overrides, *from_seed(old, folder, case), f"num_rounds={rounds}"]
-    before, after = train(old, folder / "before", overrides), train(ROOT, folder / "after", overrides)
-    return case, differences(before, after), after
+    seeded = from_seed(old, folder, case)
+    overrides = [*case.overrides, *(seeded or from_seed(ROOT, folder, case) or []), f"num_rounds={rounds}"]
+    after = train(ROOT, folder / "after", overrides)
+    return Comparison(case, None if seeded is None else train(old, folder / "before", overrides), after)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -210,16 +249,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"same_bits: no case is called {' or '.join(options.only)}: {', '.join(c.name for c in cases())}", file=sys.stderr)
         return 2
     print("| case | rounds | last hash | verdict |\n|---|---|---|---|", flush=True)
-    num_different = 0
+    counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for case, found, after in pool.map(lambda case: compare(old, case, options.rounds, pathlib.Path(work)), chosen):
-            verdict = "same" if after.reproducible else f"within {TOLERANCE}"
-            if found:
-                num_different += 1
-                verdict = "; ".join([*found[:3], *([f"and {len(found) - 3} more"] if len(found) > 3 else [])])
-            print(f"| {case.name} | {len(after.records)} | {after.summary.get('weights_hash', '')} | {verdict} |", flush=True)
-    print(f"\n{len(chosen) - num_different} of {len(chosen)} cases are the same.")
-    return 1 if num_different else 0
+        for done in pool.map(lambda case: compare(old, case, options.rounds, pathlib.Path(work)), chosen):
+            counts[done.outcome] += 1
+            digest = done.after.summary.get("weights_hash", "")
+            print(f"| {done.case.name} | {len(done.after.records)} | {digest} | {done.verdict} |", flush=True)
+    print(f"\nOf {len(chosen)} cases {counts['same']} are the same, {counts['different']} differ, {counts['new']} are new.")
+    return 1 if counts["different"] else 0
 
 
 if __name__ == "__main__":

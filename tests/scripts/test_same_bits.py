@@ -34,7 +34,22 @@ def test_times_may_differ_and_nothing_else(script):
     assert script.differences(outcome(script), longer) == ["1 rounds, 2 rounds"]
     more = outcome(script)
     more.records[0]["added"] = 1
-    assert script.differences(outcome(script), more) == ["round 1, added: None | 1"]
+    assert script.differences(more, outcome(script)) == ["round 1, added: 1 | None"]  # a figure is lost
+
+
+def test_a_new_figure_is_named_and_is_no_difference(script):
+    more = outcome(script)
+    more.records[0]["added"] = 1
+    done = script.Comparison(script.Case("x", []), outcome(script), more)
+    assert (done.outcome, done.verdict) == ("same", "same (new figures: added)")
+    lost = script.Comparison(script.Case("x", []), more, outcome(script))
+    assert (lost.outcome, lost.verdict) == ("different", "round 1, added: 1 | None")
+
+
+def test_a_case_that_only_the_new_checkout_can_compose_is_new_if_it_runs(script):
+    case, failed = script.Case("x", []), script.Outcome([], {}, True, "no such thing")
+    assert script.Comparison(case, None, outcome(script)).outcome == "new"
+    assert script.Comparison(case, None, failed).outcome == "different"
 
 
 def test_what_does_not_promise_equal_bits_may_differ_a_little(script):
