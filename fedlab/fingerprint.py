@@ -65,7 +65,7 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 
 def partition_fingerprint(partition: Partition) -> str:
-    """Returns the SHA-256 of the clients' names and the indices of their examples."""
+    """Returns the SHA-256 of the clients' names and the indices of their examples, unseen clients included."""
     import numpy as np
 
     digest = hashlib.sha256()
@@ -74,6 +74,8 @@ def partition_fingerprint(partition: Partition) -> str:
         _add(digest, np.sort(indices))
     for indices in partition.held_out or ():
         _add(digest, np.sort(indices))
+    if partition.unseen is not None:
+        digest.update(f"unseen {partition_fingerprint(partition.unseen)}".encode())
     return digest.hexdigest()
 
 

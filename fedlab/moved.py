@@ -25,7 +25,12 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "fedlab.models.Cnn": {"mean": 0.0, "std": 1.0},
     "fedlab.data.Emnist": {"path": None},
     "fedlab.data.Npz": {"task": "classification", "loss": "mse", "scale_target": True},
-    **{f"fedlab.partition.{name}": {"seed": None} for name in ("ByUser", "Dirichlet", "Iid", "Quantity", "Shards", "Single")},
+    **{
+        f"fedlab.partition.{name}": {"seed": None, "unseen_clients": 0}
+        for name in ("ByUser", "Iid", "Quantity", "Shards", "Single")
+    },
+    "fedlab.partition.Dirichlet": {"seed": None, "unseen_clients": 0},
+    "fedlab.partition.Pathological": {"unseen_clients": 0},
     "fedlab.studies.difftest.options.Difftest": {"data": "clients"},
     "fedlab.studies.sweep.objective.Objective": {"target": None, "cost": "rounds"},
     "fedlab.studies.attacks.model_inversion.ModelInversion": {

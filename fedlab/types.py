@@ -100,13 +100,15 @@ class ExampleSet:
 class Dataset:
     """A named pair of example sets with the same shapes, dtype and task.
 
-    `columns`: the encoding of each column, for the manifest, if the data was a table.
+    `columns`: the encoding of each column, for the manifest, if the data was a table. `affected`: for each user, whether a
+    corruption has changed the user's examples; {} without a corruption.
     """
 
     name: str
     train: ExampleSet
     test: ExampleSet
     columns: tuple[Mapping[str, Any], ...] = ()
+    affected: Mapping[str, bool] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +118,14 @@ class Partition:
     client_ids: tuple[str, ...]  # one name per client: the user id if there is one, else "0", "1", …
     indices: tuple[np.ndarray, ...]  # int64 [n_c] per client, positions in the training set
     held_out: tuple[np.ndarray, ...] | None = None  # the same for held-out examples of each client; None: no client has any
+    unseen: Partition | None = None  # clients that are never trained, none of which is among those above; None: there are none
 
     def __post_init__(self) -> None:
         assert len(self.client_ids) == len(self.indices)
         assert self.held_out is None or len(self.held_out) == len(self.indices)
 
     def __len__(self) -> int:
+        """Returns the number of clients that can take part in training."""
         return len(self.indices)
 
     @property

@@ -21,7 +21,7 @@ class FineTune(Process):
 
     Fine-tuning starts from the current global model, takes part in no round, sends nothing, and does not change the training: the
     global model is that of FedAvg. Each evaluation fine-tunes the models of all clients, with a new state of the optimizer, and
-    in the same order of examples each time.
+    in the same order of examples each time. A client that is never trained fine-tunes the global model as well.
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)

@@ -39,24 +39,37 @@ class FineTuningTrainer(ProcessTrainer):
     def global_model(self) -> list:
         return self.weights
 
+    @property
+    def unseen_model(self) -> str:
+        return "the global model after fine-tuning on the client's examples"
+
+    def models_for_unseen(self, client: int) -> Sequence[list]:
+        unseen = self._setting.partition.unseen
+        assert unseen is not None, "there is a client to be evaluated"
+        return [self._tuned_on(unseen.indices[client], client, " by an unseen client")]
+
     def _model_of(self, client: int) -> list:
+        return self._tuned_on(self._setting.partition.indices[client], client)
+
+    def _tuned_on(self, mine: np.ndarray, client: int, who: str = "") -> list:
+        """Returns the global model after training on the examples at `mine` [n]. `who`: part of the purpose of random draws."""
         engine, start = self._tuning
         received = iter(self.weights)
         state = [next(received) if name[0] == "global_model_weights" else t for name, t in zip(engine.state_names, start)]
-        state, _ = engine.next(state, self._input(client))
+        state, _ = engine.next(state, self._input(mine, client, who))
         return [tensor for name, tensor in zip(engine.state_names, state) if name[0] == "global_model_weights"]
 
-    def _input(self, client: int) -> RoundInput:
-        seed, mine = self._setting.seed, self._setting.partition.indices[client]
+    def _input(self, mine: np.ndarray, client: int, who: str) -> RoundInput:
+        seed = self._setting.seed
         order = np.broadcast_to(np.arange(len(mine), dtype=np.int32), (self._epochs, len(mine)))
         return RoundInput(
             round=1,
             clients=np.array([client]),
             indices=mine.astype(np.int32),
             row_splits=np.array([0, len(mine)], np.int32),
-            order=randomness.generator(seed, "order of fine-tuning", client).permuted(order, axis=1),
-            keys=randomness.key(seed, "fine-tuning", client)[np.newaxis],
-            server_key=randomness.key(seed, "server of fine-tuning", client),
+            order=randomness.generator(seed, f"order of fine-tuning{who}", client).permuted(order, axis=1),
+            keys=randomness.key(seed, f"fine-tuning{who}", client)[np.newaxis],
+            server_key=randomness.key(seed, f"server of fine-tuning{who}", client),
         )
 
     def close(self) -> None:

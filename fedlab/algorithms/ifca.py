@@ -26,7 +26,8 @@ class Ifca(KeepingProcess):
     A client receives all of them, chooses the one with the smallest loss on its training examples, and trains it as in FedAvg.
     The server's step for a model uses the mean update of the clients that chose it, and zero if nobody did. k = 1 is FedAvg. A
     client sends zeros for the other models, so that a secure sum hides the choice: k times FedAvg's traffic in both directions.
-    A client keeps its newest choice, which is its model in an evaluation; before its first round this is the first model.
+    A client keeps its newest choice, which is its model in an evaluation; before its first round this is the first model. A
+    client that is never trained chooses in the same way.
     """
 
     personal: ClassVar[bool] = True
@@ -92,6 +93,7 @@ class Ifca(KeepingProcess):
                 fixed_bytes=model.fixed_bytes,
             ),
             own_model=lambda received, kept: [np.asarray(m)[int(kept[0])] for m in received[:-1]],
+            for_unseen=tuple((np.array(j, np.float32),) for j in range(k)),
         )
 
     def _initial_models(self, first: Sequence[np.ndarray]) -> list[list[np.ndarray]]:

@@ -51,6 +51,9 @@ class Keeping:
     model: Any = None  # the part of the model that is sent, such as `heads.Half`; None: all of it
     # (trained weights that are sent, a client's state) → all trained weights of this client's own model; None: one model for all
     own_model: Callable[[Tensors, Tensors], Sequence] | None = None
+    # The states among which a client that is never trained chooses the one whose own model has the smallest loss on its examples
+    # (`partition.unseen_clients`); (): it uses the global model, or has no model if there is none
+    for_unseen: tuple[tuple[np.ndarray, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("kept", "shared"):

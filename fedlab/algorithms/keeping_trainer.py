@@ -49,12 +49,26 @@ class KeepingTrainer(ProcessTrainer):
     def global_model(self) -> list | None:
         return self.weights if self._keeping.own_model and self._keeping.model is None else None
 
+    @property
+    def unseen_model(self) -> str:
+        choice = "the one of the global models that has the smallest loss on the client's examples"
+        return choice if self._keeping.for_unseen else super().unseen_model
+
+    def models_for_unseen(self, client: int) -> Sequence[list]:
+        if not self._keeping.for_unseen:
+            return super().models_for_unseen(client)
+        return [self._own_model(kept) for kept in self._keeping.for_unseen]
+
     def _model_of(self, client: int) -> list:
+        return self._own_model(self.kept_by(client))
+
+    def _own_model(self, kept: tuple[np.ndarray, ...]) -> list:
+        """Returns the weights of the own model of a client with this state."""
         assert self._keeping.own_model is not None
         sent, num_sent = self.weights, len(self._sent_model.initial_weights[0])
         fixed = tuple(sent[num_sent:])
         received = (*sent[:num_sent], *picked(self._sent_model.statistics, fixed))
-        trainable, fixed = self._parts.model.divided(self._keeping.own_model(received, self.kept_by(client)), fixed)
+        trainable, fixed = self._parts.model.divided(self._keeping.own_model(received, kept), fixed)
         return [*trainable, *fixed]
 
     @property

@@ -75,6 +75,20 @@ class Trainer(abc.ABC):
         return None
 
     @property
+    def unseen_model(self) -> str:
+        """Returns, in words, the model of a client that is never trained; "" if it has none."""
+        return "" if self.models is not None and self.global_model is None else "the global model"
+
+    def models_for_unseen(self, client: int) -> Sequence[list]:
+        """Returns the models among which the client at this position of `partition.unseen` chooses the one with the smallest loss
+        on its examples (without those that it holds out): usually only the global model; none if it has no model.
+        """
+        if not self.unseen_model:
+            return []
+        shared = self.global_model
+        return [self.weights if shared is None else shared]
+
+    @property
     @abc.abstractmethod
     def state(self) -> list:
         """Returns tensors, arrays or `fedlab.rows.Pieces` that are no longer modified, always in the same order."""

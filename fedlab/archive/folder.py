@@ -44,6 +44,7 @@ class RunFolder:
         self.corruption = path / "corruption.csv"  # the users whose data has the bug: the ground truth, read only for scoring
         self.clients = path / "clients.csv"  # the final model's metrics on each client's own examples
         self.client_models = path / "client_models"  # a table per measured round: metrics of each client's model
+        self.unseen_clients = path / "unseen_clients.csv"  # metrics per client that is never trained
         self.local_models = path / "local_models.csv"  # without federation: test metrics of each client's own model
         self.images = path / "images"  # pictures that a run makes: PNGs, and animated GIFs
         self.samples = path / "samples.npz"  # images from a generator

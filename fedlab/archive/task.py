@@ -15,6 +15,7 @@ _KINDS = {
     "test_": "test ",
     "train_": "training ",
     "client_": "clients, ",
+    "unseen_client_": "unseen clients, ",
     "global_test_": "global model, test ",
     "global_client_": "global model, clients, ",
 }

@@ -31,7 +31,7 @@ def write_samples(
     changed = (clean.train.x != dataset.train.x).reshape(len(clean.train), -1).any(axis=1)
     names = list(rows)[:_ROWS]
     drawn = [_drawn(rows[name], changed, seed, i) for i, name in enumerate(names)]
-    panels = {"": dataset} if clean is dataset else {"without the bug": clean, "with the bug": dataset}
+    panels = {"": dataset} if clean.train is dataset.train else {"without the bug": clean, "with the bug": dataset}
     images = {
         heading: [data.train.x[indices].reshape(-1, *shape[:2], *(shape[2:] or (1,))) for indices in drawn]
         for heading, data in panels.items()

@@ -89,6 +89,9 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     Console().print(table)
     holders = "1 client holds" if len(partition) == 1 else f"{len(partition):,} clients hold"
     print(f"{holders} {partition.sizes.sum():,} of {len(train):,} training examples")
+    if partition.unseen is not None:
+        unseen, given = len(partition.unseen), partition.unseen.sizes.sum()
+        print(f"{unseen:,} further {'client is' if unseen == 1 else 'clients are'} never trained, with {given:,} examples")
     held_out = len(dataset.test)
     print(f"{held_out:,} {'example is' if held_out == 1 else 'examples are'} held out for testing")
     if hasattr(train.task, "vocabulary"):
@@ -142,7 +145,7 @@ def _column(encoding: Mapping[str, Any]) -> str:
 def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:
     """Returns the data before and after corruption, its partition after the filter, and their seed."""
     from fedlab.config.composing import build
-    from fedlab.fingerprint import fingerprints
+    from fedlab.run.inputs import divided
     from fedlab.run.rules import check_classes
 
     source, partitioner = build(config, "data"), build(config, "partition")
@@ -150,6 +153,5 @@ def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:
     corruption = build(config, "corruption")
     clean = source.load(seed)
     check_classes({"partition": partitioner, "corruption": corruption}, clean)
-    partition = partitioner(clean.train, seed)
-    dataset = corruption(clean, partition, seed)
-    return clean, dataset, build(config, "filter")(dataset, partition, fingerprints), seed
+    dataset, partition = divided(clean, partitioner, corruption, build(config, "filter"), config.seed)
+    return clean, dataset, partition, seed

@@ -62,6 +62,8 @@ def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
         line += f"; clients on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
     if f"global_client_{headline}_mean" in own:
         line += f"; the global model on the same examples: mean {value(f'global_client_{headline}_mean')}"
+    if f"unseen_client_{headline}_mean" in own:
+        line += f"; clients that were never trained: mean {value(f'unseen_client_{headline}_mean')}"
     return line
 
 

@@ -53,13 +53,13 @@ class Corruption(Spec):
         return bool(generator(seed, "corruption", _number(user)).random() < self.fraction)
 
     def __call__(self, dataset: Dataset, partition: Partition, seed: int) -> Dataset:
-        """Returns a copy of the data with the bug; `dataset` itself if no user is affected."""
+        """Returns the data with the bug, in copies of the arrays, and with `affected`; `partition` has all clients."""
         affected = self.affected(dataset, partition, seed)
         if not any(affected.values()):
-            return dataset
+            return dataclasses.replace(dataset, affected=affected) if affected else dataset
         train = self._with_bug(dataset.train, _examples_of(dataset.train, partition), affected, seed, "train")
         test = self._with_bug(dataset.test, _examples_of(dataset.test, None), affected, seed, "test")
-        return dataclasses.replace(dataset, train=train, test=test)
+        return dataclasses.replace(dataset, train=train, test=test, affected=affected)
 
     def _with_bug(
         self, examples: ExampleSet, examples_of: dict[str, np.ndarray], affected: dict[str, bool], seed: int, part: str

@@ -26,6 +26,7 @@ class Trained(Protocol):
     def models(self) -> Sequence[list] | None: ...
     @property
     def global_model(self) -> list | None: ...
+    def models_for_unseen(self, client: int) -> Sequence[list]: ...
 
 
 class Evaluator(abc.ABC):
@@ -35,6 +36,7 @@ class Evaluator(abc.ABC):
     keras: Any = None  # the Keras model from which `model` was made; None for a pair of networks
     num_weights: int
     losses: ClassVar[tuple[str, ...]] = ("test_loss",)  # losses of the weights; not finite if training has diverged
+    measures_clients: ClassVar[bool] = False  # whether there are metrics of clients' own examples
     signs: ClassVar[Mapping[str, str]] = {}  # counts in a record that are above 0 only if training has diverged: name → meaning
 
     def __init__(self, task: Task, model: Any, dataset: Dataset, evaluation: Evaluation, seed: int):
@@ -57,6 +59,10 @@ class Evaluator(abc.ABC):
     @abc.abstractmethod
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Writes the files of a finished run, and returns metrics over clients. Called after `measured` of the last round."""
+
+    def measured_unseen(self, trained: Trained, unseen: Partition) -> dict[str, Any]:
+        """Returns the metrics of a round that is evaluated over the clients that are never trained."""
+        return {}
 
     def keep(self, folder: RunFolder, round_num: int) -> None:  # noqa: B027  (most leave nothing)
         """Writes the files of round `round_num`, in addition to its record."""

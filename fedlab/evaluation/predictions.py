@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +40,9 @@ class OneModel(Evaluator):
         """True if a larger headline metric is better."""
         shown = self.task.measured.get(self.headline)
         return shown is not None and shown.more_is_better
+
+    measures_clients: ClassVar[bool] = True
+    _unseen: Sequence[ClientScore] = ()  # of the newest evaluation
 
     def _build(self, model: Any) -> None:
         examples, task = self.dataset.train, self.prediction
@@ -77,7 +80,29 @@ class OneModel(Evaluator):
         return {**found, **task.test_metrics(predictions, test.y)}
 
     def is_measured(self, metric: str) -> bool:
-        return metric.startswith("test_")
+        return metric.startswith(("test_", "global_test_", "unseen_client_"))
+
+    def measured_unseen(self, trained: Trained, unseen: Partition) -> dict[str, Any]:
+        """Returns the headline metric over unseen clients, on their held-out examples if there are any, else on all of them."""
+        self._unseen = self._unseen_scores(trained, unseen)
+        return self._over_clients("unseen_client", self._unseen) if self._unseen else {}
+
+    def _unseen_scores(self, trained: Trained, unseen: Partition) -> list[ClientScore]:
+        """Returns the scores of the unseen clients; of none if they have no model."""
+        train, found = self.dataset.train, []
+        each = zip(unseen.client_ids, unseen.indices, unseen.evaluated.indices)
+        for client, (name, mine, own) in enumerate(each):
+            models = trained.models_for_unseen(client) if len(own) else ()
+            losses = [self._loss(weights, mine) for weights in models] if len(models) > 1 else [0.0] * len(models)
+            if models:
+                chosen = models[int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0]
+                summary = self._scorer.scores(list(chosen), train.select(own)).summary()
+                found.append(ClientScore(name, len(own), summary[self.headline], summary["loss"]))
+        return found
+
+    def _loss(self, weights: Weights, indices: np.ndarray) -> float:
+        """Returns the mean loss of a model over the training examples at `indices` [n]."""
+        return self._scorer.scores(list(weights), self.dataset.train.select(indices)).summary()["loss"]
 
     def client_predictions(self, trained: Trained, partition: Partition) -> list[np.ndarray]:
         own = partition.evaluated
@@ -100,7 +125,7 @@ class OneModel(Evaluator):
         write_model_scores(folder.client_models, round_num, found, self.headline)
 
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
-        """Writes model.keras and clients.csv; returns the spread of the headline metric over clients."""
+        """Writes model.keras, clients.csv and unseen_clients.csv; returns the spread of the headline metric over clients."""
         figures: dict[str, Any] = {}
         if self.evaluation.per_client:
             also = getattr(self.task, "also", ())
@@ -114,6 +139,8 @@ class OneModel(Evaluator):
                 figures[f"client_{name}_mean"] = float(np.mean(defined)) if defined else None
                 if len(defined) < len(values):
                     figures[f"client_{name}_undefined"] = len(values) - len(defined)
+        if self._unseen:
+            write_scores(folder.unseen_clients, self._unseen, self.headline)
         model = self._only_model(trained)
         if model is not None:
             self._save(model, folder)

@@ -6,6 +6,7 @@ from fedlab.partition.by_size import Iid, Quantity, Single
 from fedlab.partition.by_user import ByUser
 from fedlab.partition.held_out import hold_out, holds_nothing_out, num_held_out
 from fedlab.partition.heterogeneity import Heterogeneity, heterogeneity, label_counts
+from fedlab.partition.unseen import everybody
 
 __all__ = [
     "ByUser",
@@ -18,6 +19,7 @@ __all__ = [
     "Shards",
     "Single",
     "checked",
+    "everybody",
     "heterogeneity",
     "hold_out",
     "holds_nothing_out",

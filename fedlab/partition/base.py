@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from fedlab.errors import DataError
+from fedlab.partition.unseen import NumberOrShare, num_unseen, set_aside
 from fedlab.randomness import generator
 from fedlab.spec import Spec
 from fedlab.types import ExampleSet, Partition
@@ -20,10 +21,13 @@ class Partitioner(Spec):
     are assigned, unless a partitioner's description says otherwise.
 
     `seed`: of the test split, the partition, the corruption and the held-out examples; None is the seed of the run. With it, runs
-    of different seeds train on the same clients, so that their metrics can be compared client by client.
+    of different seeds train on the same clients, so that their metrics can be compared client by client. `unseen_clients`: a
+    number of clients, or a share of them in [0, 1), drawn at random: they are in no cohort and train no model, and every
+    evaluation measures the model on their examples.
     """
 
     seed: int | None = Field(None, ge=0, lt=2**63)
+    unseen_clients: NumberOrShare = 0
 
     makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "known_num_clients": (
@@ -37,7 +41,20 @@ class Partitioner(Spec):
     @property
     @abc.abstractmethod
     def known_num_clients(self) -> int | None:
-        """The number of clients; None if it depends on the data."""
+        """The number of clients, with the unseen ones; None if it depends on the data."""
+
+    @property
+    def known_num_trained(self) -> int | None:
+        """Returns the number of clients that can take part in training; None if it depends on the data.
+
+        Raises `DataError` if all would be unseen, or none although some are demanded.
+        """
+        known = self.known_num_clients
+        return None if known is None else known - num_unseen(self.unseen_clients, known)
+
+    def set_aside(self, partition: Partition, seed: int) -> Partition:
+        """Returns the clients of `partition` that take part in training, with the unseen ones beside them. Raises `DataError`."""
+        return set_aside(partition, self.unseen_clients, self.data_seed(seed))
 
     def largest_client(self, num_examples: int) -> int:
         """Returns the largest number of `num_examples` examples that one client may get; every other client has at least one."""
@@ -48,7 +65,10 @@ class Partitioner(Spec):
         return seed if self.seed is None else self.seed
 
     def __call__(self, examples: ExampleSet, seed: int) -> Partition:
-        """Returns a division of `examples`; it depends on them and on `data_seed`. Raises `DataError` if it is impossible."""
+        """Returns a division of `examples` among all clients, with the unseen ones; it depends on `examples` and `data_seed`.
+
+        Raises `DataError` if it is impossible.
+        """
         if self.known_num_clients is not None and self.known_num_clients > len(examples):
             raise DataError(
                 f"{len(examples)} examples cannot be divided among {self.known_num_clients} clients."

@@ -139,7 +139,7 @@ class Experiment(_OfStudies):
             return max(arm.clients_at_once for arm in self.arms.values())
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
-        return self.partition.known_num_clients or 1_000
+        return self.partition.known_num_trained or 1_000
 
 
 def task_of(experiment: Experiment, dataset: Dataset) -> Task:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fedlab import studies
-from fedlab.corruption import NoCorruption
+from fedlab.corruption import Corruption, NoCorruption
+from fedlab.filter import Filter
 from fedlab.fingerprint import fingerprints
-from fedlab.partition import checked, hold_out
+from fedlab.partition import Partitioner, checked, everybody, hold_out
 from fedlab.run.experiment import Experiment, of_arm
 from fedlab.run.rules import check_clients, check_task
 from fedlab.types import Dataset, Partition
@@ -23,13 +26,29 @@ def load(experiment: Experiment) -> tuple[Dataset, Partition]:
     check_task(experiment, dataset)
     if not experiment.arms:
         _check_examples(experiment, dataset)
-    partition = experiment.partition(dataset.train, seed)
-    dataset = experiment.corruption(dataset, partition, seed)
-    kept = experiment.filter(dataset, partition, fingerprints)
-    kept = checked(kept, len(dataset.train), f"filter: {type(experiment.filter).__name__}")
+    dataset, kept = divided(dataset, experiment.partition, experiment.corruption, experiment.filter, experiment.seed)
     kept = hold_out(kept, experiment.evaluation.holdout, seed)
     if not experiment.arms:
         check_clients(experiment, len(kept))
+    return dataset, kept
+
+
+def divided(
+    dataset: Dataset, partitioner: Partitioner, corruption: Corruption, chosen: Filter, seed: int
+) -> tuple[Dataset, Partition]:
+    """Returns `dataset` after the corruption, and its division among clients after the filter. Raises `FedlabError`.
+
+    `chosen`: the filter, which concerns the clients that take part in training, and not the unseen ones. `seed`: the run's.
+    """
+    own = partitioner.data_seed(seed)
+    clients = partitioner(dataset.train, own)
+    dataset = corruption(dataset, clients, own)
+    partition = partitioner.set_aside(clients, own)
+    name = f"filter: {type(chosen).__name__}"
+    kept = checked(chosen(dataset, partition, fingerprints), len(dataset.train), name)
+    if partition.unseen is not None:  # a filter that builds its own result need not know of unseen clients
+        kept = dataclasses.replace(kept, unseen=partition.unseen)
+        checked(everybody(kept), len(dataset.train), name)
     return dataset, kept
 
 

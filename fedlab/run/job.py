@@ -144,7 +144,8 @@ def read(experiment: Experiment, on_line: OnLine) -> Inputs:
     arms = load_arms(experiment, dataset, partition)
     loaded = time.perf_counter()
     sizes = f"{len(dataset.train):,} training examples over {len(partition):,} clients, {len(dataset.test):,} test examples"
-    on_line(f"{dataset.name}: {sizes}")
+    unseen = f", {len(partition.unseen):,} clients never trained" if partition.unseen else ""
+    on_line(f"{dataset.name}: {sizes}{unseen}")
     start_tensorflow(experiment.engine.device, experiment.clients_at_once)
     return Inputs(dataset, partition, arms, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
 
@@ -353,6 +354,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         "partition": {
             "fingerprint": divided,
             "num_clients": len(partition),
+            **({"num_unseen_clients": len(partition.unseen)} if partition.unseen else {}),
             "examples_min": int(sizes.min()),
             "examples_median": float(np.median(sizes)),
             "examples_max": int(sizes.max()),

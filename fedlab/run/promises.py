@@ -40,7 +40,7 @@ def check_privacy(experiment: Experiment) -> None:
             )
     if isinstance(experiment.privacy, Mechanism):
         errors_of(experiment, 1).check(experiment.privacy.least_clip_norm)
-    known = experiment.partition.known_num_clients
+    known = experiment.partition.known_num_trained
     if known is not None:
         stated_sampling(experiment.cohort, known)
     elif not states(experiment.cohort, "sampling"):

@@ -226,7 +226,7 @@ def stages_of_the_algorithm(experiment: Experiment) -> None:
 
 def enough_clients(experiment: Experiment) -> None:
     """Checks the number of clients if it is known before the data."""
-    check_clients(experiment, experiment.partition.known_num_clients)
+    check_clients(experiment, experiment.partition.known_num_trained)
 
 
 def check_clients(experiment: Experiment, num_clients: int | None) -> None:

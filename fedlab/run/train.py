@@ -50,9 +50,8 @@ def train(
         if dataset.train.task.num_classes is not None:
             counts = label_counts(dataset.train.y, partition, dataset.train.num_classes)
             write_labels(folder.labels, partition.client_ids, counts)
-        affected = experiment.corruption.affected(dataset, partition, experiment.seed)
-        if affected:
-            write_corruption(folder.corruption, affected)
+        if dataset.affected:
+            write_corruption(folder.corruption, dataset.affected)
         metrics = MetricsFile(folder.metrics, records)
         loggers = open_loggers(records)
         state = learner.state  # the state of the last round with a line in metrics.jsonl

@@ -138,7 +138,9 @@ class Training(Learner):
 
         A private run leaves out metrics that are infinite or NaN because of client state, so that they do not end it.
         """
-        found = {**self.evaluator.measured(self.trainer, round_num), **self.trainer.measured()}
+        unseen = self.partition.unseen
+        over_unseen = {} if unseen is None else self.evaluator.measured_unseen(self.trainer, unseen)
+        found = {**self.evaluator.measured(self.trainer, round_num), **over_unseen, **self.trainer.measured()}
         if self.experiment.is_private and self.experiment.process.keeps:
             return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
         return found
@@ -200,7 +202,21 @@ class Training(Learner):
         return {**figures, **self._timed(self.evaluator.finish, self.trainer, self.partition, folder)}
 
     def lines(self) -> list[str]:
-        return [*self.evaluator.lines(), *self.trainer.lines(), *self.privacy.lines(), *self.experiment.secure.lines()]
+        own = [*self.evaluator.lines(), *self.trainer.lines(), *self._of_unseen()]
+        return [*own, *self.privacy.lines(), *self.experiment.secure.lines()]
+
+    def _of_unseen(self) -> list[str]:
+        """Returns a line about the clients that are never trained."""
+        if self.partition.unseen is None:
+            return []
+        unseen, model = len(self.partition.unseen), self.trainer.unseen_model
+        begin = f"{unseen:,} further {'client is' if unseen == 1 else 'clients are'} never trained"
+        process = type(self.experiment.process).__name__
+        if not self.evaluator.measures_clients:
+            return [f"{begin}, and process {process} has no metrics of clients' examples, so there are none of theirs"]
+        if not model:
+            return [f"{begin}, and process {process} has no whole model for them, so there are no unseen_client metrics"]
+        return [f"{begin}: unseen_client metrics measure {model} on their examples"]
 
     def claim(self) -> Claim:
         return self.privacy.claim()

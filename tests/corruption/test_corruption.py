@@ -125,7 +125,9 @@ def test_without_user_ids_the_clients_are_the_users_and_the_test_set_stays():
 def test_nothing_is_copied_where_nobody_is_affected():
     data = dataset()
     assert NoCorruption()(data, clients(5), 0) is data
-    assert Inversion(fraction=0)(data, clients(5), 0) is data
+    found = Inversion(fraction=0)(data, clients(5), 0)
+    assert found.train is data.train and found.test is data.test
+    assert len(found.affected) == NUM_USERS + 50 and not any(found.affected.values())
     assert NoCorruption().affected(data, clients(5), 0) == {}
 
 

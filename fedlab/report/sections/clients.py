@@ -47,7 +47,7 @@ def build(run: Run) -> Section | None:
         deviation=f"{100 * deviation:.2f} percentage points" if metric.percent else words.number(deviation),
         **table_of(sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)[:_WORST], run),
         varies=min(values) < max(values),
-        further=_further(scores, run),
+        further=[*_further(scores, run), *_unseen(run)],
     )
 
 
@@ -63,6 +63,20 @@ def _further(scores: Sequence[ClientScore], run: Run) -> list[str]:
         label = metric.label[:1].upper() + metric.label[1:]
         found.append(f"{label}: {'; '.join(filter(None, [mean, undefined]))}.")
     return found
+
+
+def _unseen(run: Run) -> list[str]:
+    """Returns a sentence about the clients that are never trained."""
+    scores = read_scores(run.folder.unseen_clients)
+    if not scores:
+        return []
+    metric, values = learned(run.manifest).ranking, [s.score for s in scores]
+    worst = min(values) if metric.more_is_better else max(values)
+    return [
+        f"{metric.label[:1].upper()}{metric.label[1:]} of {words.counted(len(scores), 'client')} never trained, on their own "
+        f"examples: mean {worded(metric, statistics.fmean(values))}, standard deviation "
+        f"{worded(metric, statistics.pstdev(values))}, worst {worded(metric, worst)}."
+    ]
 
 
 def worded(metric: Metric, value: float) -> str:

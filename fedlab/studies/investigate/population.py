@@ -30,18 +30,32 @@ class Population:
 def load_population(source: Source, partitioner: Partitioner, corruption: Corruption, seed: int) -> Population:
     """Loads all users with training examples. Data without user ids is split by `partitioner`, and each client is a user.
 
-    Raises `DataError`, also for a single client, because there is nobody to compare it with.
+    Clients that are never trained (`partition.unseen_clients`) are left out: a filter chooses among the others. Raises
+    `DataError`, also for a single client, because there is nobody to compare it with.
     """
     seed = partitioner.data_seed(seed)
     clean = source.load(seed)
-    partition = (ByUser() if clean.train.user_ids is not None else partitioner)(clean.train, seed)
+    clients = (ByUser() if clean.train.user_ids is not None else partitioner)(clean.train, seed)
+    partition = _trained(clients, clean, partitioner, seed)
     if len(partition) < 2:
         raise DataError(
             f"data {clean.name} does not say who produced an example, and the partition has one client: divide it among users, "
             "such as partition=iid partition.num_clients=20."
         )
-    dataset = corruption(clean, partition, seed)
-    return Population(clean, dataset, partition, corruption.affected(clean, partition, seed))
+    dataset = corruption(clean, clients, seed)
+    return Population(clean, dataset, partition, dict(dataset.affected))
+
+
+def _trained(clients: Partition, clean: Dataset, partitioner: Partitioner, seed: int) -> Partition:
+    """Returns the clients that take part in training. The users of data with user ids are clients of partition=by_user only."""
+    if clean.train.user_ids is None:
+        return partitioner.set_aside(clients, seed)
+    if not (isinstance(partitioner, ByUser) and partitioner.unseen_clients):
+        return clients
+    unseen = partitioner.set_aside(partitioner(clean.train, seed), seed).unseen
+    left_out = set(unseen.client_ids) if unseen else set()
+    kept = [place for place, user in enumerate(clients.client_ids) if user not in left_out]
+    return Partition(tuple(clients.client_ids[p] for p in kept), tuple(clients.indices[p] for p in kept))
 
 
 @dataclasses.dataclass(frozen=True)
