@@ -41,7 +41,7 @@ class FineTuningTrainer(ProcessTrainer):
 
     @property
     def unseen_model(self) -> str:
-        return "the global model after fine-tuning on the client's examples"
+        return "the global model after fine-tuning by the client"
 
     def models_for_unseen(self, client: int) -> Sequence[list]:
         unseen = self._setting.partition.unseen

@@ -51,7 +51,7 @@ class KeepingTrainer(ProcessTrainer):
 
     @property
     def unseen_model(self) -> str:
-        choice = "the one of the global models that has the smallest loss on the client's examples"
+        choice = "the one of the global models that has the smallest loss for the client"
         return choice if self._keeping.for_unseen else super().unseen_model
 
     def models_for_unseen(self, client: int) -> Sequence[list]:

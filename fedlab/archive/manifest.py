@@ -18,7 +18,8 @@ data               name, fingerprint (SHA-256 of all arrays), train_examples, te
                    (null: no classes), task (name, headline, the display of each metric, and the labels of classes that
                    have some); columns, if the data was a table: the encoding of each column
 files              SHA-256 of each file that affects results and is in neither fingerprint, by the option that names it
-partition          fingerprint, num_clients (without num_unseen_clients, which are never trained), examples_min, examples_median, examples_max
+partition          fingerprint, num_clients, num_unseen_clients (if some are never trained; not among the former),
+                   examples_min, examples_median, examples_max
 summation          order of floating-point sums over clients
 seconds            per phase: data, tensorflow (its import), lowering, tracing, training, evaluation, checkpoints, total;
                    aggregation if the engine measures it separately (a compiled round does not)

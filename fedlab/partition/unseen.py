@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from fedlab.errors import DataError
 from fedlab.randomness import generator
@@ -19,7 +19,7 @@ def _number_or_share(given: Any) -> Any:
     return given
 
 
-NumberOrShare = Annotated[Any, BeforeValidator(_number_or_share)]
+NumberOrShare = Annotated[int | float, Field(ge=0), BeforeValidator(_number_or_share)]
 
 
 def num_unseen(unseen: float, num_clients: int) -> int:

@@ -45,8 +45,8 @@ def test_each_choice_tells_the_type_and_the_default_of_each_option(choice, capsy
 def test_ranges_are_those_that_are_checked(capsys):
     assert main(["train", "partition=dirichlet", "+model@arms.a.model=mlp", "--help"]) == 0
     page = capsys.readouterr().out
-    assert "alpha         number, at least 1e-06; default 0.5" in page
-    assert "num_clients   whole number, greater than 0; default 10" in page
+    assert "alpha           number, at least 1e-06; default 0.5" in page
+    assert "num_clients     whole number, greater than 0; default 10" in page
     assert "\nmodel=mlp: " in page
     main(["train", "secure=masked", "client=standard", "--help"])
     page = capsys.readouterr().out
