@@ -29,7 +29,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         f"fedlab.partition.{name}": {"seed": None, "unseen_clients": 0}
         for name in ("ByUser", "Iid", "Quantity", "Shards", "Single")
     },
-    "fedlab.partition.Dirichlet": {"seed": None, "unseen_clients": 0},
+    "fedlab.partition.Dirichlet": {"seed": None, "unseen_clients": 0, "by": None, "bins": 10},
     "fedlab.partition.Pathological": {"unseen_clients": 0},
     "fedlab.studies.difftest.options.Difftest": {"data": "clients"},
     "fedlab.studies.sweep.objective.Objective": {"target": None, "cost": "rounds"},

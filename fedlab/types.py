@@ -53,12 +53,14 @@ class ExampleSet:
     (such as characters); the last two are used unchanged.
     `y` [N, ...]: shape and dtype of the task's targets; for classification int32 [N] in [0, num_classes).
     `user_ids` [N]: int64 or str, the user who produced each example; None if unknown.
+    `attributes`: further values of each example by name, [N] each, which models do not receive: for partitions.
     """
 
     x: np.ndarray
     y: np.ndarray
     task: Prediction
     user_ids: np.ndarray | None
+    attributes: Mapping[str, np.ndarray]
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class ExampleSet:
         num_classes: int | None = None,
         user_ids: np.ndarray | None = None,
         task: Prediction | None = None,
+        attributes: Mapping[str, np.ndarray] | None = None,
     ):
         """`num_classes`: the number of classes, for classification; replaces `task`."""
         if num_classes is not None:
@@ -74,11 +77,15 @@ class ExampleSet:
 
             task = Classification(num_classes=num_classes)
         assert task is not None, "num_classes or a task"
-        for name, value in (("x", x), ("y", y), ("task", task), ("user_ids", user_ids)):
+        for name, value in (
+            *(("x", x), ("y", y), ("task", task), ("user_ids", user_ids)),
+            ("attributes", dict(attributes or {})),
+        ):
             object.__setattr__(self, name, value)
         assert x.dtype in (np.uint8, np.float32, np.int32), x.dtype
         assert y.dtype == np.dtype(task.target_dtype) and y.shape == (len(x), *task.target_shape), (y.dtype, y.shape)
         assert user_ids is None or len(user_ids) == len(x)
+        assert all(values.shape == (len(x),) for values in self.attributes.values())
 
     def __len__(self) -> int:
         return len(self.y)
@@ -93,7 +100,8 @@ class ExampleSet:
     def select(self, indices: np.ndarray) -> ExampleSet:
         """Returns the examples at `indices` [M], in that order."""
         ids = None if self.user_ids is None else self.user_ids[indices]
-        return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], user_ids=ids)
+        also = {name: values[indices] for name, values in self.attributes.items()}
+        return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], user_ids=ids, attributes=also)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,18 +45,26 @@ class _Cifar(Source):
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
             names = self._class_names(archive)
             task = Classification(num_classes=len(names), labels=names)
-            train = [self._images(_member(archive, f"{self.folder}/{name}")) for name in self.train_files]
-            test = self._images(_member(archive, f"{self.folder}/{self.test_file}"))
-        x, y = (np.concatenate(parts) for parts in zip(*train))
-        return ExampleSet(x, y, task=task), ExampleSet(*test, task=task)
+            train = b"".join(_member(archive, f"{self.folder}/{name}") for name in self.train_files)
+            test = _member(archive, f"{self.folder}/{self.test_file}")
+            sets = [ExampleSet(*self._images(c), task=task, attributes=self._attributes(archive, c)) for c in (train, test)]
+        return sets[0], sets[1]
 
     def _class_names(self, archive: tarfile.TarFile) -> tuple[str, ...]:
         """Returns the labels of the classes, in the order of their numbers."""
         raise NotImplementedError
 
+    def _attributes(self, archive: tarfile.TarFile, content: bytes) -> dict[str, np.ndarray]:
+        """Returns the further labels of a file's images, by name."""
+        return {}
+
+    def _rows(self, content: bytes) -> np.ndarray:
+        """Returns uint8 [N, bytes of an image]: its labels, and each colour's plane row by row."""
+        return np.frombuffer(content, np.uint8).reshape(-1, self._label_bytes + _PIXELS)
+
     def _images(self, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Returns x and y of a file: per image its labels, and each colour's plane row by row."""
-        rows = np.frombuffer(content, np.uint8).reshape(-1, self._label_bytes + _PIXELS)
+        """Returns x and y of a file."""
+        rows = self._rows(content)
         x = rows[:, self._label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(x), rows[:, self._label].astype(np.int32)
 
@@ -83,7 +91,8 @@ class Cifar10(_Cifar):
 class Cifar100(_Cifar):
     """CIFAR-100: 50,000 training and 10,000 test images, 32×32 pixels in colour.
 
-    `labels`: fine: 100 classes of 600 images, or coarse: 20 superclasses of five of them each.
+    `labels`: fine: 100 classes of 600 images, or coarse: 20 superclasses of five of them each. Attributes: `fine_label` and
+    `coarse_label`, by name.
     """
 
     labels: Literal["fine", "coarse"] = "fine"
@@ -109,7 +118,15 @@ class Cifar100(_Cifar):
         return 1 if self.labels == "fine" else 0
 
     def _class_names(self, archive: tarfile.TarFile) -> tuple[str, ...]:
-        return tuple(_member(archive, f"{self.folder}/{self.labels}_label_names.txt").decode().split())
+        return self._names(archive, self.labels)
+
+    def _names(self, archive: tarfile.TarFile, labels: str) -> tuple[str, ...]:
+        return tuple(_member(archive, f"{self.folder}/{labels}_label_names.txt").decode().split())
+
+    def _attributes(self, archive: tarfile.TarFile, content: bytes) -> dict[str, np.ndarray]:
+        rows = self._rows(content)
+        places = {"coarse": 0, "fine": 1}
+        return {f"{name}_label": np.array(self._names(archive, name))[rows[:, place]] for name, place in places.items()}
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

@@ -113,5 +113,5 @@ def with_encodings(name: str, train: Rows, test: Rows, encodings: Sequence[Encod
     sets = []
     for rows in (train, test):
         x = np.concatenate([each.encoded(rows.columns[each.column]) for each in encodings], axis=1, dtype=np.float64)
-        sets.append(ExampleSet(x.astype(np.float32), rows.y, user_ids=rows.user_ids, task=rows.task))
+        sets.append(ExampleSet(x.astype(np.float32), rows.y, user_ids=rows.user_ids, task=rows.task, attributes=rows.columns))
     return Dataset(name, sets[0], sets[1], tuple(map(described, encodings)))

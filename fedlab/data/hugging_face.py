@@ -49,8 +49,26 @@ class HuggingFace(OwnData):
             if column.null_count:
                 raise DataError(f"{self.path}: column {self.user} has rows without a user: fill them in.")
             users = self._users(np.array(column.to_pylist()), inputs[0])
-        train = ExampleSet(inputs[0], targets[0], user_ids=users, task=task)
+        train = ExampleSet(inputs[0], targets[0], user_ids=users, task=task, attributes=self._attributes(tables["train"]))
         return train, ExampleSet(inputs[1], targets[1], task=task) if len(inputs) > 1 else None
+
+    def _attributes(self, table: Any) -> dict[str, np.ndarray]:
+        """Returns the other columns of text, booleans or numbers; a missing text is "", other columns with missing cells are left
+        out."""
+        import pyarrow
+
+        found = {}
+        for name in table.column_names:
+            column, kind = table.column(name), table.column(name).type
+            if name in (self.input, self.target, self.user):
+                continue
+            if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+                found[name] = np.array(["" if value is None else value for value in column.to_pylist()], str)
+            elif not column.null_count and (
+                pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)
+            ):
+                found[name] = np.array(column.to_pylist())
+        return found
 
     def _folders(self) -> dict[str, pathlib.Path]:
         """Returns the folder of the training set, and of the test set if there is one."""

@@ -14,7 +14,8 @@ from fedlab.types import ExampleSet
 
 
 class Npz(OwnData):
-    """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together.
+    """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together. Other arrays
+    [N] of text or numbers are attributes of the training examples, for partition=dirichlet.
 
     `x_train` and `y_train` are also read as `x` and `y`.
 
@@ -52,7 +53,9 @@ class Npz(OwnData):
         x = [self._inputs(f"x{part}", arrays[f"x{part}"]) for part in parts]
         y, task = self._targets({f"y{part}": self._column(f"y{part}", arrays[f"y{part}"], arrays[f"x{part}"]) for part in parts})
         users = self._users(arrays["user_ids"], x[0]) if "user_ids" in arrays else None
-        train = ExampleSet(x[0], y[0], user_ids=users, task=task)
+        own = {"x", "y", "x_test", "y_test", "user_ids"}
+        also = {k: a for k, a in arrays.items() if k not in own and a.shape == x[0].shape[:1] and a.dtype.kind in "biufU"}
+        train = ExampleSet(x[0], y[0], user_ids=users, task=task, attributes=also)
         if len(parts) == 1:
             return train, None
         alike = x[1].dtype == x[0].dtype and x[1].shape[1:] == x[0].shape[1:]

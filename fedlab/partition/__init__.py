@@ -6,6 +6,7 @@ from fedlab.partition.by_size import Iid, Quantity, Single
 from fedlab.partition.by_user import ByUser
 from fedlab.partition.held_out import hold_out, holds_nothing_out, num_held_out
 from fedlab.partition.heterogeneity import Heterogeneity, heterogeneity, label_counts
+from fedlab.partition.pachinko import Pachinko
 from fedlab.partition.unseen import everybody
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Dirichlet",
     "Heterogeneity",
     "Iid",
+    "Pachinko",
     "Partitioner",
     "Pathological",
     "Quantity",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fedlab.errors import DataError
 from fedlab.partition.base import FixedNumber, numbered
+from fedlab.partition.grouping import groups_of
 from fedlab.types import ExampleSet, Partition
 
 
@@ -77,19 +78,24 @@ class Pathological(FixedNumber):
 
 
 class Dirichlet(FixedNumber):
-    """Divides each class among the clients in proportions drawn from a symmetric Dirichlet distribution.
+    """Divides each class, or each group of a column, among the clients in proportions from a symmetric Dirichlet distribution.
 
     The per-class form of Yurochkin et al. 2019 (section 4), which later benchmarks use for the idea of Hsu et al. 2019.
     `alpha`: at least 1e-6; small values give each class to few clients, large values approach an equal division. `min_examples`:
     positive; the draw is repeated until every client has at least this many. After `max_tries` draws, raises `DataError`.
+    `by`: the column, see `grouping.groups_of`; None: the classes. `bins`: the number of groups of a column of numbers.
     """
 
     # At 1e-6 each class already goes to one client; for much smaller values NumPy's sampler does not return
     alpha: float = Field(ge=1e-6, allow_inf_nan=False)
     min_examples: int = Field(1, gt=0)
     max_tries: int = Field(1000, gt=0)
+    by: str | None = Field(None, min_length=1)
+    bins: int = Field(10, gt=1)
 
-    needs_classes: ClassVar[bool] = True
+    @property
+    def needs_classes(self) -> bool:  # type: ignore[override]
+        return self.by is None
 
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
         if self.num_clients * self.min_examples > len(examples):
@@ -97,11 +103,11 @@ class Dirichlet(FixedNumber):
                 f"{len(examples)} examples cannot give each of {self.num_clients} clients {self.min_examples}."
                 " Lower partition.min_examples or partition.num_clients."
             )
-        class_sizes = np.bincount(examples.y, minlength=examples.num_classes)
-        ends = self._draw_ends(class_sizes, rng)
-        shares = []  # [classes][clients] indices
-        for label, class_ends in enumerate(ends):
-            shares.append(np.split(rng.permutation(np.flatnonzero(examples.y == label)), class_ends[:-1]))
+        groups, num_groups = groups_of(examples, self.by, self.bins)
+        ends = self._draw_ends(np.bincount(groups, minlength=num_groups), rng)
+        shares = []  # [groups][clients] indices
+        for group, group_ends in enumerate(ends):
+            shares.append(np.split(rng.permutation(np.flatnonzero(groups == group)), group_ends[:-1]))
         return numbered([np.concatenate(client) for client in zip(*shares)])
 
     def _draw_ends(self, class_sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

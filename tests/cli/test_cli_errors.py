@@ -66,9 +66,17 @@ MISTAKES = [
         2,
     ),
     ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),
-    ("train partition.alpha=1", "It belongs to partition=dirichlet. Options of partition as chosen: num_clients, seed.", 2),
+    (
+        "train partition.alpha=1",
+        "It belongs to partition=dirichlet. Options of partition as chosen: num_clients, seed, unseen_clients.",
+        2,
+    ),
     ("train partition=dirichlet partition.alpah=1", "no option 'partition.alpah'. Did you mean 'alpha'?", 2),
-    ("train +partition.foo=1", "no option 'partition.foo'. Options of partition as chosen: seed, unseen_clients, num_clients.", 2),
+    (
+        "train +partition.foo=1",
+        "no option 'partition.foo'. Options of partition as chosen: seed, unseen_clients, num_clients.",
+        2,
+    ),
     ("train num_rounds=1,2", "num_rounds=1,2 has a comma: add -m for a sweep", 2),
     ("train ++num_rounds", "'++num_rounds' is neither a flag nor key=value", 2),
     # arms

@@ -60,6 +60,8 @@ def test_cifar100_has_fine_and_coarse_labels(monkeypatch, tmp_path, labels, expe
     data = Cifar100(dir=str(tmp_path), labels=labels).load(0)
     assert data.train.y.tolist() == expected and np.array_equal(data.train.x, train[0]) and np.array_equal(data.test.x, test[0])
     assert data.train.task.labels == (("fish", "flowers") if labels == "coarse" else ("shark", "trout", "rose"))
+    assert data.train.attributes["coarse_label"].tolist() == ["flowers", "fish"]
+    assert data.train.attributes["fine_label"].tolist() == ["rose", "shark"]
     assert data.train.num_classes == data.test.num_classes == (2 if labels == "coarse" else 3)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fedlab.errors import DataError
-from fedlab.partition import ByUser, Dirichlet, Iid, Pathological, Quantity, Shards, Single
+from fedlab.partition import ByUser, Dirichlet, Iid, Pachinko, Pathological, Quantity, Shards, Single
 from fedlab.types import ExampleSet
 
 PARTITIONERS = [
@@ -20,6 +22,11 @@ PARTITIONERS = [
     Dirichlet(num_clients=20, alpha=1e6),
     Dirichlet(num_clients=4, alpha=0.05),
     Dirichlet(num_clients=10, alpha=1, min_examples=10),
+    Dirichlet(num_clients=7, alpha=0.3, by="user"),
+    Dirichlet(num_clients=7, alpha=0.3, by="weight", bins=4),
+    Pachinko(num_clients=7),
+    Pachinko(num_clients=100, alpha=1e-6, beta=1e-6),
+    Pachinko(num_clients=500, alpha=1e6, beta=1e6),
     Pathological(num_clients=10, classes_per_client=1),
     Pathological(num_clients=7, classes_per_client=3),
     Pathological(num_clients=3, classes_per_client=10),
@@ -42,7 +49,9 @@ def examples(num_examples=500, num_classes=10, seed=5) -> ExampleSet:
     rng = np.random.default_rng(seed)
     y = np.minimum(rng.integers(0, num_classes + 3, num_examples), num_classes - 1).astype(np.int32)
     x = np.zeros((num_examples, 1), np.uint8)
-    return ExampleSet(x, y, num_classes, user_ids=rng.integers(0, 27, num_examples))
+    users = rng.integers(0, 27, num_examples)
+    attributes = {"weight": rng.gamma(2.0, size=num_examples), "coarse_label": np.array(["a", "b", "c"])[y % 3]}
+    return ExampleSet(x, y, num_classes, user_ids=users, attributes=attributes)
 
 
 def identical(a, b) -> bool:
@@ -87,10 +96,13 @@ def test_a_seed_of_its_own_takes_the_place_of_the_runs(partitioner):
     assert identical(own(examples(), 0), partitioner(examples(), 7)) and identical(own(examples(), 1), partitioner(examples(), 7))
 
 
-@pytest.mark.parametrize("partitioner", [p for p in PARTITIONERS if not p.needs_user_ids], ids=repr)
+BY_USER = [p for p in PARTITIONERS if p.needs_user_ids or getattr(p, "by", None) == "user"]
+
+
+@pytest.mark.parametrize("partitioner", [p for p in PARTITIONERS if p not in BY_USER], ids=repr)
 def test_user_ids_matter_to_by_user_alone(partitioner):
     with_ids = examples()
-    without = ExampleSet(with_ids.x, with_ids.y, with_ids.num_classes)
+    without = dataclasses.replace(with_ids, user_ids=None)
     assert identical(partitioner(with_ids, 0), partitioner(without, 0))
 
 
