@@ -23,6 +23,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from fedlab import registry
 from fedlab.errors import ConfigError, DataError, FedlabError
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def __getattr__(name: str) -> Any:
     if name in _OF_LIBRARY:
         return getattr(importlib.import_module("fedlab.library"), name)
     if name in __all__:
-        registry = importlib.import_module("fedlab.studies.registry")
-        return registry.resolved(importlib.import_module("fedlab.studies").functions()[name])
+        return registry.resolved(registry.functions()[name])
     raise AttributeError(f"module 'fedlab' has no attribute '{name}'")
 
 
@@ -82,5 +82,6 @@ class _Stage(types.ModuleType):
         return importlib.import_module, (self.__name__,)
 
 
+importlib.import_module("fedlab.studies")  # registers the studies, before any other module asks for them
 importlib.import_module("fedlab.run")  # a docstring and no more
 sys.modules["fedlab.run"].__class__ = _Stage

@@ -18,6 +18,7 @@ LEAVES = {
     "moved",
     "spec",
     "randomness",
+    "registry",
     "rows",
     "types",
     "sampling",
@@ -29,7 +30,6 @@ LEAVES = {
     "targets",
     "trust",
 }
-REGISTRY = {"fedlab.studies", "fedlab.studies.registry"}  # what every folder may ask about studies
 # Folder → what it may import of fedlab besides itself and the leaves
 ALLOWED = {
     "lowering": set(),
@@ -129,8 +129,6 @@ def imports(path: pathlib.Path) -> frozenset[str]:
             found.add(node.module)
             if node.module == "fedlab":
                 found |= {f"fedlab.{alias.name}" for alias in node.names}
-            if node.module == "fedlab.studies":
-                found |= {f"fedlab.studies.{a.name}" for a in node.names if (ROOT / "fedlab" / "studies" / a.name).is_dir()}
     return frozenset(found)
 
 
@@ -139,7 +137,7 @@ def test_dependencies_point_one_way(path):
     stage = stage_of(path)
     if stage in ("__init__", *LEAVES):
         return
-    used = {name.split(".")[1] for name in imports(path) - REGISTRY if name.startswith("fedlab.")}
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("fedlab.")}
     assert used <= {stage} | LEAVES | ALLOWED[stage]
 
 
@@ -162,7 +160,7 @@ def test_nobody_knows_a_study_by_name():
         if path == ROOT / "fedlab" / "__init__.py":  # for type checkers, it imports what users may call
             continue
         own = f"fedlab.studies.{path.relative_to(studies).parts[0]}." if studies in path.parents else None
-        names = set(imports(path) - REGISTRY)
+        names = set(imports(path))
         if own is None and path.name != "moved.py":
             names |= {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
         known = {name for name in names if isinstance(name, str) and name.startswith("fedlab.studies.")}
@@ -173,9 +171,9 @@ def test_nobody_knows_a_study_by_name():
 
 def test_options_of_studies_are_read_without_what_runs_them():
     """The class of an experiment has them as fields, so they stand below it."""
-    from fedlab import studies
+    from fedlab import registry
 
-    for stage in studies.stages():
+    for stage in registry.stages():
         path = pathlib.Path(importlib.util.find_spec(stage.base.partition(":")[0]).origin)
         used = {name.split(".")[1] for name in imports(path) if name.startswith("fedlab.")}
         assert used <= LEAVES, path
@@ -232,8 +230,8 @@ def test_runs_are_read_without_what_ran_them(stage):
 
 
 def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():
+    from fedlab.registry import own_folders
     from fedlab.run.experiment import Experiment
-    from fedlab.studies import own_folders
 
     groups = {p.name for p in (ROOT / "conf").iterdir() if p.is_dir()} - {"hydra", "experiment", *own_folders()}
 

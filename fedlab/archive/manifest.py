@@ -33,7 +33,7 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive.folder import write_json
 from fedlab.fingerprint import json_fingerprint
 from fedlab.moved import without_later
@@ -42,7 +42,7 @@ VERSION = 2
 # Options that change neither weights nor metrics of computed rounds
 WITHOUT_EFFECT = (
     *("num_rounds", "stop", "checkpoint", "logger"),
-    *(stage.name for stage in studies.stages() if stage.after_training),
+    *(stage.name for stage in registry.stages() if stage.after_training),
 )
 
 

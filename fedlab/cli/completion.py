@@ -12,11 +12,11 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.cli.verbs import ACTIONS, VERBS, actions_of
 from fedlab.console.parsing import Parser
 from fedlab.errors import ConfigError
-from fedlab.studies.registry import Verb, resolved
+from fedlab.registry import Verb, resolved
 
 BASH = """\
 _fedlab_complete() {
@@ -187,7 +187,7 @@ def configuration_candidates(words: Sequence[str], word: str) -> list[str]:
             found |= {f"{group}={choice}" for choice in choices(group.lstrip("+~")) if f"{group}={choice}".startswith(word)}
     if not word.lstrip("+~").startswith("h"):
         found = {f for f in found if not f.lstrip("+~").startswith(("hydra.", "hydra/"))}
-    found = {f for f in found if re.split("[=/]", f.lstrip("+~"))[0] not in studies.own_folders()}
+    found = {f for f in found if re.split("[=/]", f.lstrip("+~"))[0] not in registry.own_folders()}
     # A group that contains only folders is not a choice: `experiment/` is added to a run by `+experiment=`.
     whole = {f"+{f.strip('+~/')}=" if f.endswith("/") and "=" not in f and not f.startswith("hydra/") else f for f in found}
     return sorted(whole)

@@ -15,7 +15,7 @@ from fedlab.cli.verbs import ACTIONS, VERBS
 from fedlab.console import streams, trusting
 from fedlab.console.output import outliving_its_reader, report_own_code
 from fedlab.errors import ConfigError, FedlabError, did_you_mean, printable
-from fedlab.studies.registry import resolved
+from fedlab.registry import resolved
 
 
 def usage() -> str:

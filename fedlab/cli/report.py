@@ -29,11 +29,11 @@ def main(argv: Sequence[str]) -> int:
     Raises `FedlabError` if there is no run, the run is damaged, or the file cannot be written.
     """
     args = parser().parse(argv)
-    from fedlab import studies
+    from fedlab import registry
     from fedlab.report.page import write_report
 
     path, output = pathlib.Path(args.run), writable("--output", args.output)
-    written, folders = studies.page(path, output) or (write_report(path, output), [path])
+    written, folders = registry.page(path, output) or (write_report(path, output), [path])
     print(f"report: {relative(written)}")
     runs, damage = _read(folders)
     for line in [*map(str, damage), *filter(None, [without_inventory(runs)])]:

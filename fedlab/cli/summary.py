@@ -11,9 +11,8 @@ from fedlab.archive import RunFolder
 from fedlab.archive.folder import relative
 from fedlab.archive.task import Learned
 from fedlab.console.display import say
+from fedlab.registry import resolved, studies
 from fedlab.report import words
-from fedlab.studies import STUDIES
-from fedlab.studies.registry import resolved
 from fedlab.targets import target_in
 
 
@@ -96,6 +95,6 @@ def _generated(own: Mapping[str, Any]) -> str | None:
 
 
 def _of_studies(kind: str, figures: Mapping[str, Any]) -> Iterator[str | None]:
-    """Yields the lines of one kind from all studies (`fedlab.studies.registry.Metrics`)."""
-    references = [getattr(study.metrics, kind) for study in STUDIES]
+    """Yields the lines of one kind from all studies (`fedlab.registry.Metrics`)."""
+    references = [getattr(study.metrics, kind) for study in studies()]
     return (resolved(reference)(figures) for reference in references if reference)

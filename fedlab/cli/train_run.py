@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.config import application, experiment_files
 from fedlab.config import composing as configuration
 from fedlab.console import trusting
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"--expect: the figures are those of train.yaml: leave --config-name {args.config_name} out.")
         expectation = expectations.applicable(args.overrides, args.config_dir)
     composed = application.as_single(args)
-    code = studies.train(overrides, args, console, composed)
+    code = registry.train(overrides, args, console, composed)
     if code is not None:
         return code
     errors: list[FedlabError] = []

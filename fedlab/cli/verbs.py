@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from fedlab import studies
-from fedlab.studies.registry import Verb
+from fedlab import registry
+from fedlab.registry import Verb
 
 _ALL = (
     Verb("train", "train a federated model: fedlab train +experiment=digits/fedavg", "fedlab.cli.train", overrides=""),
@@ -27,7 +27,7 @@ _ALL = (
         "fedlab.cli.plot",
         runs=math.inf,
     ),
-    *(verb for verb in studies.verbs() if not verb.verb),
+    *(verb for verb in registry.verbs() if not verb.verb),
     Verb("verify", "repeat a run and compare the weights of every round, bit for bit", "fedlab.cli.verify", runs=1),
     Verb(
         "forget",
@@ -39,7 +39,7 @@ _ALL = (
     Verb("data list", "list", "fedlab.cli.data_list"),
     Verb("data fetch", "fetch NAME", "fedlab.cli.data_fetch"),
     Verb("data show", "show", "fedlab.cli.data_show", overrides=""),
-    *(verb for verb in studies.verbs() if verb.verb),
+    *(verb for verb in registry.verbs() if verb.verb),
     Verb("privacy", "compute ε for a noise level, or the noise for a target ε: fedlab privacy --help", "fedlab.cli.privacy"),
     Verb("privacy he-cost", "he-cost", "fedlab.cli.he_cost"),
     Verb("privacy mask-cost", "mask-cost", "fedlab.cli.mask_cost"),

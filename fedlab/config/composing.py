@@ -34,7 +34,7 @@ from fedlab.config.choices import config_dir, folders
 from fedlab.config.quoting import quoted
 from fedlab.errors import ConfigError, did_you_mean
 from fedlab.moved import present
-from fedlab.studies import STUDIES
+from fedlab.registry import studies
 
 if TYPE_CHECKING:
     import pydantic
@@ -174,7 +174,7 @@ def build_experiment(given: DictConfig | Mapping[str, Any]) -> Experiment:
 
     config = _as_config(given)
     config = OmegaConf.masked_copy(config, _of_a_run(config)) if EXPECTED in config else config
-    for key, remedy in ((key, remedy) for study in STUDIES for key, remedy in study.instead.items()):
+    for key, remedy in ((key, remedy) for study in studies() for key, remedy in study.instead.items()):
         if key in config:
             raise ConfigError(remedy)
     try:

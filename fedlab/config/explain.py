@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
 import yaml
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.errors import asked, did_you_mean, named_alike, one_line, suggestions
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Catalogue:
     def groups(self) -> list[str]:
         """Returns the names of the groups."""
         names = {path.name for folder in self._folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
-        return sorted(names - studies.own_folders())
+        return sorted(names - registry.own_folders())
 
     def files(self) -> list[str]:
         """Returns the names of the whole configurations, which are in no group."""

@@ -14,11 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 import fedlab
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import Run, manifest, read_run, replacing
 from fedlab.archive.folder import relative
 from fedlab.archive.metrics import Record
 from fedlab.errors import FedlabError
+from fedlab.registry import resolved
 from fedlab.report import words
 from fedlab.report.section import Builder, Section, render
 from fedlab.report.sections import (
@@ -35,7 +36,6 @@ from fedlab.report.sections import (
     result,
     split,
 )
-from fedlab.studies.registry import resolved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ SECTIONS: Sequence[Part] = (  # in the order of the page
     Part(local_models.build, of_each_arm=True),
     Part(clients.build, of_each_arm=True),
     Part(client_models.build, of_each_arm=True),
-    *(Part(_of_study(section.build), section.of_each_arm) for section in studies.sections()),
+    *(Part(_of_study(section.build), section.of_each_arm) for section in registry.sections()),
     Part(images.build, of_each_arm=True),
     Part(partition.build),
     Part(cost.build),

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import Run
 from fedlab.report import words
 
@@ -63,7 +63,7 @@ def _of_one_piece(word: Callable[..., str]) -> Callable[..., str]:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    of_studies = {name: jinja2.FileSystemLoader(folder) for name, folder in studies.templates().items()}
+    of_studies = {name: jinja2.FileSystemLoader(folder) for name, folder in registry.templates().items()}
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(TEMPLATES), jinja2.PrefixLoader(of_studies)]),
         autoescape=True,

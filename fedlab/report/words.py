@@ -8,7 +8,7 @@ from typing import Any
 
 from fedlab.archive.task import Learned
 from fedlab.digits import NONE, epsilon, number
-from fedlab.studies import STUDIES
+from fedlab.registry import studies
 from fedlab.targets import cost_in
 
 NOT_REACHED = "not reached"  # of a target, as in rounds_to[0.97]
@@ -49,9 +49,9 @@ _LABELS = {
     "secure_seconds": "time of the secure sum",
     "num_clients": "clients reporting",
     "num_dropped": "clients dropped out",
-    **{name: label for study in STUDIES for name, label in study.metrics.labels.items()},
+    **{name: label for study in studies() for name, label in study.metrics.labels.items()},
 }
-_TWO_DECIMALS = tuple(begin for study in STUDIES for begin in study.metrics.two_decimals)
+_TWO_DECIMALS = tuple(begin for study in studies() for begin in study.metrics.two_decimals)
 
 
 def metric_label(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import RunFolder
 from fedlab.archive.metrics import Record
 from fedlab.composition import added_up
@@ -21,7 +21,7 @@ from fedlab.types import Dataset, Partition
 
 
 class Observer(Protocol):
-    """A study's observer of the arms after each round; `fedlab.studies.registry.Hooks.observe_arms` returns it.
+    """A study's observer of the arms after each round; `fedlab.registry.Hooks.observe_arms` returns it.
 
     It adds its seconds to the phases that it receives.
     """
@@ -70,7 +70,7 @@ class Arms(Learner):
         self.num_weights = sum(arm.num_weights for arm in self.arms.values())
         self.seconds = {}
         self._add_up_seconds()
-        observed = [make(experiment, self.arms, self.num_rounds, self.seconds) for make in studies.hooks("observe_arms")]
+        observed = [make(experiment, self.arms, self.num_rounds, self.seconds) for make in registry.hooks("observe_arms")]
         self._observers: list[Observer] = [observer for observer in observed if observer is not None]
 
     def task(self, arm: str = "") -> Task:

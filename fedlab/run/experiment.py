@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveInt, create_model
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.aggregation import Aggregator
 from fedlab.algorithms import LARGEST_METRIC, Algorithm, DpSgd, LocalTraining
 from fedlab.algorithms.optimizers import Optimizer, Schedule
@@ -21,25 +21,25 @@ from fedlab.evaluation import Evaluation
 from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner
 from fedlab.privacy import NoPrivacy, Privacy
+from fedlab.registry import resolved
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.early_stop import EarlyStop
 from fedlab.run.loggers import LoggerSpec
 from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec, states, vouches
-from fedlab.studies.registry import resolved
 from fedlab.tasks import Task
 from fedlab.types import Dataset
 
 # Options common to all arms of a run
 COMMON_TO_ARMS = (
     *("seed", "num_rounds", "eval_every", "evaluation", "stop", "checkpoint", "logger"),
-    *(stage.name for stage in studies.stages() if stage.common_to_arms),
+    *(stage.name for stage in registry.stages() if stage.common_to_arms),
 )
 
 if TYPE_CHECKING:
     _OfStudies = Spec
 else:  # the stages of studies as fields, such as `attack`; studies read them with `of_study`
-    _of_studies = {stage.name: (resolved(stage.base), resolved(stage.default)()) for stage in studies.stages()}
+    _of_studies = {stage.name: (resolved(stage.base), resolved(stage.default)()) for stage in registry.stages()}
     _OfStudies = create_model("_OfStudies", __base__=Spec, **_of_studies)
 
 

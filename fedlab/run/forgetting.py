@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import Run, noise_key, read_run
 from fedlab.archive.arms import arm_configs
 from fedlab.archive.lock import RunLock
@@ -30,7 +30,7 @@ def forget(paths: Sequence[pathlib.Path]) -> Iterator[tuple[Run, str]]:
 
 def _locked(path: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Run]:
     """Yields the run in `path`, or the runs of the study in `path`, locked until `stack` ends."""
-    folders = None if (path / "manifest.json").is_file() else studies.runs_in(path, stack)
+    folders = None if (path / "manifest.json").is_file() else registry.runs_in(path, stack)
     for folder in [path] if folders is None else folders:
         run = read_run(folder, checked=False)  # the key of a damaged run can be deleted, too
         stack.enter_context(RunLock(run.folder.lock))

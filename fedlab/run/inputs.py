@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.filter import Filter
 from fedlab.fingerprint import fingerprints
@@ -54,7 +54,7 @@ def divided(
 
 def _check_examples(experiment: Experiment, dataset: Dataset) -> None:
     """Raises `ConfigError` if a study cannot use these examples."""
-    for check in studies.hooks("check_examples"):
+    for check in registry.hooks("check_examples"):
         check(experiment, dataset)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fedlab import studies, trust
+from fedlab import registry, trust
 from fedlab.archive import Run, RunFolder, inventory, manifest, noise_key, replacing
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
@@ -218,7 +218,7 @@ def _run(
             on_line(line)
         summary = train(learner, inputs.dataset, folder, beginning, open_loggers)
         _require_updates(summary)
-        for study in studies.hooks("after_training"):
+        for study in registry.hooks("after_training"):
             figures = study(job.experiment, inputs, folder, on_line, learner.seconds)
             if figures:
                 summary = {**summary, **figures}

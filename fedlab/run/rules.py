@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive.figures import ranked_metric
 from fedlab.archive.task import Learned, described
 from fedlab.errors import ConfigError
@@ -26,7 +26,7 @@ Rule = Callable[[Experiment], None]  # raises `ConfigError` in one line
 
 def check(experiment: Experiment) -> None:
     """Raises `ConfigError` for stages that cannot work together, of the run or of an arm. Also applies the studies' rules."""
-    for rule in studies.hooks("check"):
+    for rule in registry.hooks("check"):
         rule(experiment)
     ended_early(experiment)
     _check_known_tasks(experiment)
@@ -45,7 +45,7 @@ def _check_own(experiment: Experiment) -> None:
     """Applies the rules to a whole run, or to one of its arms."""
     for rule in OF_DATA:
         rule(experiment)
-    for rule in () if experiment.arms else (*OF_TRAINING, *studies.hooks("check_training")):
+    for rule in () if experiment.arms else (*OF_TRAINING, *registry.hooks("check_training")):
         rule(experiment)
     for name, arm in experiment.arms.items():
         an_arm(experiment, name, arm)

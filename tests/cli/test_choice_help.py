@@ -12,7 +12,7 @@ import yaml
 from fedlab.cli import choice_help
 from fedlab.cli.main import main
 from fedlab.config import choices
-from fedlab.studies import own_folders
+from fedlab.registry import own_folders
 
 CONF = choices.config_dir()
 CHOICES = sorted(

@@ -10,7 +10,7 @@ import pytest
 from fedlab.cli.verbs import ACTIONS, VERBS
 from fedlab.console.parsing import Parser, number, whole_number
 from fedlab.errors import ConfigError
-from fedlab.studies.registry import resolved
+from fedlab.registry import resolved
 
 EVERY = {**VERBS, **ACTIONS}
 

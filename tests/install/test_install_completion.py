@@ -15,7 +15,7 @@ import pytest
 from fedlab.cli.completion import candidates
 from fedlab.cli.verbs import ACTIONS, VERBS
 from fedlab.console.parsing import Parser
-from fedlab.studies.registry import resolved
+from fedlab.registry import resolved
 
 EVERY = {**VERBS, **ACTIONS}
 

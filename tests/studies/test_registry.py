@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from fedlab.cli.verbs import ACTIONS, VERBS
+from fedlab.registry import Verb, resolved, stages, studies, templates, verbs
 from fedlab.run.experiment import Experiment
-from fedlab.studies import STUDIES, stages, templates, verbs
-from fedlab.studies.registry import Verb, resolved
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 REFERENCES = (
@@ -40,7 +39,7 @@ def references(node: Any, name: str = "") -> Iterator[str]:
         yield node
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+@pytest.mark.parametrize("study", studies(), ids=lambda study: study.name)
 def test_each_reference_is_a_function_or_a_class_of_the_study(study):
     found = list(references(study))
     assert found
@@ -50,7 +49,7 @@ def test_each_reference_is_a_function_or_a_class_of_the_study(study):
 
 def test_each_folder_is_a_study_and_names_are_there_once():
     folders = {path.name for path in (ROOT / "fedlab" / "studies").iterdir() if (path / "__init__.py").is_file()}
-    assert sorted(study.name for study in STUDIES) == sorted(folders)
+    assert sorted(study.name for study in studies()) == sorted(folders)
     names = [verb.name for verb in verbs()] + [stage.name for stage in stages()]
     assert len({*VERBS, *ACTIONS} & set(names)) == len(verbs())
     assert len(set(verb.name for verb in verbs())) == len(verbs()) and len({stage.name for stage in stages()}) == len(stages())
@@ -64,14 +63,14 @@ def test_each_stage_is_a_field_of_an_experiment_and_a_group_of_the_configuration
 
 
 def test_each_template_is_in_a_folder_that_pages_look_into():
-    for study in STUDIES:
+    for study in studies():
         found = {path.parent for path in (ROOT / "fedlab" / "studies" / study.name).rglob("*.html")}
         assert found <= {templates()[study.name]}
 
 
 def test_each_file_that_a_study_leaves_is_documented():
     text = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    missing = [name for study in STUDIES for name in study.files if f"`{name}" not in text and f"{name}/" not in text]
+    missing = [name for study in studies() for name in study.files if f"`{name}" not in text and f"{name}/" not in text]
     assert missing == []
 
 

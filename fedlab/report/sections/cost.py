@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fedlab.archive import Run
+from fedlab.registry import studies
 from fedlab.report.plot import Curve, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import series
-from fedlab.studies import STUDIES
 
 _PHASES = {
     "data": "reading the data",
@@ -22,7 +22,7 @@ _PHASES = {
     "evaluation": "evaluating",
     "pictures": "drawing pictures",
     "checkpoints": "saving checkpoints",
-    **{phase: words for study in STUDIES for phase, words in study.phases.items()},
+    **{phase: words for study in studies() for phase, words in study.phases.items()},
 }
 
 

@@ -9,10 +9,10 @@ import re
 import struct
 from collections.abc import Sequence
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import Run
+from fedlab.registry import resolved
 from fedlab.report.section import Section, section
-from fedlab.studies.registry import resolved
 
 MAX_BYTES = 1_000_000  # total of all pictures, so that a page can be mailed
 _PIXELS = 96  # a narrower picture is enlarged without smoothing
@@ -36,7 +36,7 @@ class Picture:
 
 def build(run: Run) -> Section | None:
     """Returns the section; None without pictures. It names the pictures that exceed `MAX_BYTES`."""
-    shown = [resolved(section.pictures)(run.folder) for section in studies.sections() if section.pictures]
+    shown = [resolved(section.pictures)(run.folder) for section in registry.sections() if section.pictures]
     elsewhere = {name for names in shown for name in names}
     moving, still = ([p for p in _sorted(run.folder.images, f"*.{kind}") if p.stem not in elsewhere] for kind in ("gif", "png"))
     paths = [*moving, *(_thinned(still) if moving else still)]

@@ -1,6 +1,6 @@
 """Attacks on a finished run: they measure the leakage of its models and of its messages. See docs/attacks.md."""
 
-from fedlab.studies.registry import Hooks, Metrics, Section, Stage, Study, Verb
+from fedlab.registry import Hooks, Metrics, Section, Stage, Study, Verb
 
 STUDY = Study(
     "attacks",

@@ -1,6 +1,6 @@
 """Differential testing: tests whether two models differ, client by client. See docs/difftest.md."""
 
-from fedlab.studies.registry import Hooks, Metrics, Section, Stage, Study, Verb
+from fedlab.registry import Hooks, Metrics, Section, Stage, Study, Verb
 
 STUDY = Study(
     "difftest",

@@ -1,6 +1,6 @@
 """Investigations: find faults in private data with images that GANs generate. See docs/debugging.md."""
 
-from fedlab.studies.registry import Study, Verb
+from fedlab.registry import Study, Verb
 
 STUDY = Study(
     "investigate",

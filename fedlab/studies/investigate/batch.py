@@ -7,8 +7,8 @@ import pathlib
 from fedlab import trust
 from fedlab.config import composing
 from fedlab.errors import ConfigError
+from fedlab.registry import Asked, Batch, BatchResult
 from fedlab.studies.investigate.record import ARMS, InvestigationFolder
-from fedlab.studies.registry import Asked, Batch, BatchResult
 
 NOTHING = "nothing"
 

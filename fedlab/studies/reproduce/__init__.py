@@ -6,7 +6,7 @@ behind rows: runs, sweeps, investigations, verbs. `plan` composes them and finds
 Python. See docs/reproduce.md.
 """
 
-from fedlab.studies.registry import Study, Verb
+from fedlab.registry import Study, Verb
 
 STUDY = Study(
     "reproduce",

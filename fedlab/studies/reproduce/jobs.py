@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive import make_folder, manifest, read_run
 from fedlab.archive.folder import write_json
 from fedlab.errors import FedlabError, did_you_mean
 from fedlab.fingerprint import parsed_json
+from fedlab.registry import Batch
 from fedlab.run.child import JobFolder, JobRecord, last_line, running, verb_running
-from fedlab.studies.registry import Batch
 from fedlab.studies.reproduce.measuring import measured
 from fedlab.studies.reproduce.scorecard import Row
 
@@ -127,12 +127,12 @@ class BatchJob(Job):
     @property
     def has_finished(self) -> bool:
         with contextlib.suppress(FedlabError):  # damaged: its command writes the file again, or says what to do
-            return studies.batch_result(self.folder) is not None
+            return registry.batch_result(self.folder) is not None
         return False
 
     @property
     def is_due(self) -> bool:
-        result = studies.batch_result(self.folder) if self.has_finished else None
+        result = registry.batch_result(self.folder) if self.has_finished else None
         return result is None or not (result.runs or result.figures)  # without a figure, failed runs are repeated
 
     @contextlib.contextmanager
@@ -145,7 +145,7 @@ class BatchJob(Job):
         return None if self.has_finished else super().failure(code)
 
     def values(self, row: Row) -> tuple[list[Any], str]:
-        result = studies.batch_result(self.folder)
+        result = registry.batch_result(self.folder)
         if result is None:
             raise FedlabError(f"the {self.batch.kind} has not finished.")
         if row.metric in result.figures:
@@ -155,7 +155,7 @@ class BatchJob(Job):
         return [measured(read_run(run), row, result.figures) for run in result.runs], result.remark
 
     def ended(self) -> str | None:
-        result = studies.batch_result(self.folder)
+        result = registry.batch_result(self.folder)
         times = [read_run(run).manifest.get("ended") for run in (result.runs if result else ())]
         return max(filter(None, times), default=None)
 

@@ -9,14 +9,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedlab import studies
+from fedlab import registry
 from fedlab.archive.manifest import WITHOUT_EFFECT
 from fedlab.config import composing
 from fedlab.errors import ConfigError, did_you_mean
 from fedlab.fingerprint import json_fingerprint
 from fedlab.library import override
+from fedlab.registry import Asked, Batch
 from fedlab.run import locations, rules
-from fedlab.studies.registry import Asked, Batch
 from fedlab.studies.reproduce import experiments
 from fedlab.studies.reproduce.jobs import BatchJob, Job, RunJob, VerbJob
 from fedlab.studies.reproduce.results import CardFolder
@@ -86,7 +86,7 @@ def _jobs(row: Row, folder: CardFolder, own: str | None) -> tuple[Job, ...]:
     first = composing.compose_any([*composing.each_swept(words)[0], f"seed={row.seeds[0]}"], own)
     several = first[1] or len(composing.each_swept(words)) > 1
     asked = Asked(words, row.seeds, row.metric, first[0].config, several, folder.runs, own)
-    batches = studies.batches(asked)
+    batches = registry.batches(asked)
     if batches is None:
         composed = [first[0], *(composing.compose_run([*words, f"seed={seed}"], own) for seed in row.seeds[1:])]
         jobs = tuple(_run_job(row, words, seed, one, folder, own) for seed, one in zip(row.seeds, composed))

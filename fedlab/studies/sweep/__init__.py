@@ -7,7 +7,7 @@ is the command line, `library` Python; `batch` lets scorecards use sweeps.
 See docs/sweeps.md.
 """
 
-from fedlab.studies.registry import Stage, Study
+from fedlab.registry import Stage, Study
 
 STUDY = Study(
     "sweep",

@@ -17,9 +17,9 @@ from fedlab.config import application, composing, experiment_files
 from fedlab.config.quoting import quoted
 from fedlab.errors import ConfigError
 from fedlab.fingerprint import json_fingerprint
+from fedlab.registry import Asked, Batch, BatchResult
 from fedlab.report.words import counted
 from fedlab.run import rules
-from fedlab.studies.registry import Asked, Batch, BatchResult
 from fedlab.studies.sweep.names import short_names, shown_value
 from fedlab.studies.sweep.plan import Lines, composed, nowhere, override, plan
 from fedlab.studies.sweep.results import Group, Sweep, is_sweep, read_sweep

@@ -1,15 +1,18 @@
-"""The registration of a study, in the `__init__.py` of its folder: names and lines of text, without imports.
+"""The registry of studies: `run`, `archive`, `report`, `config` and `cli` ask its functions and know no study by name.
 
-`fedlab --help` and tab completion read it, so it imports only this module. `resolved` resolves a reference "module:name" when
-it is needed.
+A study is a feature that crosses folders, such as attacks or sweeps. The `__init__.py` of its folder describes it in a `Study`:
+names, lines of text, and references "module:name", which `resolved` imports when they are needed. `register` enters it.
+`fedlab --help` and tab completion read the registry, so it imports nothing of fedlab and nothing slow.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import dataclasses
 import pathlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Reference = str  # "module:name"
@@ -168,3 +171,91 @@ class Study:
 def resolved(reference: Reference) -> Any:
     """Imports the module of a reference; returns the function or class."""
     return pkgutil.resolve_name(reference)
+
+
+_REGISTERED: dict[str, tuple[Study, pathlib.Path]] = {}  # name → the study and its folder
+
+
+def register(study: Study, folder: pathlib.Path) -> None:
+    """Enters a study and its folder. Studies keep the order in which they are entered."""
+    assert study.name not in _REGISTERED, study.name
+    _REGISTERED[study.name] = study, folder
+
+
+def studies() -> tuple[Study, ...]:
+    """Returns all studies."""
+    return tuple(study for study, _ in _REGISTERED.values())
+
+
+def verbs() -> tuple[Verb, ...]:
+    """Returns the verbs of all studies."""
+    return tuple(verb for study in studies() for verb in study.verbs)
+
+
+def stages() -> tuple[Stage, ...]:
+    """Returns the configuration groups of all studies."""
+    return tuple(stage for study in studies() for stage in study.stages)
+
+
+def own_folders() -> set[str]:
+    """Returns the folders of a configuration folder that belong to studies, and are no groups of a run's options."""
+    return {name for study in studies() for name in study.folders}
+
+
+def sections() -> tuple[Section, ...]:
+    """Returns the report sections of all studies, in the order of the page."""
+    return tuple(section for study in studies() for section in study.sections)
+
+
+def templates() -> dict[str, pathlib.Path]:
+    """Returns the template folder of each study, by the prefix of its template names."""
+    return {name: folder / "templates" for name, (_, folder) in _REGISTERED.items()}
+
+
+def hooks(name: str) -> Iterator[Callable[..., Any]]:
+    """Yields the hooks of this name of all studies (`Hooks`)."""
+    references = [getattr(study.hooks, name) for study in studies()]
+    return (resolved(reference) for reference in references if reference)
+
+
+def functions() -> dict[str, Reference]:
+    """Returns references to the functions and classes of all studies for scripts, by their names in `fedlab`."""
+    return {name: reference for study in studies() for name, reference in study.functions.items()}
+
+
+def runs_in(folder: pathlib.Path, stack: contextlib.ExitStack) -> list[pathlib.Path] | None:
+    """Returns the run folders of the study in `folder`, locked until `stack` ends; None if it is no study's folder."""
+    return _first("runs_in", folder, stack)
+
+
+def train(
+    words: Sequence[str], flags: argparse.Namespace, console: object, composed: Mapping[Any, Any] | Exception | None
+) -> int | None:
+    """Returns the exit code of a `fedlab train` that a study takes over; None if the words ask for a single run.
+
+    `console`: rich's. `composed`: the configuration of that single run, the error from composing it, or None for flags that ask
+    for no single run.
+    """
+    return _first("train", words, flags, console, composed)
+
+
+def page(folder: pathlib.Path, output: pathlib.Path | None) -> tuple[pathlib.Path, list[pathlib.Path]] | None:
+    """Writes the page of the study in `folder`. Returns the page and the run folders; None if it is no study's folder."""
+    return _first("page", folder, output)
+
+
+def batches(asked: Asked) -> tuple[Batch, ...] | None:
+    """Returns the batches of the study that trains what is asked for; None if it is a single run. Raises `ConfigError`."""
+    return _first("batches", asked)
+
+
+def batch_result(folder: pathlib.Path) -> BatchResult | None:
+    """Returns the result of the batch in `folder`; None if it has not finished."""
+    return _first("batch_result", folder)
+
+
+def _first(name: str, *args: Any) -> Any:
+    """Calls the functions of this name of all studies in turn; returns the first result that is not None."""
+    references = [getattr(study, name) for study in studies()]
+    results = (resolved(reference)(*args) for reference in references if reference)
+    return next((result for result in results if result is not None), None)
