@@ -68,7 +68,8 @@ MISTAKES = [
     ("train +seedd=1", "no option 'seedd'. Did you mean 'seed'?", 2),
     (
         "train partition.alpha=1",
-        "It belongs to partition=dirichlet or partition=pachinko. Options of partition as chosen: num_clients, seed, unseen_clients.",
+        "It belongs to partition=dirichlet or partition=pachinko. Options of partition as chosen: num_clients, seed, "
+        "unseen_clients.",
         2,
     ),
     ("train partition=dirichlet partition.alpah=1", "no option 'partition.alpah'. Did you mean 'alpha'?", 2),
