@@ -9,6 +9,19 @@ num_classes].
 from fedlab.models.convolutional import MobileNet, ResNet, Vgg
 from fedlab.models.gan import Adversaries, Gan
 from fedlab.models.recurrent import Recurrent
+from fedlab.models.transformer import Transformer
 from fedlab.models.zoo import Cnn, LogisticUnit, Mlp, Perceptron
 
-__all__ = ["Adversaries", "Cnn", "Gan", "LogisticUnit", "Mlp", "MobileNet", "Perceptron", "Recurrent", "ResNet", "Vgg"]
+__all__ = [
+    "Adversaries",
+    "Cnn",
+    "Gan",
+    "LogisticUnit",
+    "Mlp",
+    "MobileNet",
+    "Perceptron",
+    "Recurrent",
+    "ResNet",
+    "Transformer",
+    "Vgg",
+]

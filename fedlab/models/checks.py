@@ -41,9 +41,10 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             "tf.keras.models.load_model(path, compile=False), and choose client_optimizer."
         )
     for layer in _layers(model):
-        if layer.compute_dtype not in (None, "float32") and layer.dtype_policy.name.startswith("mixed"):
+        if layer.compute_dtype == "float16":
             raise ConfigError(
-                f"layer {layer.name} computes in {layer.compute_dtype}: mixed precision is not supported, use float32."
+                f"layer {layer.name} computes in float16, in which small gradients become 0, and losses are not scaled: use "
+                "mixed_bfloat16, or float32."
             )
         if isinstance(layer, AddLoss):
             raise ConfigError(

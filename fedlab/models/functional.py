@@ -20,9 +20,9 @@ from fedlab.models.lifting import (
     KerasBuilder,
     Network,
     NotRebuilt,
+    RunsWhenBuilt,
     assign,
     built,
-    copier,
     holding,
     listed,
     network,
@@ -35,14 +35,9 @@ from fedlab.stateless import has_gradient
 from fedlab.tasks import Classification, Prediction
 
 _TRIED = 4  # number of examples
-_HANGING = "must feed a value for placeholder"  # TensorFlow's message for an op on a model's symbolic input
+_UNFED = "must feed a value for placeholder"  # TensorFlow's message for an op on a model's symbolic input
 _A_LAYER = "a layer of the model"
 _WITHOUT_GRADIENT = re.compile(r"operation\s*'(.*)' \(op type: (\w+)\)")  # TensorFlow's message for an op without a gradient
-
-
-class _Hanging(Exception):
-    """Part of a model computes with the placeholder from its construction."""
-
 
 Weights = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # (trainable, non-trainable), in Keras's order
 
@@ -207,18 +202,9 @@ def bare_model(lifted: Network, weights: Weights, loss: Any, spec: Any) -> tff.l
 def try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
     """Calls the model in a graph, as a process does, and passes the call to `check`.
 
-    Raises `NotRebuilt` if the output differs from that of the Keras model, at weights whose values all differ.
+    Raises `NotRebuilt` if the output differs from that of the Keras model, at weights whose values all differ, and
+    `RunsWhenBuilt`.
     """
-    try:
-        _try_out(candidate, x, check)
-    except _Hanging as error:
-        raise ConfigError(
-            f"{_hanging_layer(candidate.model)} cannot be used here: a part of it runs when the model is built, before there is "
-            "an example. Leave it out, or its dropout: crop or encode the data before, put Dropout layers around recurrent ones."
-        ) from error
-
-
-def _try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
     failures = []
 
     def inspect(applied: Applied) -> None:
@@ -245,9 +231,9 @@ def _try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
         try:
             found = session.run(output, {example: examples, **dict(zip(weights, values))})
         except tf.errors.InvalidArgumentError as error:
-            if _HANGING not in str(error):
+            if _UNFED not in str(error):
                 raise
-            raise _Hanging from error
+            raise RunsWhenBuilt from error
     if np.array_equal(expected, again) and not np.allclose(found, expected, rtol=0, atol=1e-2 * np.abs(expected).max() + 1e-6):
         raise NotRebuilt("another build of it computes something else")
 
@@ -310,30 +296,6 @@ def _unlike(variables: Sequence[tf.Variable]) -> list[np.ndarray]:
 
 def _examples(shape: Sequence[int | None], dtype: tf.DType) -> np.ndarray:
     return random_inputs([size or _TRIED for size in shape], dtype, seed=1)
-
-
-def _hanging_layer(model: tf.keras.Model) -> str:
-    """Returns the layer of the model that computes with the placeholder from its construction, as "layer center_crop
-    (CenterCrop)".
-
-    TensorFlow runs every op with side effects in a function's graph, including those of the model's construction: the branches of
-    `CenterCrop`, the dropout masks of recurrent layers. Each layer is tried alone.
-    """
-    for layer in model.layers:
-        if isinstance(layer, tf.keras.Model):
-            inner = _hanging_layer(layer)
-            if inner != _A_LAYER:
-                return inner
-            continue
-        try:
-            shape = tuple(layer.input_shape)[1:]
-            alone = copier(tf.keras.Sequential([tf.keras.layers.InputLayer(shape), type(layer).from_config(layer.get_config())]))
-            _try_out(Network(alone, *built(alone)), tf.TensorSpec([None, *shape], tf.float32), lambda *_: None)
-        except _Hanging:
-            return f"layer {layer.name} ({type(layer).__name__})"
-        except Exception:
-            continue
-    return _A_LAYER
 
 
 def check_task(task: Prediction) -> dict[str, tuple[int, ...]]:

@@ -14,9 +14,11 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from keras.src.mixed_precision import autocast_variable
 
 from fedlab.errors import ConfigError, FedlabError, first_sentence
 
@@ -30,6 +32,13 @@ _FROM_OUTSIDE = "it reads a tf.Variable, or a table, that was made outside of it
 
 class NotRebuilt(Exception):
     """A second build of the model does not create the same weights as the first."""
+
+
+class RunsWhenBuilt(Exception):
+    """A part of the model that has an effect, such as a draw in a branch, computes with the placeholder from its construction."""
+
+    def __str__(self) -> str:
+        return "a part of it computes with the input from its construction"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +60,16 @@ class Applied:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A builder, the Keras model that it built, and `order`: each weight's position in `listed(model)`, in order of creation."""
+    """A builder, the Keras model that it built, and `order`: each weight's position in `listed(model)`, in order of creation.
+
+    `aside`: the model is built in a graph of its own, so that no part of its construction runs. Recurrent layers with dropout and
+    `RandomCrop` need it. The other models are built in the graph that calls them, where layers may keep tensors.
+    """
 
     build: KerasBuilder
     model: tf.keras.Model
     order: tuple[int, ...]
+    aside: bool = False
 
     def __call__(self, weights: Sequence[Any], x: Any, training: Any, inspect: Inspect | None = None) -> Any:
         """Returns the model's output, in a graph. `weights`: in the order of `listed`. Raises `NotRebuilt`."""
@@ -76,9 +90,11 @@ class Network:
                 raise NotRebuilt(f"{options.get('name')} has shape {tuple(shape)}, and had {tuple(left[0].shape)}")
             return left.pop(0)
 
-        with _quiet(), _classes_as_they_are(self.model), _same_draws(0), _assignable(weights) as written:
-            with tf.variable_creator_scope(stand_in):
+        with _quiet(), _classes_as_they_are(self.model), _same_draws(0), _casting(), _assignable(weights) as written:
+            with tf.variable_creator_scope(stand_in), _other_graph() if self.aside else contextlib.nullcontext():
                 model = self.build()
+            if self.aside:
+                _normalize_here(model)
             if left:
                 raise NotRebuilt("it has fewer weights than before")
             place = {id(tensor): i for i, tensor in enumerate(weights)}
@@ -101,6 +117,20 @@ class Network:
         return predict_on_batch
 
 
+def _other_graph() -> contextlib.AbstractContextManager:
+    return tf.__internal__.FuncGraph("construction").as_default()
+
+
+def _normalize_here(model: tf.keras.Model) -> None:
+    """Computes the tensors that `Normalization` keeps from its construction again, in the current graph."""
+    for layer in parts(model):
+        if isinstance(layer, tf.keras.layers.Normalization):
+            if layer.input_mean is None:
+                layer.finalize_state()
+            else:
+                layer.build(layer._build_input_shape)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hides warnings of TensorFlow within the context: Keras calls its deprecated functions to assign in a graph."""
@@ -111,6 +141,28 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+class _Cast(autocast_variable.AutoCastVariable):
+    """A weight's tensor in a layer of mixed precision, cast where the layer reads it. Keras' own class wraps variables only."""
+
+    def __init__(self, tensor: tf.Tensor):
+        self._variable, self._op = tensor, "delegate"
+
+    trainable = True  # whether the layer trains it, its own lists say
+
+    def value(self) -> tf.Tensor:
+        return self._dense_var_to_tensor()
+
+    read_value = value
+
+    def sparse_read(self, indices: Any, name: str | None = None) -> tf.Tensor:
+        return tf.gather(self.value(), indices, name=name)
+
+
+def _casting() -> contextlib.AbstractContextManager:
+    """Lets layers of mixed precision cast tensors instead of variables, within the context."""
+    return mock.patch.object(autocast_variable, "create_autocast_variable", _Cast)
 
 
 @contextlib.contextmanager
@@ -172,8 +224,9 @@ def parts(layer: tf.keras.layers.Layer) -> list[tf.Module]:
 
 
 def listed(model: tf.keras.Model) -> list:
-    """Returns the model's weights in Keras' order, trainable first."""
-    return [*model.trainable_variables, *model.non_trainable_variables]
+    """Returns the model's weights in Keras' order, trainable first. Those of mixed precision are the ones that it casts."""
+    weights = [*model.trainable_variables, *model.non_trainable_variables]
+    return [w._variable if isinstance(w, autocast_variable.AutoCastVariable) else w for w in weights]
 
 
 @contextlib.contextmanager
@@ -274,7 +327,11 @@ def network(build: KerasBuilder, model: tf.keras.Model, order: tuple[int, ...], 
             found = attempt()
             if sorted(found.order) != list(range(len(listed(model)))):
                 raise NotRebuilt("each call of its function must make all of its weights anew")
-            try_out(found)
+            try:
+                try_out(found)
+            except RunsWhenBuilt:
+                found = dataclasses.replace(found, aside=True)
+                try_out(found)
             return found
         except FedlabError:
             raise

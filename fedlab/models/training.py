@@ -104,9 +104,11 @@ def check_step(network: Network, extras: Extras, x: np.ndarray, values: Sequence
     expected, again = of_keras(), of_keras()
     if not all(map(np.array_equal, expected, again)):
         return
-    weights = [tf.constant(value, variable.dtype) for value, variable in zip(values, listed(model))]
-    given = (tuple(weights[:count]), tuple(weights[count:])), tf.constant(x)
-    _, statistics, penalty = stepper(network, extras).get_concrete_function(*given)(*given)
+    with tf.Graph().as_default():  # as in a process: outside of one, Keras would make generators of random numbers
+        weights = [tf.compat.v1.placeholder(variable.dtype, variable.shape) for variable in listed(model)]
+        _, *made = stepper(network, extras)((tuple(weights[:count]), tuple(weights[count:])), tf.constant(x))
+        with tf.compat.v1.Session(config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
+            statistics, penalty = session.run(made, dict(zip(weights, values)))
     for found, wanted in zip([*statistics, penalty], expected):
         if not np.allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max() + 1e-6):
             raise NotRebuilt("another build of it has other batch statistics, or other losses of its layers")

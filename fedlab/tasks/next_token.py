@@ -69,7 +69,7 @@ class NextToken(Prediction):
 
     @property
     def needed_outputs(self) -> str:
-        return f"{super().needed_outputs}, a logit per token at each place: use model=char_lstm or model=gru"
+        return f"{super().needed_outputs}, a logit per token at each place: use model=char_lstm, gru or transformer_tiny"
 
     @property
     def unknown(self) -> int:

@@ -35,20 +35,6 @@ def test_a_subclassed_model_works(logits_of, lab):
     assert lab.distance([logits_of(model, weights, x)], [logits]) < 1e-6  # eager and graph may fuse differently: 2⁻²⁴ a step
 
 
-def test_a_recurrent_layer_with_dropout_is_an_error():
-    """It keeps the masks of the graph that it was built in."""
-
-    def build():
-        layers = tf.keras.layers
-        recurrent = layers.GRU(3, dropout=0.2, recurrent_dropout=0.2)
-        return tf.keras.Sequential([layers.InputLayer((5,)), layers.Reshape((5, 1)), recurrent, layers.Dense(5)])
-
-    told = r"layer gru\w* \(GRU\) cannot be used here: .*put Dropout layers around recurrent ones"
-    with pytest.raises(ConfigError, match=told) as caught:
-        lifted(build)
-    assert "\n" not in str(caught.value)
-
-
 class Branch(tf.keras.Model):
     """A call without `training`, and one with `mask` before it: Keras gives each what it takes."""
 

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from fedlab.errors import ConfigError
-from fedlab.models import Cnn, LogisticUnit, Mlp, MobileNet, Perceptron, Recurrent, ResNet, Vgg
+from fedlab.models import Cnn, LogisticUnit, Mlp, MobileNet, Perceptron, Recurrent, ResNet, Transformer, Vgg
 
 CNN_MCMAHAN = Cnn(filters=(32, 64), kernel_size=5, padding="same", hidden=(512,))
 MLP_2NN = Mlp(hidden=(200, 200))
@@ -78,9 +78,88 @@ def test_number_of_weights_of_recurrent_models(tensorflow, model, num_tokens, co
     assert built.inputs[0].dtype == tensorflow.int32
 
 
-def test_recurrent_models_need_sequences(tensorflow):
-    with pytest.raises(ConfigError, match=r"model lstm needs sequences of tokens \[length\], the data has \[28, 28, 1\]"):
-        Recurrent()(MNIST, 10)
+@pytest.mark.parametrize(("model", "name"), [(Recurrent(), "lstm"), (Transformer(), "transformer_tiny")])
+def test_models_of_text_need_sequences(tensorflow, model, name):
+    with pytest.raises(ConfigError, match=rf"model {name} needs sequences of tokens \[length\], the data has \[28, 28, 1\]"):
+        model(MNIST, 10)
+
+
+def decoder(tokens: int, length: int, embedding: int, width: int, blocks: int, hidden: int) -> int:
+    """Token vectors; their matrix and the vectors of places; two normalizations, the queries, keys, values and outputs of
+    attention, and two dense layers per block; the last normalization; the logits."""
+    block = 2 * 2 * width + 4 * (width + 1) * width + (width + 1) * hidden + (hidden + 1) * width
+    return tokens * embedding + (embedding + length) * width + blocks * block + 2 * width + (width + 1) * tokens
+
+
+SMALL = Transformer(embedding=3, width=8, num_heads=2, num_blocks=1, hidden=5)
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "num_tokens", "count"),
+    [
+        (Transformer(), 80, 90, decoder(90, 80, 8, 64, 2, 256)),
+        (Transformer(), 80, 90, 112_298),
+        (SMALL, 6, 10, decoder(10, 6, 3, 8, 1, 5)),
+        (SMALL.model_copy(update={"dropout": 0.5}), 6, 10, decoder(10, 6, 3, 8, 1, 5)),
+    ],
+    ids=repr,
+)
+def test_number_of_weights_of_transformers(tensorflow, model, length, num_tokens, count):
+    built = model((length,), num_tokens)
+    assert built.count_params() == count
+    assert built.input_shape == (None, length) and built.output_shape == (None, length, num_tokens)
+    assert built.inputs[0].dtype == tensorflow.int32
+
+
+def test_a_transformer_reads_no_later_token(tensorflow):
+    """And it reads all earlier ones, and knows the place of each."""
+    built = SMALL((6,), 10)
+    tokens = np.array([[1, 2, 3, 4, 5, 6]])
+    logits = built(tokens).numpy()[0]
+    for place in range(6):
+        other = tokens.copy()
+        other[0, place] = 9
+        changed = np.abs(built(other).numpy()[0] - logits).max(1) > 1e-6
+        assert changed.tolist() == [later >= place for later in range(6)]
+    equal = built(np.ones((1, 6), np.int32)).numpy()[0]
+    assert np.abs(equal[1:] - equal[:-1]).max(1).min() > 1e-6
+
+
+def test_a_transformer_has_heads_of_equal_size():
+    with pytest.raises(pydantic.ValidationError, match="width = 9 is no multiple of num_heads = 2"):
+        Transformer(width=9, num_heads=2)
+
+
+def test_a_transformer_learns_and_reloads(tensorflow, tmp_path):
+    """Its lifted gradient is that of Keras, and its file is one of data only, which plain Keras reads."""
+    from fedlab.models import functional, saved
+    from fedlab.tasks import NextToken
+
+    task = NextToken(vocabulary=tuple("abcdef"), length=6)
+    build = lambda: SMALL((6,), task.num_outputs)  # noqa: E731
+    model = functional.initial_keras_model(build, 1)
+    weights = tensorflow.nest.map_structure(tensorflow.constant, functional.keras_weights(model))
+    ours = functional.functional_model(build, functional.keras_weights(model), (6,), task, tensorflow.int32)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 10, (5, 6)).astype(np.int32), rng.integers(0, 10, (5, 6)).astype(np.int32)
+
+    @tensorflow.function
+    def lifted_gradient():
+        with tensorflow.GradientTape() as tape:
+            tape.watch(weights[0])
+            loss = ours.loss(output=ours.predict_on_batch(weights, x, training=True), label=y)
+        return tape.gradient(loss, weights[0])
+
+    with tensorflow.GradientTape() as tape:
+        loss = task.loss(model(x, training=True), tensorflow.constant(y))
+    for mine, of_keras in zip(lifted_gradient(), tape.gradient(loss, model.trainable_variables), strict=True):
+        np.testing.assert_allclose(
+            tensorflow.convert_to_tensor(mine), tensorflow.convert_to_tensor(of_keras), rtol=1e-4, atol=1e-6
+        )
+    model.save(tmp_path / "model.keras")
+    assert saved.findings(tmp_path / "model.keras") == []
+    again = tensorflow.keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(again(x), model(x), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,11 @@ REFUSED = [
     (["corruption=blur", "corruption.fraction=1"], 3, "corruption=blur needs images"),
     (["attack=model_inversion"], 2, "attack: ModelInversion needs data with classes"),
     (["evaluation.metrics=[auc]"], 2, "are for data with classes, and the task is next-character prediction"),
-    (["model=mlp"], 2, "next-character prediction needs outputs of shape .*: use model=char_lstm or model=gru"),
+    (
+        ["model=mlp"],
+        2,
+        "next-character prediction needs outputs of shape .*: use model=char_lstm, gru or transformer_tiny",
+    ),
     (["model=cnn"], 2, "model cnn needs images"),
     (["process=split"], 2, "process=split needs images or real numbers"),
     (
