@@ -20,7 +20,8 @@ from tensorflow.python.autograph.core import config as autograph
 from tensorflow_federated.python.core.impl.computation import computation_impl
 from tensorflow_federated.python.core.impl.executor_stacks import executor_factory
 
-from fedlab.errors import FedlabError
+from fedlab.dataset_loops import replace_reduce
+from fedlab.errors import FedlabError, one_line
 from fedlab.graph_fingerprint import computation_fingerprint
 from fedlab.rewriting import UnsupportedGraph, rewrite, with_placeholders
 from fedlab.stateless import KEY, UnsupportedRandomOp, make_stateless
@@ -100,14 +101,22 @@ def lower(process: tff.templates.IterativeProcess) -> LoweredProcess:
     Returns the earlier result for a process equal to one that was split before, such as that of a run that is resumed or verified
     in the same Python process. Remembers small processes only.
     """
-    protos = [computation_impl.ConcreteComputation.get_proto(part) for part in (process.initialize, process.next)]
-    if sum(proto.ByteSize() for proto in protos) > _LARGEST_KNOWN:
+    if sum(proto.ByteSize() for proto in _protos(process)) > _LARGEST_KNOWN:
         return _split(process)
-    name = " ".join(map(computation_fingerprint, protos))
+    name = fingerprint(process)
     _known[name] = found = _known.pop(name, None) or _split(process)
     if len(_known) > _MOST_KNOWN:
         _known.popitem(last=False)
     return found
+
+
+def fingerprint(process: tff.templates.IterativeProcess) -> str:
+    """Returns a text that is equal for equal processes, also if they have been built separately."""
+    return " ".join(map(computation_fingerprint, _protos(process)))
+
+
+def _protos(process: tff.templates.IterativeProcess) -> list[Any]:
+    return [computation_impl.ConcreteComputation.get_proto(part) for part in (process.initialize, process.next)]
 
 
 def _split(process: tff.templates.IterativeProcess) -> LoweredProcess:
@@ -206,7 +215,13 @@ def _no_grappler() -> tf.compat.v1.ConfigProto:
 
 
 def _map_reduce_form(process: tff.templates.IterativeProcess) -> tff.backends.mapreduce.MapReduceForm:
-    return tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next, grappler_config=_no_grappler())
+    try:
+        return tff.backends.mapreduce.get_map_reduce_form_for_computation(process.next, grappler_config=_no_grappler())
+    except (TypeError, ValueError) as error:
+        raise LoweringError(
+            "a round of this process is more than a broadcast, the work of clients and one aggregation, so it cannot be computed "
+            f"as one graph ({one_line(error)[:200]}): use engine=tff."
+        ) from error
 
 
 def bytes_moved(process: tff.templates.IterativeProcess) -> tuple[int, int]:
@@ -248,6 +263,13 @@ def load(computation: tff.Computation, data_as_tensors: bool = False) -> Callabl
     """
     proto = computation_impl.ConcreteComputation.get_proto(computation).tensorflow
     graph = tf.compat.v1.GraphDef.FromString(proto.graph_def.value)
+    if any(node.op == "VarHandleOp" for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes):
+        raise LoweringError(
+            "the process computes with variables, which clients in parallel would share: use engine=tff, or a "
+            "tff.learning.models.FunctionalModel."
+        )
+    if data_as_tensors:
+        replace_reduce(graph)
     try:
         draws = make_stateless(graph)
         rewrite(graph)

@@ -23,7 +23,7 @@ _STATELESS = {  # stateful op → stateless twin, and the attribute of its outpu
     "TruncatedNormal": ("StatelessTruncatedNormal", "dtype"),
     "RandomUniformInt": ("StatelessRandomUniformInt", "Tout"),
 }
-_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 _LOOPS = {"While", "StatelessWhile"}
 _WITHOUT_STATE = {
@@ -55,12 +55,13 @@ def make_stateless(graph: graph_pb2.GraphDef) -> bool:
     placeholder = graph.node.add(name=KEY, op="Placeholder")
     placeholder.attr["dtype"].type = types_pb2.DT_INT64
     placeholder.attr["shape"].shape.dim.add(size=2)
-    _call_stateless(graph, functions)
+    declare_stateless(graph)
     return True
 
 
-def _call_stateless(graph: graph_pb2.GraphDef, functions: dict[str, function_pb2.FunctionDef]) -> None:
+def declare_stateless(graph: graph_pb2.GraphDef) -> None:
     """Declares stateless each function without state, and each call, branch and loop that uses only such functions."""
+    functions = {f.signature.name: f for f in graph.library.function}
     stateless, left = set[str](), dict(functions)
     while found := [name for name, f in left.items() if not any(_has_state(n, stateless, functions) for n in f.node_def)]:
         stateless.update(found)
@@ -78,10 +79,10 @@ def _has_state(node: node_def_pb2.NodeDef, stateless: set[str], functions: Itera
     """Returns True if a node has its own state, or refers to a function that is not in `stateless`."""
     definition = op_def_registry.get(node.op)
     own = definition is not None and definition.is_stateful and node.op not in _WITHOUT_STATE
-    return own or any(name in functions and name not in stateless for name in _references(node))
+    return own or any(name in functions and name not in stateless for name in references(node))
 
 
-def _references(node: node_def_pb2.NodeDef) -> list[str]:
+def references(node: node_def_pb2.NodeDef) -> list[str]:
     """Returns the names of the functions that a node refers to."""
     names = [node.op]
     for attr in node.attr.values():
@@ -96,7 +97,7 @@ def _is_random(node: node_def_pb2.NodeDef, taking_key: Iterable[str]) -> bool:
         return True
     if _draws(node.op):
         raise UnsupportedRandomOp(f"{node.op} (node {node.name})")
-    return any(name in taking_key for name in _references(node))
+    return any(name in taking_key for name in references(node))
 
 
 @functools.cache
@@ -115,7 +116,7 @@ def _functions_that_need_a_key(functions: dict[str, function_pb2.FunctionDef], e
     while True:
         grown = {name for name, f in functions.items() if any(_is_random(node, found) for node in f.node_def)}
         for node in everywhere:
-            referred = set(_references(node)) & set(functions)
+            referred = set(references(node)) & set(functions)
             if node.op in _BRANCHES | _LOOPS and referred & grown:
                 grown |= referred
         if grown <= found:
@@ -205,7 +206,7 @@ def _rewrite_draw(node: node_def_pb2.NodeDef, key: str) -> None:
 
 
 def _pass_key(node: node_def_pb2.NodeDef, key: str, taking_key: set[str]) -> None:
-    if node.op not in _CALLS | _BRANCHES | _LOOPS and node.op not in taking_key:
+    if node.op not in CALLS | _BRANCHES | _LOOPS and node.op not in taking_key:
         raise UnsupportedRandomOp(f"{node.op} (node {node.name}), which draws inside a function,")
     _insert_input(node, None, key)
     if node.op not in taking_key:  # called through an op that lists its inputs' types

@@ -50,7 +50,8 @@ class StackedFactory(tff.aggregators.WeightedAggregationFactory):
             result = tf.cond(tf.shape(stack)[0] > 0, lambda: rule(stack), lambda: tf.zeros([sum(sizes)]))
             result.set_shape([sum(sizes)])
             parts = [tf.reshape(p, s) for p, s in zip(tf.split(result, sizes), shapes)]
-            return tff.structure.pack_sequence_as(value_type, parts), tf.shape(stack)[0]
+            whole = tff.structure.pack_sequence_as(value_type, parts)
+            return tff.types.type_to_py_container(whole, value_type), tf.shape(stack)[0]
 
         @tff.federated_computation
         def init():

@@ -27,6 +27,7 @@ from fedlab.algorithms.p_fed_me import PFedMe
 from fedlab.algorithms.q_fed_avg import QFedAvg
 from fedlab.algorithms.scaffold import Scaffold
 from fedlab.algorithms.split import Split
+from fedlab.algorithms.tff_process import TffProcess
 
 __all__ = [
     "LARGEST_METRIC",
@@ -57,4 +58,5 @@ __all__ = [
     "Scaffold",
     "Setting",
     "Split",
+    "TffProcess",
 ]

@@ -49,9 +49,7 @@ def composed(
             *[tuple(tf.convert_to_tensor(w) for w in ws) for ws in parts.model.initial_weights]
         )
 
-    weights_type, aggregator = initial_weights.type_signature.result, parts.aggregator
-    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
-        aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
+    weights_type, aggregator = initial_weights.type_signature.result, weighted(parts.aggregator)
     finalizer = finalizer or tff.learning.templates.build_apply_optimizer_finalizer(parts.server_optimizer.build(), weights_type)
     update_type = work.next.type_signature.result.result.member.update
     if combine or parts.model.statistics or parts.model.constraints:
@@ -63,6 +61,15 @@ def composed(
         aggregator.create(update_type, tff.TensorType(np.float32)),
         finalizer,
     )
+
+
+def weighted(
+    aggregator: tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory,
+) -> tff.aggregators.WeightedAggregationFactory:
+    """Returns a factory that takes weights; one that has none ignores them."""
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
+        return tff.aggregators.as_weighted_aggregator(aggregator)
+    return aggregator
 
 
 def _generalised(

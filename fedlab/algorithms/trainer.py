@@ -145,7 +145,7 @@ class ProcessTrainer(Trainer):
         return self._weights_in(self._state)
 
     def _weights_in(self, state: State) -> list:
-        return [tensor for name, tensor in zip(self._engine.state_names, state) if name[0] == "global_model_weights"]
+        return [tensor for name, tensor in zip(self._engine.state_names, state) if name[:1] == ("global_model_weights",)]
 
     @property
     def observed(self) -> ServerView | None:

@@ -48,6 +48,7 @@ class RunFolder:
         self.local_models = path / "local_models.csv"  # without federation: test metrics of each client's own model
         self.images = path / "images"  # pictures that a run makes: PNGs, and animated GIFs
         self.samples = path / "samples.npz"  # images from a generator
+        self.weights = path / "weights.npz"  # of a process that trains no model
         self.tensorboard = path / "tensorboard"
         self.report = path / "report.html"
         self.ledger = path / "privacy.csv"  # example-level privacy: the ε that each client's examples have spent

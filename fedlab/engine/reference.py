@@ -41,7 +41,10 @@ class TffEngine:
         self._state_type, metrics_type = (t.member for t in process.next.type_signature.result)
         self.state_names = [path for path, _ in lowering.leaves(self._state_type)]
         self._metric_names = ["/".join(path) for path, _ in lowering.leaves(metrics_type)]
-        self.bytes_down, self.bytes_up = lowering.bytes_moved(process)
+        try:
+            self.bytes_down, self.bytes_up = lowering.bytes_moved(process)
+        except lowering.LoweringError:  # several exchanges per round: only the process itself knows
+            self.bytes_down = self.bytes_up = 0
         self.seconds: dict[str, float] = {}  # TFF compiles in the first round
         # TFF starts a worker process at the first call, and leaves it running when Python exits
         self._end_worker = weakref.finalize(self, _end_workers, {p.pid for p in _workers()})
@@ -55,7 +58,7 @@ class TffEngine:
         splits = round_input.row_splits
         data = [self._client_data(round_input, k, *ends) for k, ends in enumerate(itertools.pairwise(splits))]
         with self._installed():
-            output = self._process.next(tff.structure.pack_sequence_as(self._state_type, state), data)
+            output = self._process.next(_packed(self._state_type, state), data)
         metrics = _flatten(output.metrics)
         return _flatten(output.state), {name: tf.convert_to_tensor(v).numpy() for name, v in zip(self._metric_names, metrics)}
 
@@ -127,8 +130,13 @@ def _file_or_none(stream: Any) -> Any:
 lowering.start_workers_with(_WorkerOfTff)
 
 
+def _packed(kind: tff.Type, tensors: State) -> Any:
+    """Returns `tensors` as a value of type `kind`, which may be a single tensor."""
+    return tff.structure.pack_sequence_as(kind, tensors) if isinstance(kind, tff.StructType) else tensors[0]
+
+
 def _flatten(value: Any) -> State:
-    return tff.structure.flatten(tff.structure.from_container(value, recursive=True))
+    return tff.structure.flatten(tff.structure.from_container([value], recursive=True))
 
 
 def _workers() -> list[psutil.Process]:

@@ -74,6 +74,7 @@ class TaskModel(tff.learning.models.FunctionalModel):
         """`step`: as `training.stepper` returns it; None if the output of `predict_on_batch` is all of it."""
         super().__init__(**functions)
         self.task, self.statistics, self.constraints, self._step = task, extras.statistics, extras.constraints, step
+        self.has_losses = extras.has_losses  # whether layers add losses, such as regularizers
 
     def forward(self, weights: Any, x: Any) -> tuple[Any, tuple, Any]:
         """Returns, in training, the output, the new statistics, and the losses of layers' own, None if there are none.

@@ -5,6 +5,7 @@ from fedlab.tasks.classification import Classification
 from fedlab.tasks.generation import Generation
 from fedlab.tasks.next_token import NextToken
 from fedlab.tasks.regression import Regression
+from fedlab.tasks.unmeasured import Unmeasured
 from fedlab.types import Metric
 
-__all__ = ["Classification", "Generation", "Metric", "NextToken", "Prediction", "Regression", "Task"]
+__all__ = ["Classification", "Generation", "Metric", "NextToken", "Prediction", "Regression", "Task", "Unmeasured"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
+from fedlab.algorithms import FedAvg, TffProcess
 from fedlab.config.composing import build_experiment, compose
 from fedlab.errors import ConfigError
 from fedlab.run import rules
+from fedlab.types import Cohort
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEADER, _, *ROWS = [
@@ -26,9 +29,11 @@ def test_every_algorithm_has_a_row():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip("`"))
-def test_a_row_says_what_is_refused(row):
+def test_a_row_says_what_is_refused(row, tmp_path, monkeypatch):
     process = row[0].strip("`")
-    own = ["model=gan_small", "evaluation=gan"] if process == "gan" else []
+    own = {"gan": ["model=gan_small", "evaluation=gan"], "tff": ["process.build=a_process.build"]}.get(process, [])
+    (tmp_path / "a_process.py").write_text("def build(model, aggregator): ...")
+    monkeypatch.syspath_prepend(tmp_path)
     for place, protection in PROTECTIONS.items():
         experiment = build_experiment(compose([f"process={process}", *own, protection]))
         assert row[place] in ("yes", "no")
@@ -38,3 +43,14 @@ def test_a_row_says_what_is_refused(row):
             with pytest.raises(ConfigError, match=rf"^process={process} ") as caught:
                 rules.check(experiment)
             assert not re.search("\n", str(caught.value))
+
+
+def test_the_process_of_the_page_is_fed_avg(lab):
+    page = (ROOT / "docs" / "algorithms.md").read_text()
+    found: dict = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], found)
+    given = Cohort(1, np.arange(len(lab.sizes)), np.zeros(0, np.int64)), lab.inputs(1, 1)[-1]
+    trainers = [lab.training(process) for process in (TffProcess(build=found["build"]), FedAvg())]
+    for trainer in trainers:
+        trainer.next(*given)
+    assert lab.distance(*([np.asarray(w) for w in trainer.weights] for trainer in trainers)) < 1e-5

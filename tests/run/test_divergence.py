@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from fedlab import algorithms
-from fedlab.algorithms import DpSgd, FedAvg, FedRep, FedSgd, FineTune, Gan, LocalOnly, LocalTraining, Scaffold
+from fedlab.algorithms import DpSgd, FedAvg, FedRep, FedSgd, FineTune, Gan, LocalOnly, LocalTraining, Scaffold, TffProcess
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.algorithms.split import Split
 from fedlab.archive import RunFolder, make_folder
@@ -36,7 +37,14 @@ SMALL = dict(
 )
 HUGE = Sgd(learning_rate=1e30)
 GAN = dict(model=NETWORKS, evaluation=GanEvaluation(num_images=4, grid_size=2))
+
+
+def fed_avg_of_tff(model, client_optimizer):
+    return tff.learning.algorithms.build_weighted_fed_avg(model, client_optimizer)
+
+
 DIVERGING = {
+    "tff": dict(process=TffProcess(build=fed_avg_of_tff), client_optimizer=HUGE),
     "scaffold": dict(process=Scaffold(), client_optimizer=HUGE),
     "fed_rep": dict(process=FedRep(head_epochs=1), model=Mlp(hidden=(4,)), client_optimizer=HUGE),
     "client": dict(process=FedAvg(), client_optimizer=HUGE),
