@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, function_pb2, graph_pb2, node_def_pb2, types_pb2
-from tensorflow.python.framework import tensor_util
 
 from fedlab.stateless import CALLS, declare_stateless, references
 
@@ -61,7 +61,7 @@ def _source(nodes: Mapping[str, node_def_pb2.NodeDef], name: str) -> _Source | N
 
 def _constant(nodes: Mapping[str, node_def_pb2.NodeDef], name: str) -> int | None:
     node = nodes[name.removesuffix(":0")]
-    return int(tensor_util.MakeNdarray(node.attr["value"].tensor)) if node.op == "Const" else None
+    return int(tf.make_ndarray(node.attr["value"].tensor)) if node.op == "Const" else None
 
 
 def _only_reduced(call: node_def_pb2.NodeDef, position: int, functions: _Functions, used: Mapping[str, int]) -> bool:
@@ -155,7 +155,7 @@ def _loop(
 
 
 def _scalar(value: int) -> Any:
-    return tensor_util.make_tensor_proto(value, types_pb2.DT_INT64)
+    return tf.make_tensor_proto(value, tf.int64)
 
 
 def _type(kind: int) -> attr_value_pb2.AttrValue:

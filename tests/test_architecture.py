@@ -24,6 +24,7 @@ LEAVES = {
     "sampling",
     "stateless",
     "rewriting",
+    "dataset_loops",
     "graph_fingerprint",
     "cores",
     "stopping",

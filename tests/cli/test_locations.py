@@ -40,6 +40,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("FedRep", "head"),
     ("Figure", "metric"),
     ("Figure", "value"),
+    ("TffProcess", "options"),  # as of Function
     ("Function", "options"),  # what a user's own function makes of them, nobody else can tell
     ("HuggingFace", "input"),
     ("HuggingFace", "target"),
