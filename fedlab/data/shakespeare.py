@@ -15,6 +15,13 @@ from fedlab.errors import DataError
 from fedlab.tasks import NextToken
 from fedlab.types import ExampleSet
 
+# TFF publishes the two files in this archive, with its checksum in tff.simulation.datasets.shakespeare
+_ARCHIVE = DataFile(
+    "shakespeare/shakespeare.tar.bz2",
+    "sha256",
+    "0285be9906cb5f268092eee4edeeacfc2af4574f2941f7cc2f08a321d7f5c707",
+    ("https://storage.googleapis.com/tff-datasets-public/shakespeare.tar.bz2",),
+)
 _TRAIN = DataFile(
     "shakespeare/shakespeare_train.h5", "sha256", "67100f52adfb6d5ece73c1a942b6863731a477bf09421a3c79c9937612895344", ()
 )
@@ -38,6 +45,7 @@ class Shakespeare(Source):
 
     name: ClassVar[str] = "shakespeare"
     data_files: ClassVar[tuple[DataFile, ...]] = (_TRAIN, _TEST)
+    archive: ClassVar[DataFile] = _ARCHIVE
     unread: ClassVar[tuple[str, str, str]] = ("16,068 + 2,356 texts", "90 tokens", "yes")
 
     @model_validator(mode="after")
@@ -51,13 +59,23 @@ class Shakespeare(Source):
         return True
 
     def fetch(self, progress: Progress) -> None:
-        """Raises `DataError` with the place of the files, which are published in one archive only, unless they are there."""
-        missing = [file.path for file in self.data_files if not file.is_good(self.data_dir)]
-        if missing:
+        """Downloads the archive and unpacks the files that are missing or damaged. Raises `DataError`, and says what to copy."""
+        missing = [file for file in self.data_files if not file.is_good(self.data_dir)]
+        if not missing:
+            return
+        archive, place = self.archive, self.data_dir / self.archive.path
+        there = archive.is_good(self.data_dir)
+        try:
+            if not there:
+                archive.download(self.data_dir, progress)
+            archive.unpack(self.data_dir, missing)
+        except (DataError, OSError) as error:
             raise DataError(
-                f"{', '.join(missing)}: not below {self.data_dir}, or not the published file. Copy the files of the archive "
-                "shakespeare.tar.bz2, which tff.simulation.datasets.shakespeare downloads, to this place."
-            )
+                f"{error}. Without a network, copy shakespeare.tar.bz2 to {place} and repeat the command, or copy its files "
+                f"{' and '.join(file.path for file in missing)} below {self.data_dir}."
+            ) from None
+        if not there:
+            place.unlink()
 
     def _read(self) -> tuple[ExampleSet, ExampleSet | None]:
         task = NextToken(vocabulary=VOCABULARY, length=self.sequence_length)

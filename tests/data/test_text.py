@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import tarfile
 
 import numpy as np
 import pydantic
 import pytest
 
 from fedlab.data import Shakespeare, Text
+from fedlab.data.files import DataFile
 from fedlab.data.sequences import characters_of, sequences, with_vocabulary_of
 from fedlab.data.shakespeare import VOCABULARY
 from fedlab.errors import DataError
@@ -178,10 +182,72 @@ def test_shakespeare_is_encoded_as_by_tff(tensorflow):
     assert np.array_equal(found.x, x[has_target]) and np.array_equal(found.y, y[has_target])
 
 
-def test_shakespeare_that_is_not_here_is_told_apart_and_how_to_get_it(tmp_path):
-    with pytest.raises(
-        DataError, match=r"shakespeare_train.h5, .*shakespeare_test.h5: not below .* Copy the files of the archive"
-    ):
-        Shakespeare(dir=str(tmp_path)).fetch(lambda *_: None)
+@pytest.fixture
+def archived(tmp_path, monkeypatch):
+    """Returns a function that serves an archive with these contents; the published files have the contents "train" and "test"."""
+    names = ("shakespeare_train.h5", "shakespeare_test.h5")
+
+    def file(path, content, *urls):
+        return DataFile(path, "sha256", hashlib.sha256(content).hexdigest(), urls)
+
+    monkeypatch.setattr(Shakespeare, "data_files", tuple(file(f"shakespeare/{n}", n.encode()) for n in names))
+
+    def serve(contents):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:bz2") as archive:
+            for name, content in contents.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        place = tmp_path / "server.tar.bz2"
+        place.write_bytes(packed.getvalue())
+        own = file("shakespeare/shakespeare.tar.bz2", packed.getvalue(), place.as_uri())
+        monkeypatch.setattr(Shakespeare, "archive", own)
+        return packed.getvalue()
+
+    return serve
+
+
+GOOD = {f"datasets/shakespeare_{part}.h5": f"shakespeare_{part}.h5".encode() for part in ("train", "test")}
+
+
+def test_shakespeare_is_fetched_from_its_archive(archived, tmp_path):
+    archived({"../../evil.h5": b"outside", **GOOD})
+    source = Shakespeare(dir=str(tmp_path / "d"))
+    source.fetch(lambda *_: None)
+    assert sorted(p.name for p in (tmp_path / "d").rglob("*") if p.is_file()) == ["shakespeare_test.h5", "shakespeare_train.h5"]
+    source.verify()
+    (tmp_path / "server.tar.bz2").unlink()
+    source.fetch(lambda *_: None)  # nothing is missing, so nothing is downloaded
+
+
+def test_an_archive_that_was_copied_needs_no_network_and_stays(archived, tmp_path):
+    content = archived(GOOD)
+    (tmp_path / "server.tar.bz2").unlink()
+    (tmp_path / "d" / "shakespeare").mkdir(parents=True)
+    copied = tmp_path / "d" / "shakespeare" / "shakespeare.tar.bz2"
+    copied.write_bytes(content)
+    Shakespeare(dir=str(tmp_path / "d")).fetch(lambda *_: None)
+    assert copied.is_file() and (copied.parent / "shakespeare_train.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ({**GOOD, "datasets/shakespeare_test.h5": b"other"}, r"shakespeare_test\.h5 from .* is not the published file"),
+        ({"datasets/shakespeare_train.h5": b"shakespeare_train.h5"}, r"does not contain shakespeare_test\.h5"),
+    ],
+)
+def test_another_archive_is_refused_with_what_to_copy(archived, tmp_path, contents, said):
+    archived(contents)
+    with pytest.raises(DataError, match=rf"{said}.*Without a network, copy shakespeare\.tar\.bz2 to .* or copy its files"):
+        Shakespeare(dir=str(tmp_path / "d")).fetch(lambda *_: None)
+
+
+def test_shakespeare_that_is_not_here_is_told_apart_and_how_to_get_it(archived, tmp_path):
+    archived(GOOD)
+    (tmp_path / "server.tar.bz2").unlink()
+    with pytest.raises(DataError, match=r"could not be downloaded .*Without a network, copy shakespeare\.tar\.bz2 to .*"):
+        Shakespeare(dir=str(tmp_path / "d")).fetch(lambda *_: None)
     with pytest.raises(DataError, match=r"shakespeare_train\.h5 is missing"):
-        Shakespeare(dir=str(tmp_path)).load(0)
+        Shakespeare(dir=str(tmp_path / "d")).load(0)
