@@ -31,6 +31,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     },
     "fedlab.partition.Dirichlet": {"seed": None, "unseen_clients": 0, "by": None, "bins": 10},
     "fedlab.partition.Pathological": {"unseen_clients": 0},
+    **{f"fedlab.corruption.{name}": {"held_out": True} for name in ("Blur", "Function", "Inversion", "LabelFlip", "Occlusion")},
     "fedlab.studies.difftest.options.Difftest": {"data": "clients"},
     "fedlab.studies.sweep.objective.Objective": {"target": None, "cost": "rounds"},
     "fedlab.studies.attacks.model_inversion.ModelInversion": {

@@ -89,6 +89,9 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     Console().print(table)
     holders = "1 client holds" if len(partition) == 1 else f"{len(partition):,} clients hold"
     print(f"{holders} {partition.sizes.sum():,} of {len(train):,} training examples")
+    for part, who in ((partition, "clients"), (partition.unseen, "clients that are never trained")):
+        if part is not None and part.held_out is not None:
+            print(f"{who} hold out {sum(map(len, part.held_out)):,} further examples for evaluation")
     if partition.unseen is not None:
         unseen, given = len(partition.unseen), partition.unseen.sizes.sum()
         print(f"{unseen:,} further {'client is' if unseen == 1 else 'clients are'} never trained, with {given:,} examples")
@@ -153,5 +156,5 @@ def _divided(config: DictConfig) -> tuple[Dataset, Dataset, Partition, int]:
     corruption = build(config, "corruption")
     clean = source.load(seed)
     check_classes({"partition": partitioner, "corruption": corruption}, clean)
-    dataset, partition = divided(clean, partitioner, corruption, build(config, "filter"), config.seed)
+    dataset, partition = divided(clean, partitioner, corruption, build(config, "filter"), config.evaluation.holdout, config.seed)
     return clean, dataset, partition, seed

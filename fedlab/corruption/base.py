@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -25,7 +25,7 @@ class Corruption(Spec):
 
     `fraction`: in [0, 1], the probability that a user is affected. The draw depends only on the run's seed and the user's id, not
     on other users; the users affected at 0.2 are also affected at 0.5. `users`: the ids of the affected users, instead of a
-    fraction.
+    fraction. `held_out`: False leaves the examples that clients hold out from training (`evaluation.holdout`) as they are.
 
     Users are the data's user ids. Without user ids they are the clients of the partition, and the test set, which belongs to
     no client, stays unchanged.
@@ -35,6 +35,7 @@ class Corruption(Spec):
 
     fraction: float = Field(0.5, ge=0, le=1)
     users: tuple[UserId, ...] | None = None
+    held_out: bool = True
 
     def affected(self, dataset: Dataset, partition: Partition, seed: int) -> dict[str, bool]:
         """Returns, for each user in ascending order of ids, True if the user is affected. Use it only to score detections.
@@ -50,26 +51,29 @@ class Corruption(Spec):
         return {name: name in self.users for name in names}
 
     def _falls_on(self, user: str, seed: int) -> bool:
-        return bool(generator(seed, "corruption", _number(user)).random() < self.fraction)
+        return bool(generator(seed, "corruption", number_of(user)).random() < self.fraction)
 
     def __call__(self, dataset: Dataset, partition: Partition, seed: int) -> Dataset:
         """Returns the data with the bug, in copies of the arrays, and with `affected`; `partition` has all clients."""
         affected = self.affected(dataset, partition, seed)
         if not any(affected.values()):
             return dataclasses.replace(dataset, affected=affected) if affected else dataset
-        train = self._with_bug(dataset.train, _examples_of(dataset.train, partition), affected, seed, "train")
-        test = self._with_bug(dataset.test, _examples_of(dataset.test, None), affected, seed, "test")
+        in_train, in_test = _examples_of(dataset.train, partition), _examples_of(dataset.test, None)
+        places = {**_places([user for user in in_test if user not in in_train]), **_places(list(in_train))}
+        degrees = {user: self._degree(user, places[user], seed) for user, has_it in affected.items() if has_it}
+        train = self._with_bug(dataset.train, in_train, degrees, seed, "train")
+        test = self._with_bug(dataset.test, in_test, degrees, seed, "test")
         return dataclasses.replace(dataset, train=train, test=test, affected=affected)
 
     def _with_bug(
-        self, examples: ExampleSet, examples_of: dict[str, np.ndarray], affected: dict[str, bool], seed: int, part: str
+        self, examples: ExampleSet, examples_of: dict[str, np.ndarray], degrees: dict[str, float], seed: int, part: str
     ) -> ExampleSet:
         x, y = examples.x.copy(), examples.y.copy()
         for user, indices in examples_of.items():
-            if affected[user]:
-                rng = generator(seed, f"corruption of {part}", _number(user))
+            if user in degrees:
+                rng = generator(seed, f"corruption of {part}", number_of(user))
                 given = x[indices], y[indices]
-                made = self._corrupt(*given, examples.task.num_classes or 0, rng)
+                made = self._corrupt_to(degrees[user], *given, examples.task.num_classes or 0, rng)
                 x[indices], y[indices] = self._checked(made, *given, examples.task)
         return dataclasses.replace(examples, x=x, y=y)
 
@@ -92,6 +96,19 @@ class Corruption(Spec):
         check_targets(name, new_y, task)
         return new_x, new_y
 
+    def _degree(self, user: str, place: float, seed: int) -> float:
+        """Returns the degree of the change of a user's examples, in [0, 1].
+
+        `place`: i / N of the i-th of N users with training examples; of a user of the test set only, among those.
+        """
+        return 1.0
+
+    def _corrupt_to(
+        self, degree: float, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns one user's examples with the bug to this degree, as `_corrupt`."""
+        return self._corrupt(x, y, num_classes, rng)
+
     @abc.abstractmethod
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns one user's examples with the bug: x [n, …] of the same shape and type, y [n] in [0, num_classes).
@@ -108,9 +125,23 @@ def check_targets(name: str, y: np.ndarray, task: Prediction) -> None:
         raise DataError(f"{name} returned {error}") from None
 
 
-def _number(user: str) -> int:
+def number_of(user: str) -> int:
     """Returns a number in [0, 2^64) that depends only on the id; a user's position would depend on the other users."""
     return int.from_bytes(hashlib.sha256(user.encode()).digest()[:8], "big")
+
+
+def _places(users: Sequence[str]) -> dict[str, float]:
+    """Returns i / N of the i-th of N users."""
+    return {user: (i + 1) / len(users) for i, user in enumerate(users)}
+
+
+def without_held_out(dataset: Dataset, clean: Dataset, partition: Partition) -> Dataset:
+    """Returns `dataset` with the held-out examples of all clients as they are in `clean`."""
+    parts = [p for p in (partition, partition.unseen) if p is not None and p.held_out is not None]
+    indices = np.concatenate([np.zeros(0, np.int64), *(i for p in parts for i in p.held_out or ())])
+    x, y = dataset.train.x.copy(), dataset.train.y.copy()
+    x[indices], y[indices] = clean.train.x[indices], clean.train.y[indices]
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, x=x, y=y))
 
 
 def _examples_of(examples: ExampleSet, partition: Partition | None) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ class NoCorruption(Corruption):
 
     fraction: Literal[0] = 0
     users: None = None
+    held_out: Literal[True] = True
 
     def affected(self, dataset: Dataset, partition: Partition, seed: int) -> dict[str, bool]:
         return {}
@@ -53,7 +54,7 @@ class Blur(Corruption):
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
         from scipy.ndimage import gaussian_filter
 
-        _require_images(x, "blur")
+        require_images(x, "blur")
         blurred = gaussian_filter(x.astype(np.float32), (0, self.sigma, self.sigma, 0), mode="nearest")
         return (np.rint(blurred) if x.dtype == np.uint8 else blurred).astype(x.dtype), y
 
@@ -70,7 +71,7 @@ class Occlusion(Corruption):
     place: Literal["corner", "centre", "random"] = "corner"
 
     def _corrupt(self, x: np.ndarray, y: np.ndarray, num_classes: int, rng: np.random.Generator) -> Corrupted:
-        _require_images(x, "occlusion")
+        require_images(x, "occlusion")
         brightness = self.value * _brightest(x, "occlusion")
         height, width = x.shape[1:3]
         side = max(1, round(self.side * min(height, width)))
@@ -126,6 +127,6 @@ def _brightest(x: np.ndarray, name: str) -> Any:
     return np.float32(1)
 
 
-def _require_images(x: np.ndarray, name: str) -> None:
+def require_images(x: np.ndarray, name: str) -> None:
     if x.ndim != 4:
         raise DataError(f"corruption={name} needs images [height, width, channels], the data has {list(x.shape[1:])}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from fedlab import registry
-from fedlab.corruption import Corruption, NoCorruption
+from fedlab.corruption import Corruption, NoCorruption, without_held_out
 from fedlab.filter import Filter
 from fedlab.fingerprint import fingerprints
 from fedlab.partition import Partitioner, checked, everybody, hold_out
@@ -26,29 +26,33 @@ def load(experiment: Experiment) -> tuple[Dataset, Partition]:
     check_task(experiment, dataset)
     if not experiment.arms:
         _check_examples(experiment, dataset)
-    dataset, kept = divided(dataset, experiment.partition, experiment.corruption, experiment.filter, experiment.seed)
-    kept = hold_out(kept, experiment.evaluation.holdout, seed)
+    stages = experiment.partition, experiment.corruption, experiment.filter
+    dataset, kept = divided(dataset, *stages, experiment.evaluation.holdout, experiment.seed)
     if not experiment.arms:
         check_clients(experiment, len(kept))
     return dataset, kept
 
 
 def divided(
-    dataset: Dataset, partitioner: Partitioner, corruption: Corruption, chosen: Filter, seed: int
+    dataset: Dataset, partitioner: Partitioner, corruption: Corruption, chosen: Filter, holdout: float, seed: int
 ) -> tuple[Dataset, Partition]:
-    """Returns `dataset` after the corruption, and its division among clients after the filter. Raises `FedlabError`.
+    """Returns `dataset` after the corruption, and its division among clients. Raises `FedlabError`.
 
-    `chosen`: the filter, which concerns the clients that take part in training, and not the unseen ones. `seed`: the run's.
+    `chosen`: the filter, which concerns the clients that take part in training, and not the unseen ones. `holdout`: the share of
+    each client's examples that it holds out. `seed`: the run's.
     """
     own = partitioner.data_seed(seed)
-    clients = partitioner(dataset.train, own)
-    dataset = corruption(dataset, clients, own)
+    clients, clean = partitioner(dataset.train, own), dataset
+    dataset = corruption(clean, clients, own)
     partition = partitioner.set_aside(clients, own)
     name = f"filter: {type(chosen).__name__}"
     kept = checked(chosen(dataset, partition, fingerprints), len(dataset.train), name)
     if partition.unseen is not None:  # a filter that builds its own result need not know of unseen clients
         kept = dataclasses.replace(kept, unseen=partition.unseen)
         checked(everybody(kept), len(dataset.train), name)
+    kept = hold_out(kept, holdout, own)
+    if not corruption.held_out and dataset.train is not clean.train:
+        dataset = without_held_out(dataset, clean, kept)
     return dataset, kept
 
 
@@ -65,7 +69,9 @@ def load_arms(experiment: Experiment, dataset: Dataset, partition: Partition) ->
         with of_arm(name):
             found[name] = (dataset, partition) if _same(experiment, arm, *_DATA_STAGES) else load(arm)
             # The same arrays, stored once; the corrupted clients may depend on the partition
-            unit = () if type(arm.corruption) is NoCorruption else ("partition",)
+            unit = (
+                () if type(arm.corruption) is NoCorruption else ("partition", *(() if arm.corruption.held_out else ("filter",)))
+            )
             if _same(experiment, arm, "data", "corruption", *unit):
                 found[name] = (dataset, found[name][1])
             check_task(arm, found[name][0], name)

@@ -136,6 +136,15 @@ def something_is_held_out(experiment: Experiment) -> None:
             raise ConfigError(holds_nothing_out(share, largest))
 
 
+def a_clean_part_exists(experiment: Experiment) -> None:
+    """Checks that clients hold out examples if a corruption leaves those as they are."""
+    if not experiment.corruption.held_out and not experiment.evaluation.holdout:
+        raise ConfigError(
+            "corruption.held_out=false is about the examples that clients hold out from training, and they hold out none: set "
+            "evaluation.holdout=0.3, or leave it out."
+        )
+
+
 def filtered(experiment: Experiment) -> None:
     """Checks the file of a filter."""
     experiment.filter.check()
@@ -296,7 +305,7 @@ def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
             raise ConfigError(f"stop.when={stop.when}: {name} is a fraction from 0 to 1, such as 0.97 for 97 %.")
 
 
-OF_DATA: tuple[Rule, ...] = (users_are_known, enough_examples, something_is_held_out, filtered)
+OF_DATA: tuple[Rule, ...] = (users_are_known, enough_examples, something_is_held_out, a_clean_part_exists, filtered)
 OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
     sums_can_be_made,
     client_models_are_seen,

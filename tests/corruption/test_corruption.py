@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.corruption import Blur, Function, Inversion, LabelFlip, NoCorruption, Occlusion
+from fedlab.corruption import Blur, FeatureNoise, Function, Inversion, LabelFlip, NoCorruption, Occlusion, Rotation
 from fedlab.errors import DataError
 from fedlab.types import Dataset, ExampleSet, Partition
 
@@ -33,6 +33,8 @@ KINDS = [
     Blur(sigma=1.5),
     Occlusion(),
     Occlusion(place="random"),
+    FeatureNoise(variance=0.5, fraction=0.5),
+    Rotation(angle=180, degree="drawn", fraction=0.5),
     Function(function=f"{__name__}.noisy"),
 ]
 
@@ -142,6 +144,7 @@ def test_an_occluded_corner_is_white_and_the_rest_as_it_was():
     ("corruption", "shape", "says"),
     [
         (Inversion(), (6, 5, 1), r"corruption=inversion needs uint8 images or floats in \[0, 1\]; the data ranges from"),
+        (Rotation(), (30,), r"corruption=rotation needs images \[height, width, channels\], the data has \[30\]"),
         (Blur(), (30,), r"corruption=blur needs images \[height, width, channels\], the data has \[30\]"),
         (Function(function=f"{__name__}.noisy", options={"scael": 2}), (3,), "noisy failed: TypeError: .*scael"),
         (Function(function="numpy.atleast_2d"), (3,), "atleast_2d failed"),
