@@ -30,10 +30,11 @@ def parser() -> Parser:
     made.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help="as for fedlab train, such as data=mnist")
     made.add_config_dir()
     made.add_file("--png", help="also write a heat map of clients and classes")
-    made.add_file("--samples", help="also write a picture of training images, without and with the bug of corruption=…")
+    made.add_file("--samples", help="also write a picture of training images, without and with corruption=…")
     made.add_argument("--by", choices=("class", "client"), default="class", help="rows of --samples (default: class)")
     made.add_file(
-        "--assignment", help="also write a CSV file with the client of each training example, by position after the test split"
+        "--assignment",
+        help="also write a CSV file with the client and the use of each training example, by position after the test split",
     )
     return made
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse(argv)
     for flag in ("png", "samples", "assignment"):
         writable(f"--{flag}", getattr(args, flag))
-    from fedlab.config.composing import compose
+    from fedlab.config.composing import build, compose
+    from fedlab.run.inputs import remarks
 
     config = compose(args.overrides, args.config_dir)
     clean, dataset, partition, seed = _divided(config)
@@ -52,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
     if args.png and train.task.num_classes is None:
         raise ConfigError(f"--png {args.png}: the task of this data is {train.task.name}, and there are no classes to draw.")
     _print(dataset, partition, heading)
+    for remark in remarks(build(config, "data"), clean):
+        print(remark)
     if args.png:
         from fedlab.partition import label_counts
         from fedlab.report.partition_plot import plot_partition
@@ -125,13 +129,21 @@ def _in_a_line(text: str) -> str:
 
 
 def _write_assignment(path: pathlib.Path, partition: Partition) -> None:
-    """Writes a row per training example of a client: its position in the training set, and the client, in order of positions."""
+    """Writes a row per example of a client, in order of positions in the training set: the position, the client, and its use.
+
+    Uses: training; held out (of training, by the client); unseen (of a client that is never trained), also held out by it.
+    """
     import csv
 
-    owned = sorted((int(i), name) for name, indices in zip(partition.client_ids, partition.indices) for i in indices)
+    owned = []
+    for part, kept, held_out in ((partition, "training", "held out"), (partition.unseen, "unseen", "unseen, held out")):
+        if part is not None:
+            for use, each in ((kept, part.indices), (held_out, part.held_out or ())):
+                owned += [(int(i), name, use) for name, indices in zip(part.client_ids, each) for i in indices]
+    owned.sort()
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["example", "client"])
+        writer.writerow(["example", "client", "use"])
         writer.writerows(owned)
 
 

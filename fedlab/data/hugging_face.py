@@ -16,14 +16,17 @@ from fedlab.fingerprint import parsed_json
 from fedlab.tasks import Classification, Prediction
 from fedlab.types import ExampleSet
 
+_TEST_SETS = ("test", "validation")  # the first of these splits is the test set
+
 
 class HuggingFace(OwnData):
     """A folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
 
-    `path`: the folder. Of a `DatasetDict`, the splits train and test are the two sets, and others are ignored. `input`: the
-    column of inputs: images, or numbers in lists of one length, which become x as in `fedlab.data.Npz`. `target`: the column of
-    labels of any kind, or of numbers with task=regression. `user`: the column of the users, for partition=by_user. `size` and
-    `color` of images: as in `fedlab.data.Images`.
+    `path`: the folder. Of a `DatasetDict`, the splits train and test are the two sets; without a split test, validation is the
+    test set unless `test_fraction` draws one. Other splits are not read, and the run says so. `input`: the column of inputs:
+    images, or numbers in lists of one length, which become x as in `fedlab.data.Npz`. `target`: the column of labels of any kind,
+    or of numbers with task=regression. `user`: the column of the users, for partition=by_user. `size` and `color` of images: as
+    in `fedlab.data.Images`.
     """
 
     input: Text
@@ -79,7 +82,24 @@ class HuggingFace(OwnData):
         splits = self._json(listing).get("splits", [])
         if "train" not in splits:
             raise DataError(f"{self.path}: no split train; there are {', '.join(map(str, splits)) or 'none'}.")
-        return {split: place / split for split in ("train", "test") if split in splits}
+        usable = _TEST_SETS if self.test_fraction is None else _TEST_SETS[:1]
+        held_out = next((split for split in usable if split in splits), None)
+        return {"train": place / "train", **({} if held_out is None else {held_out: place / held_out})}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Returns a line about the split that is the test set for lack of another, and about splits that are not read."""
+        read = list(self._folders())
+        unread = [split for split in self._splits if split not in read]
+        found = [f"the split {name} is the test set, because there is no split test" for name in read if name in _TEST_SETS[1:]]
+        if unread:
+            found.append(f"{'split' if len(unread) == 1 else 'splits'} not read: {', '.join(unread)}")
+        return tuple(found)
+
+    @property
+    def _splits(self) -> list[str]:
+        listing = self._location / "dataset_dict.json"
+        return list(map(str, self._json(listing).get("splits", []))) if listing.is_file() else []
 
     def _table(self, folder: pathlib.Path) -> Any:
         """Returns the Arrow table of a split, with the columns that are used."""

@@ -111,6 +111,11 @@ class Source(Spec):
         return ""
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Returns lines for the user about parts of the data that are not read. Called after `load`."""
+        return ()
+
+    @property
     def num_train_examples(self) -> int | None:
         """The number of training examples that `load` returns; None if it depends on the files."""
         if self.published is None or self.classes is not None:

@@ -35,7 +35,7 @@ class _Line:
 @literal
 def plot_curves(records: Records, path: pathlib.Path, task: Learned = CLASSIFICATION) -> None:
     """Writes a PNG of curves over rounds: the headline metric of the task and the loss, training and test; for GANs, polarity
-    and the discriminator's scores."""
+    and the discriminator's scores. A global model and the clients' own models next to it have panels of their own."""
     panels: list[tuple[str, list[_Line], dict[str, Any]]]
     if _arms(records, "generated_score"):
         scored = dict(share=True, limits=(-0.03, 1.03))
@@ -45,14 +45,17 @@ def plot_curves(records: Records, path: pathlib.Path, task: Learned = CLASSIFICA
         ]
     else:
         shown, loss = task.ranking, task.metrics.get("loss", Metric("loss"))
-        panels = [
-            (_titled(shown), _tested(records, task.headline or "loss"), dict(share=shown.percent)),
-            (_titled(loss), _tested(records, "loss"), dict(limits=(0.0, None))),
-        ]
+        each = ((shown, task.headline or "loss", dict(share=shown.percent)), (loss, "loss", dict(limits=(0.0, None))))
+        panels = [(_titled(metric), _tested(records, name), options) for metric, name, options in each]
+        if any("global_test_loss" in record for record in records):  # training is that of the global model
+            own = [(f"{_titled(m)}, clients' own models", [_Line(f"test_{n}", "test set", TEST)], o) for m, n, o in each]
+            panels = [(f"{_titled(m)}, global model", _of_global_model(n), o) for m, n, o in each] + own
     legend = max(_legend_height(lines) for _, lines, _ in panels)
-    figure = Figure(figsize=(WIDTH, ABOVE + HEIGHT + BELOW + legend))
+    row = ABOVE + HEIGHT + BELOW + legend
+    figure = Figure(figsize=(WIDTH, len(panels) // 2 * row))
     for i, (title, lines, options) in enumerate(panels):
-        axes = axes_at(figure, LEFT + i * WIDTH / 2, BELOW + legend, PANEL, HEIGHT)
+        bottom = (len(panels) // 2 - 1 - i // 2) * row + BELOW + legend
+        axes = axes_at(figure, LEFT + i % 2 * WIDTH / 2, bottom, PANEL, HEIGHT)
         _draw(axes, title, records, lines, **options)
     figure.savefig(path, dpi=150, format="png")
 
@@ -113,6 +116,10 @@ def _tested(records: Records, metric: str) -> list[_Line]:
     if arms:
         return [_Line(f"{arm}/test_{metric}", f"{arm}, test set", f"C{i}") for i, arm in enumerate(arms)]
     return [_Line(f"train_{metric}", "clients, while training", TRAIN), _Line(f"test_{metric}", "test set", TEST)]
+
+
+def _of_global_model(metric: str) -> list[_Line]:
+    return [_Line(f"train_{metric}", "clients, while training", TRAIN), _Line(f"global_test_{metric}", "test set", TEST)]
 
 
 def _of_generator(records: Records) -> list[_Line]:

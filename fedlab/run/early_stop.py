@@ -13,7 +13,7 @@ from fedlab.archive.metrics import Record
 from fedlab.archive.task import Learned
 from fedlab.spec import Spec
 
-_METRIC = r"(?:[A-Za-z0-9][\w-]*/)?test_\w+"
+_METRIC = r"(?:[A-Za-z0-9][\w-]*/)?(?:global_)?test_\w+"
 _CONDITION = re.compile(rf"\s*({_METRIC})\s*(>=|<=)\s*(\S+)\s*")
 
 

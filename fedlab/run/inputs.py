@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from fedlab import registry
 from fedlab.corruption import Corruption, NoCorruption, without_held_out
+from fedlab.data import Source
+from fedlab.errors import printable
 from fedlab.filter import Filter
 from fedlab.fingerprint import fingerprints
 from fedlab.partition import Partitioner, checked, everybody, hold_out
@@ -13,6 +17,7 @@ from fedlab.run.experiment import Experiment, of_arm
 from fedlab.run.rules import check_clients, check_task
 from fedlab.types import Dataset, Partition
 
+_MOST_NAMED = 5  # classes that a remark names
 _DATA_STAGES = ("data", "partition", "corruption", "filter")  # the stages that determine the examples of an arm's clients
 
 
@@ -54,6 +59,20 @@ def divided(
     if not corruption.held_out and dataset.train is not clean.train:
         dataset = without_held_out(dataset, clean, kept)
     return dataset, kept
+
+
+def remarks(source: Source, dataset: Dataset) -> list[str]:
+    """Returns lines for the user about data that nobody trains on: parts that are not read, and classes of the test set only."""
+    task = dataset.train.task
+    if task.num_classes is None:
+        return list(source.remarks)
+    labels = getattr(task, "labels", None) or tuple(map(str, range(task.num_classes)))
+    missing = [labels[c] for c in np.setdiff1d(dataset.test.y, dataset.train.y).tolist()]
+    if not missing:
+        return list(source.remarks)
+    listed = ", ".join(missing[:_MOST_NAMED]) + (", …" if len(missing) > _MOST_NAMED else "")
+    count = "1 class is" if len(missing) == 1 else f"{len(missing):,} classes are"
+    return [*source.remarks, f"{count} in the test set and in no training example, so no model learns it: {printable(listed)}"]
 
 
 def _check_examples(experiment: Experiment, dataset: Dataset) -> None:

@@ -27,7 +27,7 @@ from fedlab.randomness import Secret
 from fedlab.run import environment, locations, recorded, reporting, rules
 from fedlab.run.checkpointing import Beginning, where_to_go_on
 from fedlab.run.experiment import Experiment, task_of
-from fedlab.run.inputs import load, load_arms
+from fedlab.run.inputs import load, load_arms, remarks
 from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
 from fedlab.run.privacy import needs_key
 from fedlab.run.progress import Caution, Following, OnLine, nobody
@@ -146,6 +146,8 @@ def read(experiment: Experiment, on_line: OnLine) -> Inputs:
     sizes = f"{len(dataset.train):,} training examples over {len(partition):,} clients, {len(dataset.test):,} test examples"
     unseen = f", {len(partition.unseen):,} clients never trained" if partition.unseen else ""
     on_line(f"{dataset.name}: {sizes}{unseen}")
+    for remark in remarks(experiment.data, dataset):
+        on_line(f"{dataset.name}: {remark}")
     start_tensorflow(experiment.engine.device, experiment.clients_at_once)
     return Inputs(dataset, partition, arms, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
 

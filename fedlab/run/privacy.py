@@ -243,13 +243,14 @@ def _noise_sources(experiment: Experiment) -> list[str]:
 def trained_by(experiment: Experiment, sampling: Sampling) -> Sampling:
     """Returns `sampling`, without amplification if clients keep state and cohorts have a fixed size.
 
-    A client's update then depends on its earlier participations. With cohorts of a fixed size, the participations of the other
-    clients reveal those of the user in question, so rounds are not amplified independently. Poisson sampling samples each user
-    independently and keeps its amplification.
+    A client's update may then depend on its earlier participations; fedlab does not examine whether it does. With cohorts of a
+    fixed size, the participations of the other clients reveal those of the user in question, so rounds are not amplified
+    independently. Poisson sampling samples each user independently and keeps its amplification.
     """
     keeps = experiment.process.keeps
     if keeps and isinstance(sampling, FixedSize):
-        return unamplified(sampling, f"clients keep {keeps}, so the others' updates reveal the members of earlier cohorts")
+        why = "an update that depended on it would reveal the members of earlier cohorts"
+        return unamplified(sampling, f"clients keep {keeps}, and only a process that keeps nothing is amplified, because {why}")
     return sampling
 
 

@@ -275,6 +275,20 @@ def check_metrics(experiment: Experiment, task: Task, arm: str = "") -> None:
     """Applies `check_targets` and `check_stop` to a run without arms, or to the arm of this name."""
     check_targets("evaluation.rounds_to={:g}", experiment.evaluation.rounds_to, described(task.described()))
     check_stop(experiment.stop, task, arm)
+    if not experiment.process.personal:
+        check_global_metrics(experiment, lambda metric: metric.rpartition("/")[0] != arm)
+
+
+def check_global_metrics(experiment: Experiment, is_measured: Callable[[str], bool]) -> None:
+    """Raises `ConfigError` if a condition is about a global model next to clients' own ones, and there is none."""
+    for option, metric in experiment.stop.metrics.items():
+        of, _, name = (metric or "").rpartition("/")
+        if metric and name.startswith("global_") and not is_measured(metric):
+            process = type(experiment.arms.get(of, experiment).process).__name__
+            raise ConfigError(
+                f"stop.{option}: {name} is the metric of a global model next to the clients' own models, and process {process} "
+                f"has no such model: use {metric.replace('global_', '', 1)}."
+            )
 
 
 def check_targets(option: str, targets: Iterable[float], task: Learned) -> None:
@@ -297,7 +311,7 @@ def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
         of, _, name = (given or ranked_metric(learned)).rpartition("/")
         if of != arm:
             continue
-        metric = learned.metrics.get(name.removeprefix("test_"))
+        metric = learned.metrics.get(name.removeprefix("global_").removeprefix("test_"))
         if metric is None:
             known = ", ".join(f"test_{known}" for known in learned.metrics) or "none"
             raise ConfigError(f"stop.{option}: no metric {name} on the test set. The task {task.name} has: {known}.")

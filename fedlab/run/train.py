@@ -18,6 +18,7 @@ from fedlab.run.checkpointing import Beginning, Checkpoints
 from fedlab.run.early_stop import Watch
 from fedlab.run.learner import Learner
 from fedlab.run.loggers import Logger
+from fedlab.run.rules import check_global_metrics
 from fedlab.stopping import STOPS, Interruption
 from fedlab.types import Dataset
 
@@ -32,6 +33,7 @@ def train(
     A signal to stop takes effect between rounds, once the state is saved; after the last round, once the run is complete.
     """
     experiment, partition = learner.experiment, learner.partition
+    check_global_metrics(experiment, learner.is_measured)
     records = [r if r["round"] == learner.num_rounds else _not_the_last(r, learner) for r in beginning.records]
     if beginning.checkpoint:
         learner.restore(beginning.checkpoint.state)

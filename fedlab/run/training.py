@@ -153,6 +153,8 @@ class Training(Learner):
         return found
 
     def is_measured(self, metric: str) -> bool:
+        if metric.startswith("global_") and self.trainer.global_model is None:
+            return False
         return self.evaluator.is_measured(metric) or metric in self.trainer.measures
 
     def client_predictions(self) -> list[np.ndarray]:

@@ -110,9 +110,42 @@ def test_the_assignment_is_the_partition(capsys, tmp_path):
     assert main(["data", "show", "partition=shards", "seed=4", "--assignment", str(path)]) == 0
     header, *rows = (line.split(",") for line in path.read_text().splitlines())
     partition = Shards(num_clients=10)(Digits().load(4).train, 4)
-    assert header == ["example", "client"] and [int(example) for example, _ in rows] == list(range(1438))
+    assert header == ["example", "client", "use"] and [int(example) for example, *_ in rows] == list(range(1438))
     for name, indices in zip(partition.client_ids, partition.indices):
-        assert [int(example) for example, client in rows if client == name] == indices.tolist()
+        assert [int(example) for example, client, use in rows if client == name and use == "training"] == indices.tolist()
+
+
+def test_the_assignment_tells_what_an_example_is_used_for(capsys, tmp_path):
+    import csv
+
+    from fedlab.data import Digits
+    from fedlab.partition import Iid, hold_out
+
+    path, picture = tmp_path / "a.csv", tmp_path / "s.png"
+    given = ["partition.unseen_clients=3", "evaluation.holdout=0.25", "corruption=rotation"]
+    assert main(["data", "show", *given, "--assignment", str(path), "--samples", str(picture), "--by", "client"]) == 0
+    said = capsys.readouterr().out
+    assert "3 further clients are never trained" in said and "clients hold out" in said
+    _, *rows = csv.reader(path.read_text().splitlines())
+    partitioner = Iid(num_clients=10, unseen_clients=3)
+    partition = hold_out(partitioner.set_aside(partitioner(Digits().load(0).train, 0), 0), 0.25, 0)
+    uses = {"training": partition.indices, "held out": partition.held_out}
+    uses |= {"unseen": partition.unseen.indices, "unseen, held out": partition.unseen.held_out}
+    for use, indices in uses.items():
+        assert [int(i) for i, _, u in rows if u == use] == sorted(np.concatenate(indices).tolist())
+    assert {c for _, c, u in rows if u.startswith("unseen")} == set(partition.unseen.client_ids)
+    assert [int(i) for i, *_ in rows] == list(range(1438))
+    assert matplotlib.image.imread(picture).shape[1] == 1500
+
+
+def test_a_class_that_only_the_test_set_has_is_named(capsys, tmp_path):
+    x, y = np.zeros((20, 3)), np.array(["cat", "dog"] * 10)
+    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:3], y_test=np.array(["owl", "cat", "owl"]))
+    assert main(["data", "show", "data=npz", f"data.path={tmp_path / 'a.npz'}"]) == 0
+    assert "1 class is in the test set and in no training example, so no model learns it: owl" in capsys.readouterr().out
+    np.savez(tmp_path / "b.npz", x=x, y=y, x_test=x[:3], y_test=y[:3])
+    assert main(["data", "show", "data=npz", f"data.path={tmp_path / 'b.npz'}"]) == 0
+    assert "in no training example" not in capsys.readouterr().out
 
 
 def test_data_that_is_no_image_has_no_samples(capsys, tmp_path):

@@ -64,6 +64,25 @@ def test_splits_of_a_dictionary_are_the_two_sets(tmp_path):
     assert np.array_equal(data.train.x, PIXELS[:4]) and np.array_equal(data.test.x, PIXELS[4:])
 
 
+def test_a_split_validation_is_the_test_set_if_there_is_no_other(tmp_path):
+    for split, rows in (("train", slice(0, 4)), ("validation", slice(4, 6)), ("extra", slice(0, 2))):
+        save(tmp_path / split, *images(rows))
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "validation", "extra"]}))
+    made = source(tmp_path)
+    assert np.array_equal(made.load(0).test.x, PIXELS[4:])
+    assert made.remarks == ("the split validation is the test set, because there is no split test", "split not read: extra")
+    drawn = source(tmp_path, test_fraction=0.5)
+    assert len(drawn.load(0).train) == len(drawn.load(0).test) == 2 and drawn.remarks == ("splits not read: validation, extra",)
+
+
+def test_other_columns_are_attributes(tmp_path):
+    columns, names = images()
+    columns |= {"size": pyarrow.array([1, 2, 3, 4, 5, 6]), "gaps": pyarrow.array([1, None, 3, 4, 5, 6])}
+    save(tmp_path / "own", columns, names)
+    train, _ = source(tmp_path / "own")._read()
+    assert {n: v.tolist() for n, v in train.attributes.items()} == {"writer": WRITERS, "size": [1, 2, 3, 4, 5, 6]}
+
+
 @pytest.mark.parametrize("kind", ["list", "fixed", "nested"])
 def test_lists_of_numbers_are_arrays(tmp_path, kind):
     values = np.arange(24.0).reshape(6, 4) if kind != "nested" else np.arange(24, dtype=np.uint8).reshape(6, 2, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.image
 import pytest
 
 from fedlab.archive import read_run
@@ -26,6 +27,30 @@ def test_of_a_classifier_training_and_test():
     accuracy, loss = drawn([record])
     assert accuracy == {"train_accuracy": "clients, while training", "test_accuracy": "test set"}
     assert list(loss) == ["train_loss", "test_loss"]
+
+
+def test_a_global_model_and_the_clients_own_models_have_axes_of_their_own(run, tmp_path):
+    names = ("train_accuracy", "train_loss", *(f"{m}_{n}" for m in ("test", "global_test") for n in ("accuracy", "loss")))
+    values = {name: 0.1 * i for i, name in enumerate(names, 1)}
+    records = [{"round": r, "seconds": 1.0, "weights_hash": "0" * 16, **{n: v / r for n, v in values.items()}} for r in (1, 2)]
+    made = learning.build(read_run(run("ditto", records=records)))
+    assert made is not None
+    body = str(made.body)
+    titles = ("Accuracy: global model", "Accuracy: clients&#39; own models, test set", "Loss: global model")
+    assert all(title in body for title in titles) and "Global model, test accuracy" not in body
+    curves.plot_curves(records, tmp_path / "c.png")
+    curves.plot_curves([{k: v for k, v in r.items() if "global" not in k} for r in records], tmp_path / "one.png")
+    heights = [matplotlib.image.imread(tmp_path / name).shape[0] for name in ("c.png", "one.png")]
+    assert heights[0] == pytest.approx(2 * heights[1], abs=2)
+
+
+@pytest.mark.parametrize("which", ["mean", "p10", "worst"])
+def test_clients_that_are_never_trained_have_one_picture(run, which):
+    values = {f"unseen_client_accuracy_{name}": 0.5 for name in ("mean", "p10", "worst", "std", "weighted")}
+    records = [{"round": r, "seconds": 1.0, "weights_hash": "0" * 16, "test_accuracy": 0.1 * r, **values} for r in (1, 2)]
+    body = str(learning.build(read_run(run("unseen", records=records))).body)
+    assert body.count("Accuracy of clients that are never trained") >= 1 and {"p10": "10th percentile"}.get(which, which) in body
+    assert "Unseen clients" not in body
 
 
 @pytest.mark.parametrize("arms", [[], ["low", "high"]])

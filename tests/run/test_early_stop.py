@@ -11,6 +11,7 @@ import pytest
 from fedlab.archive import read_run
 from fedlab.archive.task import CLASSIFICATION
 from fedlab.cli.main import main
+from fedlab.cohort import All
 from fedlab.config import composing
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
@@ -179,6 +180,22 @@ def test_a_condition_that_cannot_be_kept_is_refused_before_training(words, messa
 def test_a_private_arm_may_end_by_its_own_metric():
     words = [*TWO_ARMS, "+privacy@arms.b.privacy=gaussian_fixed", "stop.when=b/test_accuracy>=0.5"]
     rules.check(composing.build_experiment(composing.compose(words)))
+
+
+def test_a_metric_of_the_global_model_ends_a_run_that_has_one(run_of):
+    from fedlab.algorithms import Ditto, FedAvg, LocalOnly
+
+    options = {"num_rounds": 4, "evaluation": Evaluation(), "cohort": All()}
+    run = run_of(process=Ditto(), stop=EarlyStop(when="global_test_accuracy>=0.01"), **options)
+    assert len(run.records) == 1 and "global_test_accuracy was" in run.summary["stopped"]
+    loss = run_of(process=Ditto(), stop=EarlyStop(patience=1, metric="global_test_loss"), **options)
+    assert len(loss.records) == 4
+    message = r"stop\.when: global_test_accuracy is the metric of a global model .* {} has no such model: use test_accuracy\."
+    for process in (FedAvg(), LocalOnly()):
+        with pytest.raises(ConfigError, match=message.format(type(process).__name__)):
+            run_of(process=process, stop=EarlyStop(when="global_test_accuracy>=0.01"), **options)
+    with pytest.raises(ConfigError, match="no metric global_test_acc on the test set"):
+        run_of(process=Ditto(), stop=EarlyStop(when="global_test_acc>=0.01"), **options)
 
 
 def test_metrics_and_values_that_the_task_lacks_are_refused_once_it_is_known():

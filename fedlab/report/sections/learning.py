@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.task import learned
@@ -30,12 +31,17 @@ def build(run: Run) -> Section | None:
     own = task.metrics.get("loss", Metric("loss"))
     loss = ("Discriminator's loss", "Wasserstein, with penalties") if adversarial else (_capital(own.label), own.unit)
     headline, shown = task.headline or "loss", task.ranking
-    plots = [line_plot(loss[0], _pairs(records, "loss"), loss[1], zero=not adversarial)]
+    plots = _drawn(records, "loss", loss[0], loss[1], zero=not adversarial)
     if headline != "loss":
         kind = "percent" if shown.percent else "number"
-        plots.insert(0, line_plot(_capital(shown.label), _pairs(records, headline), shown.unit, kind))
+        plots = [*_drawn(records, headline, _capital(shown.label), shown.unit, kind), *plots]
     told = {f"{kind}_{name}" for kind in ("train", "test") for name in (headline, "loss")}
+    if "" in records:
+        told |= {f"global_test_{name}" for name in (headline, "loss")}
     others: list[Plot] = []
+    told |= {f"unseen_client_{headline}_{which}" for which in ("mean", "weighted", "std", "p10", "p90", "worst")}
+    if unseen := _over_unseen(records, headline, shown):
+        others.append(unseen)
     for first, (second, title, *each) in _TOGETHER.items():
         pair = [
             Curve(f"{arm}, {what}" if arm else what, series(rs, name), color(2 * i + k))
@@ -60,6 +66,39 @@ def build(run: Run) -> Section | None:
     if not any(plots) and not others:
         return None
     return section("curves", "Learning curves", "sections/learning.html", plots=[p for p in plots if p], others=others)
+
+
+def _drawn(
+    records: Mapping[str, list], metric: str, title: str, unit: str, kind: str = "number", **options: Any
+) -> list[Plot | None]:
+    """Returns the plot of a metric in training and test.
+
+    Where clients have models of their own next to a global one, that is a plot of the global model, which the training metrics
+    are about, and one of the clients' own models.
+    """
+    if not any(f"global_test_{metric}" in record for record in records.get("", ())):
+        return [line_plot(title, _pairs(records, metric), unit, kind, **options)]
+    training, own = _pairs(records, metric)
+    shared = Curve("test set", series(records[""], f"global_test_{metric}"), "s1")
+    return [
+        line_plot(f"{title}: global model", [training, shared], unit, kind, **options),
+        line_plot(f"{title}: clients' own models, test set", [own], unit, kind, **options),
+    ]
+
+
+def _over_unseen(records: Mapping[str, list], metric: str, shown: Metric) -> Plot | None:
+    """Returns the plot of the headline metric over the clients that are never trained; None if it was not measured."""
+    tenth = ("p10", "10th percentile") if shown.more_is_better else ("p90", "90th percentile")
+    each = [("mean", "mean"), tenth, ("worst", "worst client")] if "" in records else [("mean", "mean")]
+    curves = [
+        Curve(f"{arm}, {what}" if arm else what, series(rs, f"unseen_client_{metric}_{which}"), color(i + k))
+        for i, (arm, rs) in enumerate(records.items())
+        for k, (which, what) in enumerate(each)
+    ]
+    if not any(curve.points for curve in curves):
+        return None
+    title = f"{_capital(shown.label)} of clients that are never trained"
+    return line_plot(title, curves, shown.unit, "percent" if shown.percent else "number")
 
 
 def _pairs(records: Mapping[str, list], metric: str) -> list[Curve]:
