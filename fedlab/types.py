@@ -1,47 +1,18 @@
-"""The few frozen types that several folders use."""
+"""The few frozen types that several folders use. They stand on `fedlab.tasks`: an example set has a task."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fedlab.errors import DataError
+from fedlab.measures import Metric
+from fedlab.tasks import Classification, Prediction
 
-if TYPE_CHECKING:
-    from fedlab.tasks import Prediction
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """The display of a metric in reports, and its direction in rankings. `label`: its name in words."""
-
-    label: str
-    unit: str = ""
-    percent: bool = False  # a fraction, shown as a percentage
-    more_is_better: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Measures:
-    """The metrics of a task, by name without test_ or train_. `headline`: the metric that ranks runs and clients."""
-
-    name: str  # of the task, in words
-    headline: str | None
-    metrics: Mapping[str, Metric]
-
-
-# Also those of runs that name no task, because an older fedlab made them
-MEASURES_OF_CLASSIFICATION = Measures(
-    "classification",
-    "accuracy",
-    {
-        "accuracy": Metric("accuracy", percent=True, more_is_better=True),
-        "loss": Metric("loss", unit="cross-entropy, nats"),
-    },
-)
+__all__ = ["Cohort", "Dataset", "ExampleSet", "Metric", "Partition"]
 
 
 # Compared by identity, so that engines can share arrays
@@ -73,8 +44,6 @@ class ExampleSet:
     ):
         """`num_classes`: the number of classes, for classification; replaces `task`."""
         if num_classes is not None:
-            from fedlab.tasks import Classification
-
             task = Classification(num_classes=num_classes)
         assert task is not None, "num_classes or a task"
         for name, value in (

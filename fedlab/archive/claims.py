@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from fedlab.archive.figures import epsilon, is_replayable, is_simulated, may_end_early
 from fedlab.archive.reading import Run
 from fedlab.composition import Claim, added_up
-
-_NO_FILTER = "fedlab.filter.NoFilter"
+from fedlab.spec import is_of_fedlab
 
 
 def claim_of(run: Run) -> Claim:
@@ -19,8 +18,13 @@ def claim_of(run: Run) -> Claim:
     places = [run.summary, *([account] if may_end_early(run) else []), *reversed(run.records())]
     figures = next((place for place in places if "delta" in place), account)
     seed = run.config.get("seed") if is_replayable(run) else None
-    filtered = (run.config.get("filter") or {}).get("_target_", _NO_FILTER) != _NO_FILTER
-    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run), seed, filtered)
+    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run), seed, _is_filtered(run))
+
+
+def _is_filtered(run: Run) -> bool:
+    """Returns False only if the run recorded no filter, or that of fedlab without options: its other filters name a file."""
+    node = run.config.get("filter") or {}
+    return bool(node) and not (set(node) == {"_target_"} and is_of_fedlab(str(node["_target_"])))
 
 
 def together(runs: Sequence[Run]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedlab.archive.folder import RunFolder
 from fedlab.fingerprint import parsed_json
-from fedlab.types import MEASURES_OF_CLASSIFICATION, Measures, Metric
+from fedlab.measures import MEASURES_OF_CLASSIFICATION, Measures, Metric
 
 _KINDS = {
     "test_": "test ",

@@ -26,13 +26,18 @@ from fedlab.archive.figures import rounds_to_of
 from fedlab.config import bounds, composing, experiment_files
 from fedlab.config.choices import find, folders
 from fedlab.errors import ConfigError
+from fedlab.registry import studies
 from fedlab.run import locations
 from fedlab.spec import Spec
 from fedlab.targets import is_named, named, target_in
 
 EXIT_CODE = 4  # of a run that misses what its experiment expects
 _MOST_SHOWN = 3  # differences
-_ALSO_DECIDE = ("num_rounds", "stop", "attack")  # options that change no computed round, but figures
+# Options that change no computed round, but figures
+_ALSO_DECIDE = (
+    *("num_rounds", "stop"),
+    *(stage.name for study in studies() if study.hooks.after_training for stage in study.stages),
+)
 
 
 class Figure(Spec):
@@ -155,8 +160,8 @@ def applicable(overrides: Sequence[str], own: str | None = None) -> Expectation:
     shipped = find(f"experiment/{name}", folders(own)) == find(f"experiment/{name}", folders(None))
     alone = _plain([f"+experiment={name}"], None if shipped else own)  # a user's folder may hide files of a shipped experiment
     changed = _plain(overrides, own)
-    if "investigation" in alone:
-        raise ConfigError(f"--expect compares single runs, and {name} is an investigation.")
+    for remedy in (remedy for study in studies() for key, remedy in study.instead.items() if key in alone):
+        raise ConfigError(f"--expect compares single runs. {name}: {remedy}")
     rows = locations.differences(alone, changed)
     rows += [row for row in compared(alone, changed) if row[0].partition(".")[0] in _ALSO_DECIDE]
     if rows:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator
 
 from fedlab.errors import ConfigError
+from fedlab.registry import Reference, resolved
 from fedlab.spec import Spec
-from fedlab.tasks import Classification, Task
+from fedlab.tasks import Classification, Generation, Prediction, Task, Unmeasured
 from fedlab.tasks.named import fewest_classes, metric_of
 
 if TYPE_CHECKING:
     from fedlab.evaluation.evaluator import Evaluator
     from fedlab.types import Dataset
 
-__all__ = ["Evaluation", "GanEvaluation", "build_evaluator"]
+__all__ = ["EVALUATORS", "Evaluation", "Evaluators", "GanEvaluation", "build_evaluator"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluators:
+    """The subclasses of `Evaluator` for a kind of task, by reference. `personal`: for one model per client; None: unsupported."""
+
+    shared: Reference
+    personal: Reference | None = None
+
+
+# A kind of task is evaluated by its own entry, or else by that of its nearest base class. Your own kinds may be added
+EVALUATORS: dict[type[Task], Evaluators] = {
+    Prediction: Evaluators(f"{__name__}.predictions:OneModel", f"{__name__}.personal:ModelPerClient"),
+    Generation: Evaluators(f"{__name__}.generation:GeneratedImages"),
+    Unmeasured: Evaluators(f"{__name__}.unmeasured:NoMetrics"),
+}
 
 
 def build_evaluator(task: Task, personal: bool, model: Any, dataset: Dataset, evaluation: Evaluation, seed: int) -> Evaluator:
@@ -25,13 +42,18 @@ def build_evaluator(task: Task, personal: bool, model: Any, dataset: Dataset, ev
 
     Raises `FedlabError` for a model that cannot be used.
     """
-    named = task.personal_evaluator if personal else task.evaluator
-    if named is None:
+    known = [EVALUATORS[kind] for kind in type(task).__mro__ if kind in EVALUATORS]
+    if not known:
+        raise ConfigError(
+            f"task {task.name}: nothing evaluates a {type(task).__name__}: derive it from fedlab.tasks.Prediction, or add its "
+            "class to fedlab.evaluation.EVALUATORS."
+        )
+    reference = known[0].personal if personal else known[0].shared
+    if reference is None:
         raise ConfigError(
             f"this process trains a model for each client, which the task {task.name} does not support: choose another process."
         )
-    module, name = named
-    evaluator: Evaluator = getattr(importlib.import_module(module), name)(task, model, dataset, evaluation, seed)
+    evaluator: Evaluator = resolved(reference)(task, model, dataset, evaluation, seed)
     return evaluator
 
 

@@ -40,7 +40,7 @@ class ModelPerClient(OneModel):
         return [self._scorer.predictions(weights, train, i) if len(i) else none for weights, i in each]
 
     def test_predictions(self, trained: Trained) -> np.ndarray:
-        raise ConfigError("this process trains a model per client, and none for the test set: use difftest.data=clients.")
+        raise ConfigError("this process trains a model per client, and none for the test set.")
 
     def finish(self, trained: Trained, partition: Partition, folder: RunFolder) -> dict[str, Any]:
         """Also writes local_models.csv. Writes model.keras only if there is a single client."""

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from fedlab.archive.folder import relative
 from fedlab.archive.metrics import Record
 from fedlab.archive.task import Learned
+from fedlab.measures import Metric
 from fedlab.report import words
 from fedlab.report.comparison import Comparison, Group, difference_rows
 from fedlab.report.page import Page
 from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, render, section
 from fedlab.report.series import Point, series
-from fedlab.types import Metric
 
 
 def _curves_of(task: Learned) -> list[tuple[str, str, str, str]]:

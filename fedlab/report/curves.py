@@ -12,9 +12,9 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from fedlab.archive.task import CLASSIFICATION, Learned
+from fedlab.measures import Metric
 from fedlab.report.inches import LINE, PAD, TICK, axes_at, place_labels, widest
 from fedlab.report.texts import literal
-from fedlab.types import Metric
 
 # Inches: the picture; a panel, the space left of it for the values, above it for the title, below it for the rounds
 WIDTH, HEIGHT, PANEL, LEFT, ABOVE, BELOW = 9.0, 2.25, 3.75, 0.65, 0.3, 0.55

@@ -1,11 +1,11 @@
 """Tasks: the learning objective of a run. The data declares its task. This module imports no TensorFlow."""
 
+from fedlab.measures import Metric
 from fedlab.tasks.base import Prediction, Task
 from fedlab.tasks.classification import Classification
 from fedlab.tasks.generation import Generation
 from fedlab.tasks.next_token import NextToken
 from fedlab.tasks.regression import Regression
 from fedlab.tasks.unmeasured import Unmeasured
-from fedlab.types import Metric
 
 __all__ = ["Classification", "Generation", "Metric", "NextToken", "Prediction", "Regression", "Task", "Unmeasured"]

@@ -5,29 +5,36 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from fedlab.errors import DataError
+from fedlab.measures import Metric
 from fedlab.spec import Spec
-from fedlab.types import Metric
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fedlab.types import ExampleSet
+
+class Examples(Protocol):
+    """Stored examples [N, …] with their targets [N, …]: `fedlab.types.ExampleSet`."""
+
+    @property
+    def x(self) -> np.ndarray: ...
+    @property
+    def y(self) -> np.ndarray: ...
 
 
 class Task(Spec):
-    """The learning objective of a run. Reports, rankings and checks use these attributes, never the task's name."""
+    """The learning objective of a run. Reports, rankings and checks use these attributes, never the task's name.
+
+    `fedlab.evaluation.EVALUATORS` has the classes that evaluate each kind of task.
+    """
 
     name: ClassVar[str]  # in words, as errors and reports call it
     measured: ClassVar[Mapping[str, Metric]] = {}  # the metrics by name, without test_ or train_, in report order
     headline: ClassVar[str | None] = None  # the metric by which runs and clients are ranked
-    # (module, class) that builds, evaluates and exports the model: one model for all clients, and one model per client
-    evaluator: ClassVar[tuple[str, str]]
-    personal_evaluator: ClassVar[tuple[str, str] | None] = None
     trains_adversaries: ClassVar[bool] = False  # the model is a generator and a discriminator, not one network
 
     def described(self) -> dict[str, Any]:
@@ -51,9 +58,6 @@ class Prediction(Task):
         "counts": ("collections.abc.Mapping",),
         "metrics": ("collections.abc.Mapping",),
     }
-    evaluator: ClassVar[tuple[str, str]] = ("fedlab.evaluation.predictions", "OneModel")
-    personal_evaluator: ClassVar[tuple[str, str] | None] = ("fedlab.evaluation.personal", "ModelPerClient")
-
     target_dtype: ClassVar[str] = "int32"  # of stored targets
     outputs_are_logits: ClassVar[bool] = False  # True: a network that ends in a softmax or a sigmoid is rejected
 
@@ -80,7 +84,7 @@ class Prediction(Task):
         """Returns the requirement on the network's outputs, for error messages."""
         return f"{self.name} needs outputs of shape {(None, *self.output_shape)}"
 
-    def check_examples(self, examples: ExampleSet, name: str) -> None:
+    def check_examples(self, examples: Examples, name: str) -> None:
         """Raises `DataError` for examples that the task cannot use. `name`: of the data."""
 
     def check_inputs(self, x: np.ndarray) -> None:

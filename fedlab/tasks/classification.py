@@ -10,14 +10,12 @@ import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
 from fedlab.errors import DataError
-from fedlab.tasks.base import Prediction
+from fedlab.measures import MEASURES_OF_CLASSIFICATION, Metric
+from fedlab.tasks.base import Examples, Prediction
 from fedlab.tasks.named import computed, metric_of
-from fedlab.types import MEASURES_OF_CLASSIFICATION, Metric
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from fedlab.types import ExampleSet
 
 
 class Classification(Prediction):
@@ -57,7 +55,7 @@ class Classification(Prediction):
     def needed_outputs(self) -> str:
         return f"{self.num_classes} classes need logits of shape (None, {self.num_classes})"
 
-    def check_examples(self, examples: ExampleSet, name: str) -> None:
+    def check_examples(self, examples: Examples, name: str) -> None:
         if self.num_classes < 2:
             raise DataError(f"{name}: all labels are 0, so there is one class and nothing to learn: give two or more.")
 

@@ -11,5 +11,4 @@ class Generation(Task):
     """A generator produces images and a discriminator classifies them as real or generated; targets are not used."""
 
     name: ClassVar[str] = "generation"
-    evaluator: ClassVar[tuple[str, str]] = ("fedlab.evaluation.generation", "GeneratedImages")
     trains_adversaries: ClassVar[bool] = True

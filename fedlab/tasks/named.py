@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedlab.errors import did_you_mean
-from fedlab.types import Metric
+from fedlab.measures import Metric
 
 _TOP = re.compile(r"top_([1-9]\d*)_accuracy")
 _BINS = 15  # of the confidence, for ECE

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import PositiveInt, field_validator
 
 from fedlab.errors import DataError
+from fedlab.measures import Metric
 from fedlab.tasks.base import Prediction
-from fedlab.types import Metric
 
 if TYPE_CHECKING:
     import tensorflow as tf

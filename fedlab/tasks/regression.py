@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import FiniteFloat, PositiveFloat
 
 from fedlab.errors import DataError
+from fedlab.measures import Metric
 from fedlab.tasks.base import Prediction
-from fedlab.types import Metric
 
 if TYPE_CHECKING:
     import tensorflow as tf

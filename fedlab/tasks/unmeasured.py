@@ -11,4 +11,3 @@ class Unmeasured(Task):
     """A process trains something that fedlab cannot evaluate, such as centroids, on any data."""
 
     name: ClassVar[str] = "training without evaluation"
-    evaluator: ClassVar[tuple[str, str]] = ("fedlab.evaluation.unmeasured", "NoMetrics")

@@ -126,7 +126,7 @@ def test_figures_of_a_run_are_those_at_its_end_in_a_round_or_to_a_target(tmp_pat
         (["+experiment=digits/fedavg", "seed=1"], r"do not apply: seed is 0 there, 1 here"),
         (["+experiment=digits/fedavg", "stop.patience=2"], r"do not apply: stop\.patience is None there, 2 here"),
         (["+experiment=gan/published"], r"no figures are expected of gan/published: it has been run for 3 rounds only"),
-        (["+experiment=gan/debug"], "gan/debug is an investigation"),
+        (["+experiment=gan/debug"], r"single runs\. gan/debug: this is an investigation, not a single run"),
         (["+experiment=digits/search_optuna"], "--expect compares single runs, and this is a sweep: leave --expect out"),
     ],
 )

@@ -15,13 +15,13 @@ from fedlab.cohort import All
 from fedlab.config import composing
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
+from fedlab.measures import Metric
 from fedlab.privacy import GaussianFixed
 from fedlab.run import resuming, rules
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.early_stop import EarlyStop, Watch
 from fedlab.tasks import Classification, Generation
 from fedlab.tasks.base import Task
-from fedlab.types import Metric
 from tests.report.conftest import records_of, write_run
 
 ROUNDS = 9

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from fedlab.archive import Run
 from fedlab.archive.clients import ModelScore, read_model_scores
 from fedlab.archive.task import learned
+from fedlab.measures import Metric
 from fedlab.report import words
 from fedlab.report.heat import evenly_spaced
 from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.sections.clients import worded
-from fedlab.types import Metric
 
 _SHOWN = 20  # clients in the table
 

@@ -10,12 +10,12 @@ from typing import Any
 from fedlab.archive import Run
 from fedlab.archive.clients import ClientScore, read_scores
 from fedlab.archive.task import learned
+from fedlab.measures import Metric
 from fedlab.report import words
 from fedlab.report.heat import evenly_spaced
 from fedlab.report.plot import Axis, Plot, histogram, scatter
 from fedlab.report.scale import linear, suited
 from fedlab.report.section import Section, section
-from fedlab.types import Metric
 
 _BINS = 20
 _MAX_DOTS = 1500

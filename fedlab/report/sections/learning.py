@@ -7,11 +7,11 @@ from typing import Any
 
 from fedlab.archive import Run
 from fedlab.archive.task import learned
+from fedlab.measures import Metric
 from fedlab.report import words
 from fedlab.report.plot import Curve, Plot, color, line_plot
 from fedlab.report.section import Section, section
 from fedlab.report.series import Point, names, series
-from fedlab.types import Metric
 
 _MAX_OTHERS = 12
 # Pairs of metrics that share a picture

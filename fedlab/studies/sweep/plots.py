@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedlab.archive.task import Learned
+from fedlab.measures import Metric
 from fedlab.report import words
 from fedlab.report.plot import Axis, Curve, Mark, Plot, dots, line, line_plot
 from fedlab.report.scale import Scale, linear, suited
 from fedlab.report.series import series
 from fedlab.studies.sweep.results import Group, Job, Sweep
-from fedlab.types import Metric
 
 _TEXT_WIDTH = 0.14  # width of a text as a share of the narrowest axis
 _SHADES = 5  # .q1 to .q5 in style.css, the best last
