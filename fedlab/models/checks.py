@@ -41,6 +41,9 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
             "tf.keras.models.load_model(path, compile=False), and choose client_optimizer."
         )
     for layer in _layers(model):
+        problem = _unusable(layer)
+        if problem:
+            raise ConfigError(f"layer {layer.name} ({type(layer).__name__}) {problem}.")
         if layer.compute_dtype == "float16":
             raise ConfigError(
                 f"layer {layer.name} computes in float16, in which small gradients become 0, and losses are not scaled: use "
@@ -59,6 +62,20 @@ def check_network(model: tf.keras.Model, input_shape: tuple[int, ...]) -> None:
                 raise ConfigError(
                     f"layer {layer.name} has a weight of {variable.dtype.name}, {variable.name}: only float32 is trained."
                 )
+
+
+def _unusable(layer: tf.keras.layers.Layer) -> str:
+    """Returns why a layer cannot be a function of its weights and inputs, with the remedy; "" if it can be one."""
+    layers = tf.keras.layers
+    if isinstance(layer, layers.RNN) and layer.stateful:
+        return "keeps its state from batch to batch, and so from client to client: leave stateful=True out"
+    if isinstance(layer, (layers.IntegerLookup, layers.StringLookup, layers.TextVectorization)):
+        return "looks values up in a table, which is no weight: apply it to the data before"
+    if isinstance(layer, layers.SpectralNormalization):
+        return "assigns to a trainable weight when it is called: leave it out, or use kernel_constraint"
+    if any(isinstance(value, tf.random.Generator) for value in vars(layer).values()):
+        return "draws from a tf.random.Generator, whose state is no weight: draw by tf.random.normal or tf.random.uniform"
+    return ""
 
 
 def _is_own(model: tf.keras.Model, method: str) -> bool:

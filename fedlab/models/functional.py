@@ -206,9 +206,10 @@ def try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
     Raises `NotRebuilt` if the output differs from that of the Keras model, at weights whose values all differ, and
     `RunsWhenBuilt`.
     """
-    failures = []
+    failures, called = [], []
 
     def inspect(applied: Applied) -> None:
+        called.append(applied.model)
         try:
             check(applied)
         except ConfigError as error:  # hidden from AutoGraph, which would write call stacks into its message
@@ -221,8 +222,8 @@ def try_out(candidate: Network, x: tf.TensorSpec, check: Inspect) -> None:
         trained = candidate.predictor(inspect)(places, example, training=True)
         if failures:
             raise failures[0]
-        _check_repeatable(candidate.model, trained)
-        _check_gradients(candidate.model, trained, weights)
+        _check_repeatable(called[0], trained)
+        _check_gradients(called[0], trained, weights)
         output = candidate.predictor()(places, example, training=False)
     examples = _examples(x.shape[1:], x.dtype)
     values = _unlike(variables)

@@ -105,7 +105,39 @@ SIGMOIDS = {
     "joined": three_sigmoids(layers.Concatenate()),
     "averaged": lambda x: layers.Average()([layers.Dense(CLASSES, "sigmoid")(x) for _ in range(2)]),
 }
+
+
+class Generates(layers.Layer):
+    def __init__(self):
+        super().__init__(name="generates")
+        self.generator = tf.random.Generator.from_seed(1)
+
+    def call(self, x, training=False):
+        return x + self.generator.normal(tf.shape(x)) if training else x
+
+
+def looks_up():
+    table = layers.IntegerLookup(vocabulary=[0, 1], name="table")
+    as_float = layers.Lambda(lambda x: tf.cast(x, tf.float32))
+    return stack(layers.Lambda(lambda x: tf.cast(x, tf.int64)), table, as_float)
+
+
+def stateful():
+    stack = [layers.InputLayer(SHAPE, batch_size=4), layers.Reshape((5, 1)), layers.GRU(2, stateful=True, name="kept")]
+    return keras.Sequential([*stack, layers.Dense(CLASSES)])
+
+
 REFUSED = {
+    "generator": (
+        lambda: stack(Generates()),
+        r"^layer generates \(Generates\) draws from a tf\.random\.Generator, whose state is no",
+    ),
+    "table": (looks_up, r"^layer table \(IntegerLookup\) looks values up in a table, which is no weight: apply it to the data"),
+    "stateful": (stateful, r"^layer kept \(GRU\) keeps its state from batch to batch, .*: leave stateful=True out"),
+    "spectral": (
+        lambda: stack(layers.SpectralNormalization(layers.Dense(4), name="norm")),
+        r"^layer norm \(SpectralNormalization\) assigns to a trainable weight when it is called",
+    ),
     "add_loss": (with_added_loss, r"adds a loss by model\.add_loss\(tensor\)"),
     "compiled": (lambda: compiled("mse"), r"compiled \(mse, SGD\).*leave compile\(\) out"),
     "optimizer_alone": (lambda: compiled(None), r"compiled \(SGD\).*choose client_optimizer"),
@@ -190,6 +222,17 @@ NO_GRADIENT = {
     "RandomContrast": lambda: layers.RandomContrast(0.2, name="own"),
     "Lambda": lambda: layers.Lambda(lambda x: tf.image.adjust_contrast(x, 2.0), name="own"),
 }
+
+
+def test_a_layer_that_keras_names_is_named():
+    """Keras counts layers, so that a second build of a model gives other names."""
+    weights = functional.keras_weights(functional.initial_keras_model(contrasted, 1))
+    with pytest.raises(ConfigError, match=r"^layer random_contrast\w* \(RandomContrast\) cannot be trained through"):
+        functional.functional_classifier(contrasted, weights, SHAPE, CLASSES)
+
+
+def contrasted():
+    return stack(layers.Reshape((5, 1, 1)), layers.RandomContrast(0.2), layers.Flatten())
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -393,10 +393,75 @@ def augmented() -> keras.Model:
     return keras.Model(inputs, layers.Dense(CLASSES)(layers.Dropout(0.5)(layers.Flatten()(x))))
 
 
+class VectorQuantizer(layers.Layer):
+    """The layer of the example on VQ-VAE: a variable of its own, a straight-through gradient, and two losses."""
+
+    def __init__(self, size: int = 5, width: int = 2, **options: Any):
+        super().__init__(**options)
+        self.size, self.width = size, width
+        values = tf.random_uniform_initializer()(shape=(width, size), dtype="float32")
+        self.embeddings = tf.Variable(initial_value=values, trainable=True, name="embeddings_vqvae")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        flattened = tf.reshape(x, [-1, self.width])
+        similarity = tf.matmul(flattened, self.embeddings)
+        distances = (
+            tf.reduce_sum(flattened**2, axis=1, keepdims=True) + tf.reduce_sum(self.embeddings**2, axis=0) - 2 * similarity
+        )
+        encodings = tf.one_hot(tf.argmin(distances, axis=1), self.size)
+        quantized = tf.reshape(tf.matmul(encodings, self.embeddings, transpose_b=True), tf.shape(x))
+        commitment = tf.reduce_mean((tf.stop_gradient(quantized) - x) ** 2)
+        self.add_loss(0.25 * commitment + tf.reduce_mean((quantized - tf.stop_gradient(x)) ** 2))
+        return x + tf.stop_gradient(quantized - x)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "size": self.size, "width": self.width}
+
+
+def vector_quantized() -> keras.Model:
+    inputs = keras.Input(IMAGE)
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(VectorQuantizer()(layers.Conv2D(2, 3)(inputs)))))
+
+
+def encoder_and_decoder() -> keras.Model:
+    """A decoder that starts from the state of an encoder."""
+    inputs = keras.Input(IMAGE)
+    rows = layers.Reshape((8, 24))(inputs)
+    _, *state = layers.LSTM(4, return_state=True)(rows)
+    decoded = layers.LSTM(4, return_sequences=True)(rows, initial_state=state)
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(layers.TimeDistributed(layers.Dense(3))(decoded))))
+
+
+class StochasticDepth(layers.Layer):
+    """The layer of the example on compact transformers: `training` may be None, and Python decides by it."""
+
+    def __init__(self, drop_prob: float = 0.2, **options: Any):
+        super().__init__(**options)
+        self.drop_prob = drop_prob
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if training:
+            keep_prob = 1 - self.drop_prob
+            shape = (tf.shape(x)[0],) + (1,) * (len(x.shape) - 1)
+            return (x / keep_prob) * tf.floor(keep_prob + tf.random.uniform(shape, 0, 1))
+        return x
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "drop_prob": self.drop_prob}
+
+
+def stochastic_depth() -> keras.Model:
+    inputs = keras.Input(IMAGE)
+    x = layers.Conv2D(3, 1)(inputs)
+    x = layers.BatchNormalization()(layers.Add()([x, StochasticDepth()(layers.Conv2D(3, 3, padding="same")(x))]))
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(x)))
+
+
 EXACT = (
+    *(vector_quantized, encoder_and_decoder),
     *(xception_blocks, vision_transformer, mlp_mixer, resnet_of_classes, layers_in_layers, layer_of_variables, antirectifier),
     *(siamese, wide_and_deep, squeeze_and_excitation, frames, stacked_cells, transferred, cloned, built_late),
     *(adapted_then_cropped, normalized_then_cropped, turned_and_moved, in_bfloat16),
     *(text_transformer, text_bidirectional, text_attention, text_in_bfloat16, text_of_one_hot),
 )
-RANDOM = (dropped_rows, text_dropped, augmented)
+RANDOM = (dropped_rows, text_dropped, augmented, stochastic_depth)
