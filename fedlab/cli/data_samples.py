@@ -10,7 +10,7 @@ from fedlab.errors import ConfigError
 from fedlab.randomness import generator
 from fedlab.types import Dataset, Partition
 
-_ROWS, _COLUMNS = 20, 10  # the most rows, and images per row
+_ROWS, _COLUMNS = 20, 10  # the most rows (clients evenly spaced, if there are more), and images per row
 
 
 def write_samples(
@@ -29,7 +29,7 @@ def write_samples(
     if not (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))):
         raise ConfigError(f"--samples {path}: the data has the shape {list(shape)}, which is no image.")
     changed = (clean.train.x != dataset.train.x).reshape(len(clean.train), -1).any(axis=1)
-    names = list(rows)[:_ROWS]
+    names = [list(rows)[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).round().astype(int))]
     drawn = [_drawn(rows[name], changed, seed, i) for i, name in enumerate(names)]
     panels = {"": dataset} if clean.train is dataset.train else {"without the corruption": clean, "with the corruption": dataset}
     images = {

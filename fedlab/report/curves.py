@@ -48,7 +48,7 @@ def plot_curves(records: Records, path: pathlib.Path, task: Learned = CLASSIFICA
         each = ((shown, task.headline or "loss", dict(share=shown.percent)), (loss, "loss", dict(limits=(0.0, None))))
         panels = [(_titled(metric), _tested(records, name), options) for metric, name, options in each]
         if any("global_test_loss" in record for record in records):  # training is that of the global model
-            own = [(f"{_titled(m)}, clients' own models", [_Line(f"test_{n}", "test set", TEST)], o) for m, n, o in each]
+            own = [(f"{_titled(m)}, own models", [_Line(f"test_{n}", "test set", TEST)], o) for m, n, o in each]
             panels = [(f"{_titled(m)}, global model", _of_global_model(n), o) for m, n, o in each] + own
     legend = max(_legend_height(lines) for _, lines, _ in panels)
     row = ABOVE + HEIGHT + BELOW + legend

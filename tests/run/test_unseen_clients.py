@@ -11,8 +11,10 @@ from fedlab.algorithms import Apfl, Ditto, FedAvg, FedRep, FineTune, Ifca, Local
 from fedlab.archive.clients import read_scores
 from fedlab.cohort import All, Uniform
 from fedlab.corruption import Inversion
+from fedlab.data import Npz
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
+from fedlab.filter import NoFilter
 from fedlab.models import Mlp
 from fedlab.partition import Quantity
 from fedlab.privacy import GaussianFixed
@@ -175,3 +177,25 @@ def test_arms_have_them_under_their_names(run_of):
     assert "a/unseen_client_accuracy_mean" in run.summary and "b/unseen_client_accuracy_mean" not in run.summary
     assert (run.folder.arm("a").unseen_clients).is_file()
     assert json.loads(run.folder.summary.read_text())["a/unseen_client_accuracy_worst"] is not None
+
+
+def test_a_filter_is_made_from_those_that_train_and_fits_the_run(tmp_path):
+    from fedlab.corruption import NoCorruption
+    from fedlab.data import Digits
+    from fedlab.fingerprint import fingerprints
+    from fedlab.partition import ByUser, Iid
+    from fedlab.run.inputs import divided
+    from fedlab.studies.investigate.population import load_population
+
+    partitioner = Iid(num_clients=10, unseen_clients=3)
+    population = load_population(Digits(), partitioner, NoCorruption(), 0)
+    dataset, partition = divided(Digits().load(0), partitioner, NoCorruption(), NoFilter(), 0.0, 0)
+    assert population.partition.client_ids == partition.client_ids and len(partition) == 7
+    assert fingerprints(population.dataset, population.partition) == fingerprints(dataset, partition)
+
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", x=np.zeros((40, 2)), y=rng.integers(0, 2, 40), user_ids=np.arange(40) % 8)
+    by_user, source = ByUser(unseen_clients=2), Npz(path=str(tmp_path / "a.npz"))
+    users = load_population(source, by_user, NoCorruption(), 0).partition.client_ids
+    _, partition = divided(source.load(0), by_user, NoCorruption(), NoFilter(), 0.0, 0)
+    assert users == partition.client_ids and len(users) == 6
