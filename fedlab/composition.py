@@ -14,6 +14,7 @@ ALONE = (
     "the same people add to it"
 )
 FILTERED = "the filter was made from the data, and ε does not cover what it reveals"
+INITIALISED = "the initial weights come from an earlier training, and ε does not cover the data of that training"
 EACH_ALONE = ALONE.replace("ε covers this", "each ε covers one")
 
 
@@ -22,7 +23,7 @@ class Claim:
     """The privacy claim of one training. `epsilon`: None without a claim. `simulated`: it is about a larger federation.
 
     `noise_seed`: the seed that determines its noise; None if the noise has a key of its own. `filtered`: a filter chose its
-    users or examples.
+    users or examples. `initialised`: it starts from saved weights.
     """
 
     epsilon: float | None
@@ -31,6 +32,7 @@ class Claim:
     simulated: bool = False
     noise_seed: int | None = None
     filtered: bool = False
+    initialised: bool = False
 
 
 def added_up(claims: Sequence[Claim]) -> str | None:
@@ -40,7 +42,12 @@ def added_up(claims: Sequence[Claim]) -> str | None:
         return None
     replayable = any(claim.noise_seed is not None for claim in claiming)
     filtered = any(claim.filtered for claim in claiming)
-    caveats = [*([FILTERED] if filtered else []), *([REPLAYABLE] if replayable else [])]
+    initialised = any(claim.initialised for claim in claiming)
+    caveats = [
+        *([FILTERED] if filtered else []),
+        *([INITIALISED] if initialised else []),
+        *([REPLAYABLE] if replayable else []),
+    ]
     return "; ".join([EACH_ALONE, _sum(claims, claiming), *caveats])
 
 

@@ -43,6 +43,13 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "fedlab.evaluation.Evaluation": {"client_every": None, "metrics": []},
 }
 
+# Stages that came later, as they change nothing
+LATER_STAGES: Mapping[str, Mapping[str, Any]] = {
+    "init": {"_target_": "fedlab.evaluation.initial.Initial", "from": None, "layers": None, "freeze": []},
+    "keep": {"_target_": "fedlab.run.best_round.Keep", "best": None},
+}
+_OF_A_RUN = "num_rounds"  # every configuration of a whole run has this option
+
 
 def present(path: str) -> str:
     """Returns the present dotted path of a component of an earlier or of this version."""
@@ -60,10 +67,12 @@ def with_present_names(config: Any) -> Any:
 
 
 def with_later(config: Any) -> Any:
-    """Returns a copy of a nested configuration in which no component lacks its options of `LATER`."""
+    """Returns a copy of a nested configuration in which no component lacks its options of `LATER`, and no run its stages
+    of `LATER_STAGES`."""
     if not isinstance(config, Mapping):
         return config
-    found = {k: with_later(v) for k, v in config.items()}
+    stages = {k: v for k, v in LATER_STAGES.items() if _OF_A_RUN in config and k not in config}
+    found = {**{k: with_later(v) for k, v in config.items()}, **stages}
     return {**found, **{k: v for k, v in _later(config).items() if k not in config}}
 
 
@@ -73,6 +82,11 @@ def without_later(config: Any) -> Any:
         return config
     later = _later(config)
     return {k: without_later(v) for k, v in config.items() if k not in later or v != later[k]}
+
+
+def changes_nothing(stage: str, options: Any) -> bool:
+    """Returns True for a stage that came later and has the options of `LATER_STAGES`."""
+    return stage in LATER_STAGES and options == LATER_STAGES[stage]
 
 
 def _later(component: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -115,6 +115,11 @@ class Algorithm(Spec):
         """Returns, in words, the state that clients keep between rounds; "" if none. No privacy mechanism protects it."""
         return ""
 
+    @property
+    def why_no_init(self) -> str:
+        """Returns the reason why a run cannot start from given weights (`init`), and a remedy; "" if it can."""
+        return ""
+
     def epochs(self, client: LocalTraining) -> int:
         """Returns the number of passes over a client's examples per round, each of which needs an order of the examples."""
         return client.local_epochs

@@ -36,6 +36,10 @@ class Gan(Process):
     generator_beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
     @property
+    def why_no_init(self) -> str:
+        return "process=gan trains two networks, and both start from weights that are drawn: leave it out."
+
+    @property
     def generator_steps_by(self) -> Optimizer:
         """Returns the generator's optimizer."""
         if self.generator_optimizer == "sgd":

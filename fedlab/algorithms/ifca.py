@@ -41,6 +41,15 @@ class Ifca(KeepingProcess):
     def keeps(self) -> str:
         return "choices of a model" if self.num_clusters > 1 else ""
 
+    @property
+    def why_no_init(self) -> str:
+        if self.num_clusters == 1 or self.initial_difference < 1:
+            return ""
+        return (
+            "process=ifca draws the models of all clusters but the first anew: lower process.initial_difference, such as to "
+            "0.1, so that all of them start near these weights."
+        )
+
     def check(self, stages: Stages) -> None:
         super().check(stages)
         if stages.privacy.adds_noise:

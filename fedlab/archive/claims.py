@@ -18,7 +18,9 @@ def claim_of(run: Run) -> Claim:
     places = [run.summary, *([account] if may_end_early(run) else []), *reversed(run.records())]
     figures = next((place for place in places if "delta" in place), account)
     seed = run.config.get("seed") if is_replayable(run) else None
-    return Claim(spent, float(figures.get("delta", 0.0)), account.get("unit", "user"), is_simulated(run), seed, _is_filtered(run))
+    initialised = (run.config.get("init") or {}).get("from") is not None
+    unit = account.get("unit", "user")
+    return Claim(spent, float(figures.get("delta", 0.0)), unit, is_simulated(run), seed, _is_filtered(run), initialised)
 
 
 def _is_filtered(run: Run) -> bool:

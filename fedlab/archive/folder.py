@@ -37,7 +37,8 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.noise_key = path / "noise.key"  # where ε is claimed: the source of the noise; see `fedlab.archive.noise_key`
         self.observed = path / "observed"  # the server's view of chosen rounds
-        self.model = path / "model.keras"
+        self.model = path / "model.keras"  # after the last round
+        self.best_model = path / "model_best.keras"  # of the best evaluated round, with keep.best
         self.curves = path / "curves.png"
         self.partition = path / "partition.png"
         self.labels = path / "partition.csv"  # number of examples of each class per client

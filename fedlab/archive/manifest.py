@@ -18,6 +18,7 @@ data               name, fingerprint (SHA-256 of all arrays), train_examples, te
                    (null: no classes), task (name, headline, the display of each metric, and the labels of classes that
                    have some); columns, if the data was a table: the encoding of each column
 files              SHA-256 of each file that affects results and is in neither fingerprint, by the option that names it
+init               the layers whose weights were taken from init.from, those drawn from the seed, and the frozen ones
 partition          fingerprint, num_clients, num_unseen_clients (if some are never trained; not among the former),
                    examples_min, examples_median, examples_max
 summation          order of floating-point sums over clients
@@ -36,7 +37,7 @@ from typing import Any
 from fedlab import registry
 from fedlab.archive.folder import write_json
 from fedlab.fingerprint import json_fingerprint
-from fedlab.moved import without_later
+from fedlab.moved import changes_nothing, without_later
 
 VERSION = 2
 # Options that change neither weights nor metrics of computed rounds
@@ -50,17 +51,18 @@ def config_sha256(config: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of a configuration; equal for configurations with the same rounds. The number of rounds, logging and
     checkpoints do not count.
     """
-    relevant = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT}
+    relevant = {k: v for k, v in config.items() if k not in WITHOUT_EFFECT and not changes_nothing(k, v)}
     return json_fingerprint(relevant)
 
 
 def deciding(config: Mapping[str, Any], also: Collection[str]) -> dict[str, Any]:
     """Returns the options that determine a run's results, for hashes: without those `WITHOUT_EFFECT`, except `also`.
 
-    `stop` where it is off, options that came later where they change nothing (`fedlab.moved`), and `evaluation.rounds_to`, which
-    only adds figures, are left out.
+    `stop` where it is off, options and stages that came later where they change nothing (`fedlab.moved`), and
+    `evaluation.rounds_to`, which only adds figures, are left out.
     """
     found = {k: without_later(v) for k, v in config.items() if k not in WITHOUT_EFFECT or k in also}
+    found = {k: v for k, v in found.items() if not changes_nothing(k, v)}
     if isinstance(stop := found.get("stop"), Mapping) and all(v is None for k, v in stop.items() if k != "_target_"):
         del found["stop"]
     if isinstance(evaluation := found.get("evaluation"), Mapping):

@@ -13,6 +13,7 @@ from fedlab.measures import MEASURES_OF_CLASSIFICATION, Measures, Metric
 
 _KINDS = {
     "test_": "test ",
+    "best_test_": "best round, test ",
     "train_": "training ",
     "client_": "clients, ",
     "unseen_client_": "unseen clients, ",

@@ -21,7 +21,15 @@ def print_summary(console: Console, summary: Mapping[str, Any], folder: RunFolde
     for arm in dict.fromkeys(name.rpartition("/")[0] for name in summary):
         own = {name.rpartition("/")[2]: value for name, value in summary.items() if name.rpartition("/")[0] == arm}
         for line in filter(
-            None, (_predicted(own, task), *_further(own, task), *_reached(own, task), _generated(own), *_of_studies("line", own))
+            None,
+            (
+                _predicted(own, task),
+                *_further(own, task),
+                _best(own, task),
+                *_reached(own, task),
+                _generated(own),
+                *_of_studies("line", own),
+            ),
         ):
             say(console, f"{arm}: {line}" if arm else line)
     for line in filter(None, _of_studies("line_of_arms", summary)):
@@ -76,6 +84,15 @@ def _further(own: Mapping[str, Any], task: Learned) -> Iterator[str]:
                 line += f"; clients on their own examples: mean {mean}"
             missing = own.get(f"client_{name}_undefined", 0)
             yield line + (f", without {words.counted(missing, 'client')} on which it is undefined" if missing else "")
+
+
+def _best(own: Mapping[str, Any], task: Learned) -> str | None:
+    """Returns a line about the model of the best evaluated round (`keep.best`)."""
+    if "best_round" not in own:
+        return None
+    name = next(name for name in own if name.startswith("best_test_"))
+    value = f"{words.metric_label(name.removeprefix('best_'))} {words.task_value(name, own[name], task)}"
+    return f"best round {own['best_round']:,}: {value}, chosen by the test set (model_best.keras)"
 
 
 def _reached(own: Mapping[str, Any], task: Learned) -> Iterator[str]:

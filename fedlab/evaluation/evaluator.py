@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -78,6 +79,10 @@ class Evaluator(abc.ABC):
     def keep_models(self, models: Mapping[int, Weights], partition: Partition, folder: RunFolder, round_num: int) -> None:
         """Writes the metrics of clients' models after round `round_num`. `models`: by client. Raises `ConfigError`."""
         raise ConfigError(f"the task of this process is {self.task.name}, whose models of clients have no metrics.")
+
+    def save(self, weights: Weights, path: pathlib.Path) -> None:
+        """Writes the model with these weights to a Keras file. Raises `ConfigError` if there is no single model."""
+        raise ConfigError(f"the task of this process is {self.task.name}, which has no single model to save.")
 
     def lines(self) -> list[str]:
         """Returns lines about the model and the evaluation for the user, before the first round."""

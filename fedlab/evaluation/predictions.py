@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -143,7 +144,7 @@ class OneModel(Evaluator):
             write_scores(folder.unseen_clients, self._unseen, self.headline)
         model = self._only_model(trained)
         if model is not None:
-            self._save(model, folder)
+            self.save(model, folder.model)
         return figures
 
     def _over_clients(self, prefix: str, scores: list[ClientScore]) -> dict[str, float]:
@@ -176,11 +177,11 @@ class OneModel(Evaluator):
         """Returns the weights of the single final model; None if there are several models."""
         return trained.weights
 
-    def _save(self, weights: Weights, folder: RunFolder) -> None:
-        """Writes model.keras: inputs are floats, [0, 1] for images; outputs are logits."""
+    def save(self, weights: Weights, path: pathlib.Path) -> None:
+        """Writes a Keras file: inputs are floats, [0, 1] for images; outputs are logits."""
         count, arrays = len(self.keras.trainable_variables), [np.asarray(w) for w in weights]
         functional.set_keras_weights(self.keras, (tuple(arrays[:count]), tuple(arrays[count:])))
-        with replacing(folder.model) as partial:
+        with replacing(path) as partial:
             self.prediction.exported(self.keras).save(partial)
 
 

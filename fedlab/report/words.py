@@ -16,6 +16,7 @@ _LABELS = {
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
     "train_num_examples": "examples trained on",
+    "best_round": "best round",
     "test_accuracy_p10": "test accuracy, 10th percentile",
     "test_accuracy_worst": "worst client's test accuracy",
     "test_accuracy_best": "best client's test accuracy",

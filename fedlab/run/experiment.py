@@ -18,10 +18,12 @@ from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import FedlabError
 from fedlab.evaluation import Evaluation
+from fedlab.evaluation.initial import Initial
 from fedlab.filter import Filter, NoFilter
 from fedlab.partition import Partitioner
 from fedlab.privacy import NoPrivacy, Privacy
 from fedlab.registry import resolved
+from fedlab.run.best_round import Keep
 from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.early_stop import EarlyStop
 from fedlab.run.loggers import LoggerSpec
@@ -59,6 +61,7 @@ class Experiment(_OfStudies):
     filter: Filter = NoFilter()
     cohort: CohortSampler
     model: Callable[..., Any]
+    init: Initial = Initial()
     process: Algorithm
     client: LocalTraining
     client_optimizer: Optimizer
@@ -71,6 +74,7 @@ class Experiment(_OfStudies):
     evaluation: Evaluation
     stop: EarlyStop = EarlyStop()
     checkpoint: Checkpointing = Checkpointing()
+    keep: Keep = Keep()
     logger: dict[str, LoggerSpec] = {}
     arms: dict[str, Experiment] = {}  # variants with some stages replaced, trained in lockstep; {}: no arms
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlab.algorithms import DpSgd
-from fedlab.composition import ALONE, FILTERED, REPLAYABLE, Claim
+from fedlab.composition import ALONE, FILTERED, INITIALISED, REPLAYABLE, Claim
 from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
 from fedlab.privacy import Everyone, FixedSize, Mechanism, Poisson, Sampling, Schedule, Tree
@@ -33,6 +33,10 @@ MEASUREMENTS = (
     "do not publish them"
 )
 
+CHOSEN = (
+    "model_best.keras is the model of a round that the test set chose: ε covers the training examples, and not those of the "
+    "test set"
+)
 
 # Warning by the value of "noise" in a record
 NOISE = {
@@ -117,6 +121,8 @@ class PrivacyAccount:
             ALONE,
             *([kept] if keeps else []),
             *([FILTERED] if self._filtered else []),
+            *([INITIALISED] if self._initialised else []),
+            *([CHOSEN] if self._experiment.keep.best is not None else []),
             *(
                 [f"the data source computes {statistics} of all training examples, and ε does not cover them"]
                 if statistics
@@ -128,6 +134,10 @@ class PrivacyAccount:
     def _filtered(self) -> bool:
         return type(self._experiment.filter) is not NoFilter
 
+    @property
+    def _initialised(self) -> bool:
+        return self._experiment.init.source is not None
+
     def claim(self) -> Claim:
         """Returns the claim of the whole run, for composition with other runs."""
         spending = self.spent(self.num_rounds)
@@ -135,7 +145,7 @@ class PrivacyAccount:
             return Claim(None)
         simulated = getattr(self._experiment.privacy, "simulated_cohort", None) is not None
         noise_seed = self._experiment.seed if noise_from(self._experiment) == REPLAYABLE else None
-        return Claim(spending.epsilon, spending.delta, spending.unit, simulated, noise_seed, self._filtered)
+        return Claim(spending.epsilon, spending.delta, spending.unit, simulated, noise_seed, self._filtered, self._initialised)
 
     def described(self) -> dict[str, Any]:
         """Returns the entry of the manifest."""

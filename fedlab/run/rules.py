@@ -13,6 +13,7 @@ from fedlab.archive.task import Learned, described
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries
 from fedlab.partition import holds_nothing_out, num_held_out
+from fedlab.run.best_round import Keep
 from fedlab.run.early_stop import EarlyStop
 from fedlab.run.experiment import COMMON_TO_ARMS, Experiment, of_arm, task_of
 from fedlab.run.promises import check_privacy
@@ -223,6 +224,30 @@ def check_model(adversaries: bool, model: object) -> None:
         )
 
 
+def initial_model(experiment: Experiment) -> None:
+    """Checks the file of the initial weights, and that the algorithm starts from them."""
+    init, process = experiment.init, experiment.process
+    if init.is_on and process.why_no_init:
+        option = "init.freeze" if init.source is None else "init.from"
+        raise ConfigError(f"{option}: {process.why_no_init}")
+    init.check()
+
+
+def best_model(experiment: Experiment) -> None:
+    """Checks that the algorithm has a single model that can be the best."""
+    best, process = experiment.keep.best, experiment.process
+    if best is not None and process.personal:
+        raise ConfigError(
+            f"keep.best={best} saves the best global model, and process {type(process).__name__} ends with a model for each "
+            "client: leave it out, or use another process."
+        )
+    if best is not None and experiment.is_private and process.keeps:
+        raise ConfigError(
+            f"keep.best={best}: the test metrics of process {type(process).__name__} follow from what clients keep, which ε does "
+            "not cover, and the choice of the round would reveal it: leave it out, or choose another process."
+        )
+
+
 def evaluated(experiment: Experiment) -> None:
     """Checks that the files for evaluating generated images exist."""
     experiment.evaluation.check()
@@ -272,9 +297,10 @@ def check_classes(stages: Mapping[str, Any], dataset: Dataset) -> None:
 
 
 def check_metrics(experiment: Experiment, task: Task, arm: str = "") -> None:
-    """Applies `check_targets` and `check_stop` to a run without arms, or to the arm of this name."""
+    """Applies `check_targets`, `check_stop` and `check_best` to a run without arms, or to the arm of this name."""
     check_targets("evaluation.rounds_to={:g}", experiment.evaluation.rounds_to, described(task.described()))
     check_stop(experiment.stop, task, arm)
+    check_best(experiment.keep, task)
     if not experiment.process.personal:
         check_global_metrics(experiment, lambda metric: metric.rpartition("/")[0] != arm)
 
@@ -319,11 +345,21 @@ def check_stop(stop: EarlyStop, task: Task, arm: str = "") -> None:
             raise ConfigError(f"stop.when={stop.when}: {name} is a fraction from 0 to 1, such as 0.97 for 97 %.")
 
 
+def check_best(keep: Keep, task: Task) -> None:
+    """Raises `ConfigError` if `keep.best` names a metric that the task lacks."""
+    learned = described(task.described())
+    if keep.best is not None and keep.best.removeprefix("test_") not in learned.metrics:
+        known = ", ".join(f"test_{name}" for name in learned.metrics) or "none"
+        raise ConfigError(f"keep.best: no metric {keep.best} on the test set. The task {task.name} has: {known}.")
+
+
 OF_DATA: tuple[Rule, ...] = (users_are_known, enough_examples, something_is_held_out, a_clean_part_exists, filtered)
 OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
     sums_can_be_made,
     client_models_are_seen,
     model_of_the_algorithm,
+    initial_model,
+    best_model,
     evaluated,
     stages_of_the_algorithm,
     enough_clients,

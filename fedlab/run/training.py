@@ -16,11 +16,14 @@ from fedlab.algorithms.client_work import ExampleSpec
 from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
+from fedlab.archive.task import described as learned_from
 from fedlab.composition import Claim
 from fedlab.errors import FedlabError
 from fedlab.evaluation import build_evaluator
 from fedlab.evaluation.evaluator import Evaluator
+from fedlab.models.transfer import shown
 from fedlab.randomness import Secret
+from fedlab.run.best_round import BestRound
 from fedlab.run.cohorts import require_stated, watched
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_finite, weights_hash
@@ -45,9 +48,9 @@ class Training(Learner):
         """`secret`: for the draws that ε relies on; None: a new one, which is not stored. `scratch`: as in `build_learner`."""
         super().__init__(experiment, dataset, partition)
         algorithm = experiment.process
-        self.evaluator = build_evaluator(
-            self.task(), algorithm.personal, experiment.model, dataset, experiment.evaluation, experiment.seed
-        )
+        self._started = experiment.init.started(experiment.model) if experiment.init.is_on else None
+        model = self._started or experiment.model
+        self.evaluator = build_evaluator(self.task(), algorithm.personal, model, dataset, experiment.evaluation, experiment.seed)
         self.num_weights = self.evaluator.num_weights
         self.privacy = PrivacyAccount(experiment, partition, secret, num_weights=self.num_weights)
         self.num_rounds = self.privacy.num_rounds
@@ -64,6 +67,8 @@ class Training(Learner):
             scratch=scratch,
         )
         self.trainer = algorithm.start(parts, setting)
+        task = learned_from(self.task().described())
+        self._best = None if experiment.keep.best is None else BestRound(experiment.keep.best, task, self.weights)
         self._sent: list = []  # the weights that the server sent to clients in the newest round
         self.seconds = self.trainer.seconds
         self.seconds.update(training=0.0, evaluation=0.0)
@@ -75,14 +80,17 @@ class Training(Learner):
 
     @property
     def state(self) -> list:
-        return self.trainer.state
+        return [*self.trainer.state, *(self._best.state if self._best else ())]
 
     @property
     def weights_hash(self) -> str:
         return weights_hash(self.trainer.hashed)
 
     def restore(self, state: Sequence[np.ndarray]) -> None:
-        self.trainer.restore(state)
+        count = len(state) - (len(self._best.state) if self._best else 0)
+        self.trainer.restore(state[:count])
+        if self._best:
+            self._best.restore(state[count:])
 
     def rounds(self, first: int) -> Iterator[Record]:
         experiment = self.experiment
@@ -108,6 +116,8 @@ class Training(Learner):
             }
             if self._is_evaluated(cohort.round):
                 record.update(self._timed(self._measured, cohort.round))
+                if self._best and cohort.round % experiment.eval_every == 0:  # a later last round may replace this one
+                    self._best.note(cohort.round, record, self.weights)
             yield record
             self._check(record)
             if cohort.round >= self.last_round:  # `end_after` was called in the meantime
@@ -201,10 +211,15 @@ class Training(Learner):
         if ledger:
             write_ledger(folder.ledger, ledger, figures["delta"])
         figures = {**figures, **self._timed(self._measured, self.last_round)}
+        if self._best:
+            self._best.note(self.last_round, figures, self.weights)
+            if self._best.round:
+                self.evaluator.save(self._best.weights, folder.best_model)
+            figures.update(self._best.figures())
         return {**figures, **self._timed(self.evaluator.finish, self.trainer, self.partition, folder)}
 
     def lines(self) -> list[str]:
-        own = [*self.evaluator.lines(), *self.trainer.lines(), *self._of_unseen()]
+        own = [*self.evaluator.lines(), *self._of_init(), *self.trainer.lines(), *self._of_unseen()]
         return [*own, *self.privacy.lines(), *self.experiment.secure.lines()]
 
     def _of_unseen(self) -> list[str]:
@@ -220,13 +235,28 @@ class Training(Learner):
             return [f"{begin}, and process {process} has no whole model for them, so there are no unseen_client metrics"]
         return [f"{begin}: unseen_client metrics measure {model} on their examples"]
 
+    def _of_init(self) -> list[str]:
+        """Returns lines about the initial weights and the frozen layers."""
+        found = self._started
+        if found is None:
+            return []
+        source, lines = self.experiment.init.source, []
+        if source is not None:
+            fresh = f"; drawn from the seed: {shown(found.fresh)}" if found.fresh else ""
+            lines.append(f"initial weights from {source}: {shown(found.taken)}{fresh}")
+        if found.fixed:
+            lines.append(f"frozen, neither trained nor sent: {shown(found.fixed)}")
+        return lines
+
     def claim(self) -> Claim:
         return self.privacy.claim()
 
     def described(self) -> dict[str, Any]:
         warnings = self.experiment.secure.lines()
         secure = {"secure": {"lines": warnings}} if warnings else {}
-        return {"privacy": self.privacy.described(), **secure, **self.trainer.described()}
+        found = self._started
+        init = {"init": {"taken": found.taken, "drawn": found.fresh, "frozen": found.fixed}} if found else {}
+        return {"privacy": self.privacy.described(), **init, **secure, **self.trainer.described()}
 
     def close(self) -> None:
         self.trainer.close()

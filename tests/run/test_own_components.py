@@ -59,6 +59,8 @@ NOTHING_TO_WRITE = {
     "stop",
     "difftest",
     "checkpoint",
+    "init",
+    "keep",
     "objective",
 }  # options alone; another class is refused by type
 # Methods that a user writes whose result the base class looks into itself, and says more of than its type
