@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     _From = Spec
 else:  # an option with the name of a keyword
     _From = create_model("_From", __base__=Spec, **{"from": (str | None, None)})
+    _From.locations = ("from",)
 
 
 def _several(given: Any) -> Any:

@@ -127,7 +127,7 @@ def test_every_location_is_recorded_as_an_absolute_path_in_runs_and_in_arms(tens
             assert locations.keys(several) == {f"stage.one.{option}", f"stage.other.{option}"}
             assert locations.absolute(several)["stage"]["other"][option] is None
             checked.add(option)
-    assert checked == {"path", "test_path", "dir", "file", "classifier", "tracking_uri"}
+    assert checked == {"path", "test_path", "dir", "file", "classifier", "tracking_uri", "from"}
 
 
 @pytest.mark.parametrize(
