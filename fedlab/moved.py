@@ -20,6 +20,7 @@ COMPONENTS = {"fedlab.attacks.ModelInversion": "fedlab.studies.attacks.model_inv
 
 # Options that came later, at the values that change nothing: component → option → value
 LATER: Mapping[str, Mapping[str, Any]] = {
+    "fedlab.algorithms.FedAvg": {"keep_optimizer": False},
     "fedlab.models.Perceptron": {"mean": 0.0, "std": 1.0},
     "fedlab.models.Mlp": {"mean": 0.0, "std": 1.0, "normalization": "none"},
     "fedlab.models.Cnn": {"mean": 0.0, "std": 1.0},

@@ -19,7 +19,8 @@ class Apfl(KeepingProcess):
     A client keeps its own model v, and predicts with the mixture α v + (1 − α) w. In each local step, w follows ∇F(w) as in
     FedAvg, and v follows the gradient of the mixture's loss with respect to v, α ∇F(α v + (1 − α) w), on the same batch. α = 0 is
     FedAvg; α = 1 is training alone. The client sends the update of w; v and α never leave it. The metrics of training are those
-    of the global model.
+    of the global model. Batch normalization: w has the statistics of its own batches, which the server averages; the mixture has
+    those of its own, which stay on the client.
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
@@ -48,32 +49,41 @@ class Apfl(KeepingProcess):
         from fedlab.algorithms.steps import steps_of
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
-        client_work.check_plain(model, "apfl")
-        initial, rate = model.initial_weights[0], parts.client_optimizer.learning_rate
+        client_work.check_unconstrained(model, "apfl")
+        count, rate = len(model.initial_weights[0]), parts.client_optimizer.learning_rate
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
             specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
             carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
 
-            def step(x: Any, y: Any, w: Any, v: Any, a: Any, of_w: Any, of_v: Any, metrics: Any) -> tuple:
-                gradient, _, sums = client_work.batch_gradient(model, w, fixed, x, y, metrics)
-                of_mixture, _, _ = client_work.batch_gradient(model, mixed(a, v, w), fixed, x, y, metrics)
+            def step(x: Any, y: Any, w: Any, v: Any, a: Any, moved: Any, own: Any, of_w: Any, of_v: Any, metrics: Any) -> tuple:
+                """`moved`, `own`: the statistics of w, and of the mixture."""
+                gradient, moved, sums = client_work.batch_gradient(model, w, model.moved(fixed, moved), x, y, metrics)
+                of_mixture, own, _ = client_work.batch_gradient(model, mixed(a, v, w), model.moved(fixed, own), x, y, metrics)
                 new_a = a
                 if self.adaptive:
-                    slope = sum(tf.reduce_sum(g * (own - common)) for g, own, common in zip(of_mixture, v, w))
+                    slope = sum(tf.reduce_sum(g * (mine - common)) for g, mine, common in zip(of_mixture, v, w))
                     new_a = tf.clip_by_value(a - rate * factor * slope, 0.0, 1.0)
                 w, of_w = apply(w, gradient, of_w)
                 v, of_v = apply(v, tuple(a * g for g in of_mixture), of_v)
-                return w, v, new_a, of_w, of_v, sums
+                return w, v, new_a, moved, own, of_w, of_v, sums
 
-            a, *v = mine
-            start = (received, tuple(v), a, carried, carried, model.initialize_metrics_state())
+            a, v, own = divided(mine)
+            before = model.statistics_of(fixed)
+            start = (received, v, a, before, own, carried, carried, model.initialize_metrics_state())
             trained = client_work.for_each_batch(step, start, data, options.batch_size, options.max_local_steps)
-            w, v, a, _, _, metrics = trained
-            return tuple(w0 - w1 for w0, w1 in zip(received, w)), metrics, (a, *v), ()
+            w, v, a, moved, own, _, _, metrics = trained
+            return tuple(w0 - w1 for w0, w1 in zip((*received, *before), (*w, *moved))), metrics, (a, *v, *own), ()
 
         def mixed(a: Any, v: Any, w: Any) -> tuple:
             return tuple(a * own + (1 - a) * common for own, common in zip(v, w))
 
-        kept = (np.array(self.mixture, np.float32), *initial)
-        return keeping.Keeping(kept, update, own_model=lambda w, mine: mixed(mine[0], mine[1:], w))
+        def divided(mine: Any) -> tuple:
+            """Returns what a client keeps: α, the weights of v, and the statistics of the mixture."""
+            return mine[0], tuple(mine[1 : 1 + count]), tuple(mine[1 + count :])
+
+        def own_model(received: Any, mine: Any) -> tuple:
+            a, v, own = divided(mine)
+            return (*mixed(a, v, received[:count]), *own)
+
+        return keeping.Keeping((np.array(self.mixture, np.float32), *model.trained), update, own_model=own_model)

@@ -70,6 +70,22 @@ def local_training(
     correct: Correction | None = None,
 ) -> LocalUpdate:
     """Returns mini-batch training from the global weights. `correct`: an algorithm's change to the gradient of every batch."""
+    train = continued_training(model, optimizer, client, correct)
+
+    def update(trainable, non_trainable, data, factor):
+        delta, metrics, _ = train(trainable, non_trainable, data, factor, None)
+        return delta, metrics
+
+    return update
+
+
+def continued_training(
+    model: Any, optimizer: tff.learning.optimizers.Optimizer, client: LocalTraining, correct: Correction | None = None
+) -> Callable[..., tuple[Tensors, collections.OrderedDict, collections.OrderedDict]]:
+    """Like `local_training`, with the state of the optimizer as the last argument and the last result.
+
+    The state is the part that `steps_of` carries; None: a new one.
+    """
     private = client if isinstance(client, DpSgd) else None
     batches = _sampled_batches if private and private.batches == "poisson" else for_each_batch
     if model.statistics and (private or client.weight_noise):
@@ -78,9 +94,9 @@ def local_training(
             "group normalization."
         )
 
-    def update(trainable, non_trainable, data, factor):
+    def update(trainable, non_trainable, data, factor, state):
         specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
-        carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+        new, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
 
         def step(x, y, weights, statistics, carried, metrics):
             fixed = model.moved(non_trainable, statistics)
@@ -94,11 +110,11 @@ def local_training(
             return constrained(model, weights), statistics, carried, metrics
 
         statistics = model.statistics_of(non_trainable)
-        start = (trainable, statistics, carried, model.initialize_metrics_state())
-        trained, moved, _, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
+        start = (trainable, statistics, new if state is None else state, model.initialize_metrics_state())
+        trained, moved, carried, metrics = batches(step, start, data, client.batch_size, client.max_local_steps)
         if client.weight_noise:
             trained = tuple(w + tf.random.normal(tf.shape(w), stddev=client.weight_noise) for w in trained)
-        return tuple(w0 - w for w0, w in zip((*trainable, *statistics), (*trained, *moved))), metrics
+        return tuple(w0 - w for w0, w in zip((*trainable, *statistics), (*trained, *moved))), metrics, carried
 
     return update
 
@@ -110,12 +126,12 @@ def constrained(model: Any, weights: Tensors) -> Tensors:
     return tuple(w if constraint is None else constraint(w) for w, constraint in zip(weights, model.constraints))
 
 
-def check_plain(model: Any, process: str) -> None:
-    """Raises `ConfigError` for a model with batch statistics or constraints, which `process` would ignore."""
-    if model.statistics or model.constraints:
-        what = "batch normalization" if model.statistics else "a constraint on its weights"
+def check_unconstrained(model: Any, process: str) -> None:
+    """Raises `ConfigError` for a model with constraints, which `process` would ignore."""
+    if model.constraints:
         raise ConfigError(
-            f"process={process} does not support models with {what}: leave it out, or use process=fed_avg or ditto."
+            f"process={process} does not support models with a constraint on their weights: leave it out, or use process=fed_avg "
+            "or ditto."
         )
 
 

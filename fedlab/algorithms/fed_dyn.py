@@ -47,7 +47,8 @@ class FedDyn(KeepingProcess):
         from fedlab.algorithms import client_work, keeping
 
         model, options, optimizer, alpha = parts.model, parts.client, parts.client_optimizer.build(), self.regularization
-        client_work.check_plain(model, "fed_dyn")
+        client_work.check_unconstrained(model, "fed_dyn")
+        count = len(model.initial_weights[0])
 
         def update(mean: Any, fixed: Any, data: Any, factor: Any, linear: Any, h: Any) -> tuple:
             begin = tuple(w - a / alpha for w, a in zip(mean, h))
@@ -56,9 +57,9 @@ class FedDyn(KeepingProcess):
                 return tuple(g - own + alpha * (w - x) for g, own, w, x in zip(gradient, linear, weights, received))
 
             back, metrics = client_work.local_training(model, optimizer, options, dynamic)(begin, fixed, data, factor)
-            way = tuple(-b for b in back)  # y − x
+            way = tuple(-b for b in back[:count])  # y − x; the statistics of batch normalization follow after `count`
             kept = tuple(own - alpha * w for own, w in zip(linear, way))
-            return tuple(w - x - d for w, x, d in zip(mean, begin, way)), metrics, kept, way
+            return (*(w - x - d for w, x, d in zip(mean, begin, way)), *back[count:]), metrics, kept, way
 
         def advance(h: Any, ways: Any) -> tuple:
             return tuple(a - alpha / parts.num_clients * total for a, total in zip(h, ways))

@@ -27,7 +27,8 @@ class Ifca(KeepingProcess):
     The server's step for a model uses the mean update of the clients that chose it, and zero if nobody did. k = 1 is FedAvg. A
     client sends zeros for the other models, so that a secure sum hides the choice: k times FedAvg's traffic in both directions.
     A client keeps its newest choice, which is its model in an evaluation; before its first round this is the first model. A
-    client that is never trained chooses in the same way.
+    client that is never trained chooses in the same way. Each model has its own statistics of batch normalization, with which a
+    client compares the losses.
     """
 
     personal: ClassVar[bool] = True
@@ -69,39 +70,47 @@ class Ifca(KeepingProcess):
         from fedlab.algorithms import client_work, keeping
 
         model, k = parts.model, self.num_clusters
-        client_work.check_plain(model, "ifca")
+        client_work.check_unconstrained(model, "ifca")
+        count = len(model.initial_weights[0])
         train = client_work.local_training(model, parts.client_optimizer.build(), parts.client)
         loss = client_work.mean_loss(model, parts.client.batch_size)
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, _: Any, __: Any) -> tuple:
             *models, _ = received
-            losses = tf.stack([loss(tuple(m[j] for m in models), fixed, data) for j in range(k)])
+
+            def of(j: Any) -> tuple[tuple, tuple]:
+                """Returns the weights of model j, (trainable, non-trainable)."""
+                return tuple(m[j] for m in models), model.moved(fixed, tuple(s[j] for s in model.statistics_of(fixed)))
+
+            losses = tf.stack([loss(*of(j), data) for j in range(k)])
             chosen = tf.argmin(tf.where(tf.math.is_nan(losses), np.inf, losses), output_type=tf.int32)
-            delta, metrics = train(tuple(m[chosen] for m in models), fixed, data, factor)
+            delta, metrics = train(*of(chosen), data, factor)
             share = tf.one_hot(chosen, k)
             sent = tuple(tf.reshape(share, [k] + [1] * d.shape.rank) * d for d in delta)
-            return (*sent, share), metrics, (client_work.as_float(chosen),), ()
+            return (*sent[:count], share, *sent[count:]), metrics, (client_work.as_float(chosen),), ()
 
         def of_clusters(mean: Any) -> tuple:
             """Returns, for each model, the mean update of the clients that chose it."""
-            *sums, shares = mean
+            shares, sums = mean[count], (*mean[:count], *mean[count + 1 :])
             each = [tf.math.divide_no_nan(s, tf.reshape(shares, [k] + [1] * (s.shape.rank - 1))) for s in sums]
-            return (*each, tf.zeros_like(shares))
+            return (*each[:count], tf.zeros_like(shares), *each[count:])
 
         stacked = [np.stack(tensors) for tensors in zip(*self._initial_models(model.initial_weights[0]))]
         weights = (*stacked, np.zeros([k], np.float32))  # the last one only carries the shares of clients to the server
+        statistics = tuple(np.stack([s] * k) for s in model.statistics_of(model.initial_weights[1]))
         return keeping.Keeping(
             (np.zeros([], np.float32),),
             update,
             gradient=of_clusters,
             model=types.SimpleNamespace(
-                initial_weights=(weights, model.initial_weights[1]),
-                trained=weights,
+                initial_weights=(weights, model.moved(model.initial_weights[1], statistics)),
+                trained=(*weights, *statistics),
                 finalize_metrics=model.finalize_metrics,
-                **dict.fromkeys(("statistics", "constraints"), ()),
+                statistics=model.statistics,
+                constraints=(),
                 fixed_bytes=model.fixed_bytes,
             ),
-            own_model=lambda received, kept: [np.asarray(m)[int(kept[0])] for m in received[:-1]],
+            own_model=lambda received, kept: [np.asarray(m)[int(kept[0])] for m in (*received[:count], *received[count + 1 :])],
             for_unseen=tuple((np.array(j, np.float32),) for j in range(k)),
         )
 

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 
 from fedlab import lowering
 from fedlab.algorithms.base import Parts, Setting
-from fedlab.algorithms.client_work import check_plain
+from fedlab.algorithms.client_work import check_unconstrained
 from fedlab.algorithms.tff_process import TffProcess
 from fedlab.algorithms.trainer import Outcome, ProcessTrainer
 from fedlab.errors import ConfigError
@@ -35,7 +35,12 @@ class OwnProcessTrainer(ProcessTrainer):
                 "argument seed, or use engine=tff."
             )
         if "model" in options.taken:
-            check_plain(parts.model, "tff")
+            check_unconstrained(parts.model, "tff")
+            if parts.model.statistics:
+                raise ConfigError(
+                    "process=tff does not support models with batch normalization, whose statistics TFF's functional models "
+                    "never change: leave it out, or use process=fed_avg."
+                )
             if parts.model.has_losses:
                 raise ConfigError(
                     "process=tff: a layer of this model adds a loss, such as a regularizer, which TFF's functional models leave "

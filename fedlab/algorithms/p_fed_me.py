@@ -19,7 +19,8 @@ class PFedMe(KeepingProcess):
     For each batch, a client takes `personal_steps` steps of `client_optimizer` along ∇F(θ) + λ (θ − w), and then moves its copy w
     of the global model towards its own model θ: w ← w − η λ (w − θ). It sends the update of w and keeps θ. θ starts a round at
     the received w. β of the paper is the learning rate of `server_optimizer=sgd`. FedAvg by plain SGD is the case of one personal
-    step and η λ = 1. The metrics of training are those of θ, over each personal step.
+    step and η λ = 1. The metrics of training are those of θ, over each personal step. Batch normalization: w is never applied to
+    an example, so the statistics that a client sends are those of θ, which it also keeps.
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
@@ -46,27 +47,30 @@ class PFedMe(KeepingProcess):
         from fedlab.algorithms.steps import steps_of
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
-        client_work.check_plain(model, "p_fed_me")
+        client_work.check_unconstrained(model, "p_fed_me")
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
             specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
             carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
             share = self.local_learning_rate * factor * self.personal_strength  # η λ
 
-            def step(x: Any, y: Any, w: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
-                def personal(k: Any, theta: Any, carried: Any, metrics: Any) -> tuple:
-                    gradient, _, metrics = client_work.batch_gradient(model, theta, fixed, x, y, metrics)
+            def step(x: Any, y: Any, w: Any, theta: Any, moved: Any, carried: Any, metrics: Any) -> tuple:
+                def personal(k: Any, theta: Any, moved: Any, carried: Any, metrics: Any) -> tuple:
+                    now = model.moved(fixed, moved)
+                    gradient, moved, metrics = client_work.batch_gradient(model, theta, now, x, y, metrics)
                     pulled = tuple(g + self.personal_strength * (own - common) for g, own, common in zip(gradient, theta, w))
-                    return (k + 1, *apply(theta, pulled, carried), metrics)
+                    theta, carried = apply(theta, pulled, carried)
+                    return k + 1, theta, moved, carried, metrics
 
-                begin = (tf.constant(0), theta, carried, metrics)
+                begin = (tf.constant(0), theta, moved, carried, metrics)
                 found = tf.while_loop(lambda k, *_: k < self.personal_steps, personal, begin, parallel_iterations=1)
-                _, theta, carried, metrics = found
-                return tuple(common - share * (common - own) for common, own in zip(w, theta)), theta, carried, metrics
+                _, theta, moved, carried, metrics = found
+                return tuple(common - share * (common - own) for common, own in zip(w, theta)), theta, moved, carried, metrics
 
-            start = (received, received, carried, model.initialize_metrics_state())
+            before = model.statistics_of(fixed)
+            start = (received, received, before, carried, model.initialize_metrics_state())
             trained = client_work.for_each_batch(step, start, data, options.batch_size, options.max_local_steps)
-            w, theta, _, metrics = trained
-            return tuple(w0 - w1 for w0, w1 in zip(received, w)), metrics, theta, ()
+            w, theta, moved, _, metrics = trained
+            return tuple(w0 - w1 for w0, w1 in zip((*received, *before), (*w, *moved))), metrics, (*theta, *moved), ()
 
-        return keeping.Keeping(model.initial_weights[0], update, own_model=lambda received, theta: theta)
+        return keeping.Keeping(model.trained, update, own_model=lambda received, kept: kept)

@@ -7,7 +7,22 @@ import pytest
 import tensorflow as tf
 
 from fedlab.aggregation import CoordinateMedian
-from fedlab.algorithms import Ditto, DpSgd, FedAvg, FedBn, FedPer, FedRep, FedSgd, LocalTraining, Scaffold
+from fedlab.algorithms import (
+    Apfl,
+    Ditto,
+    DpSgd,
+    FedAvg,
+    FedBn,
+    FedDyn,
+    FedPer,
+    FedProx,
+    FedRep,
+    FedSgd,
+    Ifca,
+    LocalTraining,
+    PFedMe,
+    Scaffold,
+)
 from fedlab.algorithms.optimizers import Adam, Sgd
 from fedlab.engine import SecureSumming, Tff
 from fedlab.errors import ConfigError
@@ -35,6 +50,12 @@ def normalized(input_shape, num_classes):
     )
 
 
+def unconstrained(input_shape, num_classes):
+    """The same without a constraint."""
+    plain = [layers.InputLayer(input_shape), layers.Flatten(), layers.Dense(6, use_bias=False, kernel_regularizer="l2")]
+    return tf.keras.Sequential([*plain, layers.BatchNormalization(momentum=0.8), layers.ReLU(), layers.Dense(num_classes)])
+
+
 def rounds(lab, count, epochs=2, left_out=()):
     found = []
     for number in range(1, count + 1):
@@ -58,9 +79,9 @@ def arrays(tensors):
 class ByKeras:
     """A client's training by Keras alone: its own model, gradients, moving averages, losses and constraints."""
 
-    def __init__(self, lab, examples):
+    def __init__(self, lab, examples, model=normalized):
         self.examples = examples
-        self.keras = lab.parts(examples, normalized).keras
+        self.keras = lab.parts(examples, model).keras
         self.start = arrays(self.keras.trainable_variables), arrays(self.keras.non_trainable_variables)
 
     def weights(self):
@@ -134,7 +155,12 @@ PROCESSES = {
     "lg_fed_avg": FedPer(head=("dense_1",), kept="body"),
     "fed_rep": FedRep(head_epochs=1),
     "fed_bn": FedBn(),
+    "fed_dyn": FedDyn(),
+    "apfl": Apfl(adaptive=True),
+    "p_fed_me": PFedMe(personal_steps=2),
+    "ifca": Ifca(num_clusters=2),
 }
+WITHOUT_CONSTRAINTS = ("fed_dyn", "apfl", "p_fed_me", "ifca")
 
 
 @pytest.mark.sampled
@@ -142,16 +168,64 @@ PROCESSES = {
 def test_engines_agree_and_a_resumed_training_is_an_uninterrupted_one(lab, name):
     process = PROCESSES[name]
     epochs = process.epochs(LocalTraining(batch_size=BATCH))
-    given, client = rounds(lab, 3, epochs, left_out=(2,)), LocalTraining(batch_size=BATCH)
-    whole, reference = trained(lab, process, given, client=client), trained(lab, process, given, client=client, engine=Tff())
+    given, model = rounds(lab, 3, epochs, left_out=(2,)), unconstrained if name in WITHOUT_CONSTRAINTS else normalized
+    options = dict(client=LocalTraining(batch_size=BATCH), model=model)
+    whole, reference = trained(lab, process, given, **options), trained(lab, process, given, engine=Tff(), **options)
     models = lambda t: [w for m in (t.models or [t.weights]) for w in arrays(m)]  # noqa: E731
     assert lab.distance(models(whole), models(reference)) < 1e-5
-    half = trained(lab, process, given[:2], client=client)
+    half = trained(lab, process, given[:2], **options)
     saved = [np.asarray(t[:] if hasattr(t, "pieces") else t) for t in half.state]
-    resumed = lab.training(process, model=normalized, client=client)
+    resumed = lab.training(process, **options)
     resumed.restore(saved)
     resumed.next(*given[2])
     assert lab.same_bits(models(resumed), models(whole)) and lab.same_bits(arrays(resumed.hashed), arrays(whole.hashed))
+
+
+SAME = {
+    "ifca of one model": (Ifca(num_clusters=1), FedAvg(), 2),
+    "p_fed_me of one step": (PFedMe(personal_steps=1, personal_strength=10.0, local_learning_rate=0.1), FedAvg(), 2),
+    "the global model of apfl": (Apfl(mixture=0.3), FedAvg(), 2),
+    "the first round of fed_dyn": (FedDyn(regularization=0.5), FedProx(proximal_strength=0.5, client_weighting="uniform"), 1),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_statistics_are_averaged_as_in_fed_avg_where_an_algorithm_equals_it(lab, name):
+    process, plain, count = SAME[name]
+    given = rounds(lab, count, left_out=(1,))
+    found, wanted = (trained(lab, p, given, model=unconstrained) for p in (process, plain))
+    models = [found.models[c] for c in (0, 2)] if isinstance(process, Ifca) else [found.weights]
+    for model in models:
+        assert lab.distance(arrays(model), arrays(wanted.weights)) < 1e-5
+    assert all(np.abs(w - w0).max() > 0.01 for w, w0 in zip(arrays(wanted.weights)[-2:], ([0.0], [1.0])))
+
+
+def test_apfl_with_the_own_model_alone_is_keras_on_each_client(lab):
+    """Weights and statistics of α = 1 over three rounds; client 1 misses two of them."""
+    examples, given = lab.examples(), rounds(lab, 3, left_out=(1,))
+    hand = ByKeras(lab, examples, unconstrained)
+    models = {c: [*hand.start[0], *hand.start[1]] for c in range(len(lab.sizes))}
+    for cohort, round_input in given:
+        for c, (rows, order) in zip(cohort.clients, lab.clients(round_input)):
+            models[c] = hand.train(models[c], rows, order)
+    options = dict(examples=examples, model=unconstrained, client_optimizer=Sgd(learning_rate=RATE))
+    found = trained(lab, Apfl(mixture=1.0), given, **options)
+    for c, model in enumerate(found.models):
+        assert lab.distance(arrays(model), models[c]) < 1e-4
+
+
+def test_each_model_of_ifca_has_statistics_of_its_own(lab):
+    found = trained(lab, Ifca(num_clusters=3), rounds(lab, 3), model=unconstrained)
+    mean = arrays(found.weights)[-2]  # [models, features]
+    chosen = {int(found.kept_by(c)[0]) for c in range(len(lab.sizes))}
+    assert mean.shape == (3, 6) and all(np.abs(mean[j]).max() > 0.01 for j in chosen)
+    assert [np.asarray(w).shape for w in found.models[0]][-2:] == [(6,), (6,)]
+
+
+@pytest.mark.parametrize("process", [FedDyn(), Apfl(), PFedMe(), Ifca()], ids=lambda process: type(process).__name__)
+def test_constraints_are_refused_where_they_would_be_ignored(lab, process):
+    with pytest.raises(ConfigError, match="does not support models with a constraint on their weights"):
+        trained(lab, process, [])
 
 
 @pytest.mark.parametrize("process", [FedAvg(), FedBn()], ids=["average", "local"])

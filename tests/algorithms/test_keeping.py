@@ -30,8 +30,14 @@ KEEPERS = {
     "apfl_adaptive": Apfl(adaptive=True),
     "ifca": Ifca(num_clusters=3),
     "p_fed_me": PFedMe(personal_strength=2.0, personal_steps=3, local_learning_rate=0.2),
+    "kept_optimizer": FedAvg(keep_optimizer=True),
 }
 TWO_LAYERS = dict(model=Mlp(hidden=(6,)))
+
+
+def options_of(name):
+    """Two layers, and an optimizer with a state where the algorithm keeps it."""
+    return {**TWO_LAYERS, **(dict(client_optimizer=Adam(learning_rate=0.01)) if name == "kept_optimizer" else {})}
 
 
 class Frozen(Scaffold):
@@ -170,7 +176,7 @@ def test_fed_rep_sends_the_body_and_each_client_trains_its_own_head(lab):
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", KEEPERS)
 def test_engines_agree(lab, name):
-    process, options = KEEPERS[name], TWO_LAYERS
+    process, options = KEEPERS[name], options_of(name)
     given = rounds(lab, 3, process.epochs(LocalTraining()), left_out=(1, 3))
     compiled, stock = (weights_after(lab, process, given, engine=engine, **options) for engine in (None, Tff()))
     for ours, theirs in zip(compiled, stock):
@@ -181,7 +187,7 @@ def test_engines_agree(lab, name):
 @pytest.mark.parametrize("name", KEEPERS)
 def test_no_protocol_gets_what_clients_keep(lab, name):
     """Masked sums are those of plain ones to their rounding, and the server sees numbers as many as are sent."""
-    process, options = KEEPERS[name], TWO_LAYERS
+    process, options = KEEPERS[name], options_of(name)
     given = rounds(lab, 3, process.epochs(LocalTraining()), left_out=(1,))
     protocol = SecureSumming(Masked(observe="all"), len(lab.sizes), 3, 3, adds_noise=False)
     plain, masked = lab.training(process, **options), lab.training(process, summing=protocol, **options)
@@ -197,7 +203,7 @@ def test_no_protocol_gets_what_clients_keep(lab, name):
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", KEEPERS)
 def test_a_state_is_taken_up_again_and_one_of_another_model_is_not(lab, name):
-    process, options = KEEPERS[name], TWO_LAYERS
+    process, options = KEEPERS[name], options_of(name)
     given = rounds(lab, 4, process.epochs(LocalTraining()), left_out=(1,))
     whole, first, second = (lab.training(process, **options) for _ in range(3))
     for cohort, round_input in given[:2]:
