@@ -50,9 +50,10 @@ def parsed_json(text: str | bytes) -> Any:
 def json_fingerprint(value: Any, digits: int = 64) -> str:
     """Returns the first `digits` hexadecimal digits of the SHA-256 of a value as JSON.
 
-    The order of keys has no effect. Values that JSON does not have count as their text.
+    The order of keys has no effect. Keys and values that JSON does not have count as their text.
     """
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:digits]
+    plain = json.loads(json.dumps(value, default=str))  # in which all keys are text, and are sorted as such
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def data_fingerprint(dataset: Dataset) -> str:

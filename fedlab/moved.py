@@ -26,6 +26,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "fedlab.models.Cnn": {"mean": 0.0, "std": 1.0},
     "fedlab.data.Emnist": {"path": None},
     "fedlab.data.Npz": {"task": "classification", "loss": "mse", "scale_target": True},
+    "fedlab.data.Table": {"separator": None},
     **{
         f"fedlab.partition.{name}": {"seed": None, "unseen_clients": 0}
         for name in ("ByUser", "Iid", "Quantity", "Shards", "Single")
@@ -48,6 +49,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
 LATER_STAGES: Mapping[str, Mapping[str, Any]] = {
     "init": {"_target_": "fedlab.evaluation.initial.Initial", "from": None, "layers": None, "freeze": []},
     "keep": {"_target_": "fedlab.run.best_round.Keep", "best": None},
+    "loss": {"_target_": "fedlab.tasks.TaskLoss", "label_smoothing": 0.0, "class_weights": None},
 }
 _OF_A_RUN = "num_rounds"  # every configuration of a whole run has this option
 

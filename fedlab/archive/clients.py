@@ -13,13 +13,13 @@ from fedlab.archive.tables import read_rows, write_rows
 
 @dataclasses.dataclass(frozen=True)
 class ClientScore:
-    """The final model's result on one client's own examples. `score`: the headline metric of the task, such as accuracy. `loss`:
-    None if it is NaN. `also`: the metrics of `evaluation.metrics`; None if one is undefined on these examples.
+    """The final model's result on one client's own examples. `score`: the headline metric of the task, such as accuracy; None if
+    it is undefined on these examples. `loss`: None if it is NaN. `also`: the metrics of `evaluation.metrics`, like `score`.
     """
 
     client: str
     examples: int
-    score: float
+    score: float | None
     loss: float | None
     also: tuple[float | None, ...] = ()
 
@@ -49,7 +49,7 @@ class ClientLabels:
 
 def write_scores(path: pathlib.Path, scores: Iterable[ClientScore], metric: str = "accuracy", also: Sequence[str] = ()) -> None:
     """Replaces `path`. `metric`: the name of the column of scores; `also`: the names of the metrics `also`."""
-    rows = ((s.client, s.examples, s.score, *map(_finite, (s.loss, *s.also))) for s in scores)
+    rows = ((s.client, s.examples, *map(_finite, (s.score, s.loss, *s.also))) for s in scores)
     write_rows(path, ("client", "examples", metric, "loss", *also), rows)
 
 
@@ -59,8 +59,8 @@ def read_scores(path: pathlib.Path) -> list[ClientScore]:
 
 
 def _client_score(row: list[str]) -> ClientScore:
-    loss, *also = [float(cell) if cell else None for cell in row[3:]]
-    return ClientScore(row[0], int(row[1]), float(row[2]), loss, tuple(also))
+    score, loss, *also = [float(cell) if cell else None for cell in row[2:]]
+    return ClientScore(row[0], int(row[1]), score, loss, tuple(also))
 
 
 def write_model_scores(folder: pathlib.Path, round_num: int, scores: Iterable[ModelScore], metric: str) -> None:

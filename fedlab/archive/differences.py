@@ -18,6 +18,7 @@ def compared(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any,
 
 def _compared(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
     rows: list[tuple[str, Any, Any]] = []
+    a, b = ({str(key): value for key, value in side.items()} for side in (a, b))  # a manifest's keys are text, also of numbers
     for key in dict.fromkeys([*a, *b]):
         left, right = a.get(key), b.get(key)
         if key == "_target_" and isinstance(left, str) and isinstance(right, str):

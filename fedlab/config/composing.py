@@ -238,10 +238,15 @@ def build(config: DictConfig | Mapping[str, Any], name: str, stage: str | None =
         container: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(why(error)) from error
-    options = {str(k): v for k, v in container.items() if k != "_target_"}
+    return _built(container, stage)
+
+
+def _built(node: Mapping[str, Any], stage: str) -> Any:
+    """Builds a node with a `_target_`, and the nodes with one among its options."""
     import pydantic
 
-    target = locate(node._target_, stage)
+    options = {str(k): _with_parts(v, f"{stage}.{k}") for k, v in node.items() if k != "_target_"}
+    target = locate(node["_target_"], stage)
     if inspect.isclass(target) and issubclass(target, pydantic.BaseModel):
         return _construct(target, options, stage)
     try:
@@ -252,6 +257,17 @@ def build(config: DictConfig | Mapping[str, Any], name: str, stage: str | None =
         remedy = f" Leave out what it does not take: {foreign}" if foreign else ""
         raise ConfigError(f"{stage}: {error}; {target.__name__} takes {', '.join(parameters)}.{remedy}") from error
     return functools.partial(target, **options)
+
+
+def _with_parts(value: Any, key: str) -> Any:
+    """Returns an option's value, in which each mapping with a `_target_` is replaced by the component that it describes."""
+    if isinstance(value, list):
+        return [_with_parts(item, f"{key}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("_target_"), str):
+        return _built(value, key)
+    return {k: _with_parts(v, f"{key}.{k}") for k, v in value.items()}
 
 
 def locate(path: str, stage: str) -> Any:

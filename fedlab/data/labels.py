@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 
@@ -39,6 +40,12 @@ def encoded(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], Classific
     parts = np.split(classes.astype(np.int32), np.cumsum([len(column) for column in whole])[:-1])
     plain = labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
     return parts, Classification(num_classes=len(labels), labels=None if plain else tuple(map(str, labels)))
+
+
+def in_order(labels: Collection[str]) -> tuple[str, ...]:
+    """Returns strings sorted as labels: by size if all are whole numbers, else by code point."""
+    whole = all(map(_WHOLE.fullmatch, labels))
+    return tuple(sorted(labels, key=int) if whole else sorted(labels))
 
 
 def _without_quotes(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fedlab.arrays import read_arrays
 from fedlab.data.targets import OwnData
 from fedlab.errors import DataError, one_line
+from fedlab.tasks import Prediction
 from fedlab.types import ExampleSet
 
 
@@ -17,7 +19,8 @@ class Npz(OwnData):
     """Any arrays: `x` [N, ...], `y` [N] or [N, 1], and optionally `user_ids` [N], and `x_test`, `y_test` together. Other arrays
     [N] of text or numbers are attributes of the training examples, for partition=dirichlet.
 
-    `x_train` and `y_train` are also read as `x` and `y`.
+    With task=multi_label, `y` [N, L] is 1 for each of the L labels that an example has, else 0, and `label_names` [L], which may
+    be left out, names the labels. `x_train` and `y_train` are also read as `x` and `y`.
 
     `path`: a file that `numpy.savez` wrote. `x`: uint8 is an image and is scaled to [0, 1] inside the graph; all other numbers
     become float32 and are not scaled. Integers beyond 2^24 are refused, because float32 would round them, and uint16, because it
@@ -26,6 +29,7 @@ class Npz(OwnData):
     """
 
     name: ClassVar[str] = "npz"
+    reads_several_labels: ClassVar[bool] = True
 
     @property
     def has_user_ids(self) -> bool:
@@ -51,7 +55,7 @@ class Npz(OwnData):
 
         parts = ("", "_test") if "x_test" in arrays else ("",)
         x = [self._inputs(f"x{part}", arrays[f"x{part}"]) for part in parts]
-        y, task = self._targets({f"y{part}": self._column(f"y{part}", arrays[f"y{part}"], arrays[f"x{part}"]) for part in parts})
+        y, task = self._targets_of(arrays, parts)
         users = self._users(arrays["user_ids"], x[0]) if "user_ids" in arrays else None
         own = {"x", "y", "x_test", "y_test", "user_ids"}
         also = {k: a for k, a in arrays.items() if k not in own and a.shape == x[0].shape[:1] and a.dtype.kind in "biufU"}
@@ -64,12 +68,33 @@ class Npz(OwnData):
         )
         return train, ExampleSet(x[1], y[1], task=task)
 
+    def _targets_of(self, arrays: Mapping[str, np.ndarray], parts: Sequence[str]) -> tuple[list[np.ndarray], Prediction]:
+        """Returns the targets of both sets, and the task."""
+        if self.task != "multi_label":
+            columns = {f"y{part}": self._column(f"y{part}", arrays[f"y{part}"], arrays[f"x{part}"]) for part in parts}
+            return self._targets(columns)
+        sets = {f"y{part}": arrays[f"y{part}"] for part in parts}
+        for part, y in zip(parts, sets.values()):
+            n = len(arrays[f"x{part}"])
+            good = y.ndim == 2 and len(y) == n and y.shape[1] > 0
+            self._require(good, f"y{part} must have shape ({n}, number of labels) for task=multi_label, not {y.shape}")
+        names = arrays.get("label_names")
+        if names is not None:
+            width = sets["y"].shape[1]
+            good = names.shape == (width,) and names.dtype.kind in "iuU" and len(np.unique(names)) == width
+            self._require(good, f"label_names must be {width} different strings or integers, one for each column of y")
+        return self._several(sets, names if names is None else names.tolist())
+
     def _column(self, name: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns `y` as [N]."""
         self._require(
             y.shape in (x.shape[:1], (*x.shape[:1], 1)),
             f"{name} must have shape {x.shape[:1]}, one label or number per example, not {y.shape}"
-            + (f": of one-hot labels, store {name}.argmax(axis=1)" if y.ndim == 2 else ""),
+            + (
+                f": of one-hot labels, store {name}.argmax(axis=1); of several labels per example, set data.task=multi_label"
+                if y.ndim == 2
+                else ""
+            ),
         )
         return y.reshape(-1)
 

@@ -1,15 +1,16 @@
-"""`OwnData`: the base of sources that read a user's own files, whose targets are classes or numbers."""
+"""`OwnData`: the base of sources that read a user's own files, whose targets are classes, several labels or numbers."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, model_validator
 
-from fedlab.data import labels
+from fedlab.data import labels, several
 from fedlab.data.kinds import is_numeric
 from fedlab.data.source import Examples, Source
 from fedlab.errors import DataError
@@ -27,24 +28,30 @@ _FINEST = 1e-2  # largest rounding of targets, in standard deviations
 class OwnData(Source):
     """A user's own data at `path`.
 
-    `task`: classification, with labels of any kind (`fedlab.data.labels`), or regression. `loss`: of regression
-    (`fedlab.tasks.Regression`). `scale_target`: subtracts the mean of the training targets and divides by their standard
-    deviation before the loss, which `loss=poisson` does not do. Metrics and the saved model have the units of the data.
+    `task`: classification, with labels of any kind (`fedlab.data.labels`); multi_label, with any number of labels per example
+    (`fedlab.data.several`); or regression. `loss`: of regression (`fedlab.tasks.Regression`). `scale_target`: subtracts the mean
+    of the training targets and divides by their standard deviation before the loss, which `loss=poisson` does not do. Metrics
+    and the saved model have the units of the data.
     """
 
     path: str
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "multi_label", "regression"] = "classification"
     loss: Criterion = "mse"
     scale_target: bool = True
 
     locations: ClassVar[tuple[str, ...]] = (*Source.locations, "path")
+    reads_several_labels: ClassVar[bool] = False  # whether it supports task=multi_label
 
     @model_validator(mode="after")
     def _options_of_the_task(self) -> OwnData:
         if self.task == "regression" and self.classes is not None:
             raise ValueError("classes chooses labels, and task=regression has none: leave it out")
-        if self.task == "classification" and self.loss != "mse":
-            raise ValueError(f"loss={self.loss} is for task=regression; classification uses the cross-entropy")
+        if self.task == "multi_label" and self.classes is not None:
+            raise ValueError("classes keeps the examples of some classes, and task=multi_label has none: leave it out")
+        if self.task == "multi_label" and not self.reads_several_labels:
+            raise ValueError("task=multi_label reads arrays (data=npz) and tables (data=table) only")
+        if self.task != "regression" and self.loss != "mse":
+            raise ValueError(f"loss={self.loss} is for task=regression; {self.task} uses the cross-entropy")
         return self
 
     @property
@@ -79,6 +86,13 @@ class OwnData(Source):
         """Returns the targets of each column, such as y and y_test, and the task. Raises `DataError`, with the path."""
         try:
             return self._numbers(columns) if self.task == "regression" else labels.encoded(columns)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}.") from None
+
+    def _several(self, sets: dict[str, np.ndarray], names: Sequence[str] | None = None) -> tuple[list[np.ndarray], Prediction]:
+        """Returns the targets of each set [n, L] of 0 and 1, and the task. Raises `DataError`, with the path."""
+        try:
+            return several.encoded(sets, names)
         except DataError as error:
             raise DataError(f"{self.path}: {error}.") from None
 

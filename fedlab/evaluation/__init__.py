@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, field_validator
 from fedlab.errors import ConfigError
 from fedlab.registry import Reference, resolved
 from fedlab.spec import Spec
-from fedlab.tasks import Classification, Generation, Prediction, Task, Unmeasured
-from fedlab.tasks.named import fewest_classes, metric_of
+from fedlab.tasks import Generation, OwnMetric, Prediction, Task, Unmeasured, named
+from fedlab.tasks.metrics import Further, check_entry
 
 if TYPE_CHECKING:
     from fedlab.evaluation.evaluator import Evaluator
@@ -66,6 +66,13 @@ def _listed(given: Any) -> Any:
 _Listed = BeforeValidator(_listed)
 
 
+def _suited(entry: str | OwnMetric) -> str:
+    """Returns, in words, the tasks that an entry of `metrics` is for."""
+    if isinstance(entry, OwnMetric):
+        return "of predictions"
+    return "for data with classes" if named.of_classes(entry) else "for data with several labels"
+
+
 class Evaluation(Spec):
     """The options of evaluation, in addition to the training metrics of each round."""
 
@@ -77,18 +84,27 @@ class Evaluation(Spec):
     # rounds after which the best value so far first reaches it; null: it never does
     rounds_to: Annotated[tuple[float, ...], _Listed] = ()
 
-    # Further metrics of the test set, for data with classes: balanced_accuracy, macro_f1, auc, ece, top_5_accuracy (any number)
-    metrics: tuple[str, ...] = ()
+    # Further metrics of the test set. For data with classes: balanced_accuracy, macro_f1, auc, ece, top_5_accuracy (any number).
+    # For data with several labels: auc, average_precision. For any data: a user's own, as {_target_: my_module.MyMetric}
+    metrics: tuple[str | OwnMetric, ...] = ()
 
     # Rounds from one measurement of every client's model to the next, on its training examples and on the test set; None: none
     client_every: PositiveInt | None = None
 
-    @field_validator("metrics")
+    @field_validator("metrics", mode="before")
     @classmethod
-    def _metrics_exist(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        for name in metrics:
-            metric_of(name)
-        return tuple(dict.fromkeys(metrics))
+    def _metrics_exist(cls, metrics: Any) -> Any:
+        if not isinstance(metrics, (list, tuple)):
+            return metrics
+        for entry in metrics:
+            check_entry(entry)
+            if isinstance(entry, str):
+                named.check(entry)
+        names = [entry if isinstance(entry, str) else entry.name for entry in metrics]
+        twice = next((e.name for e in metrics if isinstance(e, OwnMetric) and names.count(e.name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two metrics are called {twice}: give one of them another name")
+        return tuple(dict(zip(names, metrics)).values())
 
     def check(self) -> None:
         """Raises `ConfigError` for missing files."""
@@ -97,12 +113,17 @@ class Evaluation(Spec):
         """Returns `task` with `metrics`. Raises `ConfigError` if they are not for this task."""
         if not self.metrics:
             return task
-        if not isinstance(task, Classification):
-            raise ConfigError(f"evaluation.metrics={list(self.metrics)} are for data with classes, and the task is {task.name}.")
-        for name in self.metrics:
-            if fewest_classes(name) > task.num_classes:
-                raise ConfigError(f"evaluation.metrics: {name} is 100 % with {task.num_classes} classes: leave it out.")
-        return task.model_copy(update={"also": self.metrics})
+        also: dict[str, Further | OwnMetric] = {}
+        for entry in self.metrics:
+            found = (entry,) if isinstance(entry, OwnMetric) else task.further(entry) if isinstance(task, Prediction) else ()
+            if not found or not isinstance(task, Prediction):
+                names = [one if isinstance(one, str) else one.name for one in self.metrics]
+                raise ConfigError(f"evaluation.metrics={names} are {_suited(entry)}, and the task is {task.name}.")
+            also.update({metric.name: metric for metric in found})
+        taken = next((name for name in also if name in task.measured), None)
+        if taken is not None:
+            raise ConfigError(f"evaluation.metrics: the task {task.name} has a metric {taken} already: leave it out.")
+        return task.model_copy(update={"also": tuple(also.values())})
 
     def lines(self) -> list[str]:
         """Returns notes for the user before the first round."""

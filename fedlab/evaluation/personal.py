@@ -48,7 +48,7 @@ class ModelPerClient(OneModel):
         if self.evaluation.per_client and trained.global_model is not None:
             figures.update(self._over_clients("global_client", self._scores_of(trained.global_model, partition)))
         rows = zip(partition.client_ids, partition.sizes.tolist(), self._summaries)
-        scores = [ClientScore(name, n, s[self.headline], s["loss"]) for name, n, s in rows]
+        scores = [self._score(name, n, summary) for name, n, summary in rows]
         write_scores(folder.local_models, scores, self.headline)
         return figures
 
@@ -58,7 +58,7 @@ class ModelPerClient(OneModel):
         for weights, name, indices in zip(_each(trained), own.client_ids, own.indices):
             if len(indices):
                 summary = self._scorer.scores(weights, self.dataset.train.select(indices)).summary()
-                found.append(ClientScore(name, len(indices), summary[self.headline], summary["loss"]))
+                found.append(self._score(name, len(indices), summary))
         return found
 
     def _only_model(self, trained: Trained) -> Weights | None:

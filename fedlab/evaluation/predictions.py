@@ -13,7 +13,7 @@ import tensorflow as tf
 from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
 from fedlab.archive.clients import ClientScore, ModelScore, write_model_scores, write_scores
-from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
+from fedlab.errors import ConfigError, DataError, FedlabError, one_line, own_frames
 from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
 from fedlab.evaluation.scores import ExampleScorer, over_clients
 from fedlab.models import functional, lifting
@@ -48,13 +48,10 @@ class OneModel(Evaluator):
     def _build(self, model: Any) -> None:
         examples, task = self.dataset.train, self.prediction
         task.check_examples(examples, self.dataset.name)
-        if "auc" in getattr(task, "also", ()):
-            missing = np.setdiff1d(np.arange(examples.num_classes), self.dataset.test.y)
-            if len(missing):
-                raise ConfigError(
-                    f"evaluation.metrics: auc needs every class in the test set, which has none of class {missing[0]}: leave auc "
-                    "out, or raise data.test_fraction."
-                )
+        try:
+            task.check_further(self.dataset.test)
+        except DataError as error:
+            raise ConfigError(f"evaluation.metrics: {error}.") from None
         shape = examples.x.shape[1:]
 
         def build() -> tf.keras.Model:
@@ -75,7 +72,7 @@ class OneModel(Evaluator):
         """Returns the metrics of a model on the test set."""
         test, task = self.dataset.test, self.prediction
         found = self._scorer.scores(list(weights), test).summary()
-        if not getattr(task, "also", ()):
+        if not task.also:
             return found
         predictions = self._scorer.predictions(list(weights), test, np.arange(len(test)))
         return {**found, **task.test_metrics(predictions, test.y)}
@@ -98,7 +95,7 @@ class OneModel(Evaluator):
             if models:
                 chosen = models[int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0]
                 summary = self._scorer.scores(list(chosen), train.select(own)).summary()
-                found.append(ClientScore(name, len(own), summary[self.headline], summary["loss"]))
+                found.append(self._score(name, len(own), summary))
         return found
 
     def _loss(self, weights: Weights, indices: np.ndarray) -> float:
@@ -129,7 +126,7 @@ class OneModel(Evaluator):
         """Writes model.keras, clients.csv and unseen_clients.csv; returns the spread of the headline metric over clients."""
         figures: dict[str, Any] = {}
         if self.evaluation.per_client:
-            also = getattr(self.task, "also", ())
+            also = [metric.name for metric in self.prediction.also]
             scores = self._client_scores(trained, partition)
             if also:
                 scores = self._with_metrics(scores, trained, partition)
@@ -148,10 +145,18 @@ class OneModel(Evaluator):
         return figures
 
     def _over_clients(self, prefix: str, scores: list[ClientScore]) -> dict[str, float]:
-        """Returns the headline metric over clients, under names that begin with `prefix`."""
-        values, examples = np.array([s.score for s in scores]), np.array([s.examples for s in scores])
+        """Returns the headline metric over the clients that have it, under names that begin with `prefix`.
+
+        If some do not have it, their number is there too; if none has it, nothing else.
+        """
+        defined = [(s.score, s.examples) for s in scores if s.score is not None]
+        name = f"{prefix}_{self.headline}"
+        counted: dict[str, float] = {f"{name}_undefined": len(scores) - len(defined)} if len(defined) < len(scores) else {}
+        if not defined:
+            return counted
+        values, examples = map(np.array, zip(*defined))
         found = over_clients(values, examples, self.more_is_better)
-        return {f"{prefix}_{self.headline}_{which}": value for which, value in found.items()}
+        return {**{f"{name}_{which}": value for which, value in found.items()}, **counted}
 
     def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
         """Returns the model's scores on each client's own examples: the held-out ones, if there are any."""
@@ -162,9 +167,13 @@ class OneModel(Evaluator):
         scores, found = self._scorer.scores(list(weights), self.dataset.train), []
         for name, indices in zip(partition.client_ids, partition.evaluated.indices):
             if len(indices):
-                summary = scores.summary(indices)
-                found.append(ClientScore(name, len(indices), summary[self.headline], summary["loss"]))
+                found.append(self._score(name, len(indices), scores.summary(indices)))
         return found
+
+    def _score(self, client: str, examples: int, summary: Mapping[str, float]) -> ClientScore:
+        """Returns a client's row of a table, given its metrics."""
+        score = summary[self.headline]
+        return ClientScore(client, examples, None if np.isnan(score) else score, summary["loss"])
 
     def _with_metrics(self, scores: list[ClientScore], trained: Trained, partition: Partition) -> list[ClientScore]:
         """Returns `scores` with `evaluation.metrics` of each client's own examples; None where one is undefined."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError, one_line, own_frames
 from fedlab.models.checks import check_logits, check_network, check_no_probabilities, check_unbounded, random_inputs
 from fedlab.models.lifting import (
     Applied,
@@ -178,7 +178,7 @@ def functional_model(
 
     def loss(output: tf.Tensor, label: tf.Tensor, sample_weight: None = None) -> tf.Tensor:
         del sample_weight  # TFF passes it on, and it is None
-        return task.loss(output, label)
+        return task.objective(output, label)
 
     bare = bare_model(lifted, weights, loss, spec)
     return TaskModel(
@@ -313,7 +313,7 @@ def check_task(task: Prediction) -> dict[str, tuple[int, ...]]:
                 raise ConfigError(f"{name} gives {tensor!r} as {which}: return float32 [n, …], a value for each example.")
         if each["loss"].shape != [_TRIED]:
             raise ConfigError(f"{name}.losses returned {list(each['loss'].shape)} for {_TRIED} examples: return float32 [n].")
-        sums = task.sums(task.loss(outputs, targets), tf.constant(float(_TRIED)), outputs, targets)
+        sums = task.sums(_objective(task, outputs, targets), tf.constant(float(_TRIED)), outputs, targets)
         shapes = {which: tuple(tensor.shape) for which, tensor in sums.items()}
         if set(shapes) != {*each, "num_examples"}:
             raise ConfigError(f"{name}.sums returned {', '.join(shapes)}: return {', '.join([*each, 'num_examples'])}.")
@@ -322,6 +322,31 @@ def check_task(task: Prediction) -> dict[str, tuple[int, ...]]:
             if metric not in found:
                 raise ConfigError(f"{name}.metrics returned {', '.join(found) or 'nothing'}: {metric} is missing.")
     return shapes
+
+
+def _objective(task: Prediction, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Returns the value that training minimises. Raises `ConfigError` for a user's own loss that cannot be minimised."""
+    if task.minimised is None:
+        return task.loss(outputs, targets)
+    name = f"{type(task.minimised).__name__}.losses"
+    try:
+        each = task.minimised.losses(outputs, targets)
+        found = tf.gradients(each, outputs)[0]
+    except FedlabError as error:
+        raise ConfigError(f"loss: {error}") from None
+    except Exception as error:
+        where = own_frames(error)
+        raise ConfigError(
+            f"loss: {name} failed: {type(error).__name__}: {one_line(error)}{f' ({where})' if where else ''}."
+        ) from error
+    if each.dtype != tf.float32 or each.shape != [_TRIED]:
+        raise ConfigError(
+            f"loss: {name} returned {each.dtype.name} {list(each.shape)} for {_TRIED} examples: return float32 [n], the loss of "
+            "each example."
+        )
+    if found is None:
+        raise ConfigError(f"loss: {name} has no gradient with respect to the model's outputs: use differentiable ops only.")
+    return task.objective(outputs, targets)
 
 
 def _metrics(task: Prediction, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Callable, Callable, Callable]:
@@ -340,6 +365,6 @@ def _metrics(task: Prediction, shapes: Mapping[str, tuple[int, ...]]) -> tuple[C
 
     @tf.function(autograph=False)
     def finalize(state):
-        return collections.OrderedDict(**task.metrics(state), num_examples=state["num_examples"])
+        return collections.OrderedDict(**task.training_metrics(state), num_examples=state["num_examples"])
 
     return zero, update, finalize

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field, PositiveInt, create_model
 
 from fedlab import registry
@@ -29,8 +30,8 @@ from fedlab.run.early_stop import EarlyStop
 from fedlab.run.loggers import LoggerSpec
 from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec, states, vouches
-from fedlab.tasks import Task
-from fedlab.types import Dataset
+from fedlab.tasks import Loss, Prediction, Task, TaskLoss
+from fedlab.types import Dataset, Partition
 
 # Options common to all arms of a run
 COMMON_TO_ARMS = (
@@ -62,6 +63,7 @@ class Experiment(_OfStudies):
     cohort: CohortSampler
     model: Callable[..., Any]
     init: Initial = Initial()
+    loss: Loss = TaskLoss()
     process: Algorithm
     client: LocalTraining
     client_optimizer: Optimizer
@@ -146,9 +148,18 @@ class Experiment(_OfStudies):
         return self.partition.known_num_trained or 1_000
 
 
-def task_of(experiment: Experiment, dataset: Dataset) -> Task:
-    """Returns the task of a run without arms, or of an arm: that of its algorithm, or else that of the data."""
-    return experiment.evaluation.of(experiment.process.task or dataset.train.task)
+def task_of(experiment: Experiment, dataset: Dataset, partition: Partition | None = None) -> Task:
+    """Returns the task of a run without arms, or of an arm: that of its algorithm, or else that of the data.
+
+    `partition`: of the clients' training examples; None leaves out the loss that clients minimise. Raises `ConfigError` for
+    metrics, or a loss, that are not for the task.
+    """
+    task, loss = experiment.evaluation.of(experiment.process.task or dataset.train.task), experiment.loss
+    loss.check(task)
+    if partition is None or not isinstance(task, Prediction):
+        return task
+    mine = np.concatenate(partition.indices) if loss.statistics else np.zeros(0, np.int64)
+    return task.model_copy(update={"minimised": loss.of(task, dataset.train.y[mine])})
 
 
 @contextlib.contextmanager

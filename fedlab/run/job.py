@@ -349,7 +349,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
             "train_examples": len(dataset.train),
             "test_examples": len(dataset.test),
             "num_classes": dataset.train.task.num_classes,
-            "task": task_of(job.experiment, dataset).described(),
+            "task": task_of(job.experiment, dataset, partition).described(),
             **({"columns": list(dataset.columns)} if dataset.columns else {}),
         },
         "files": locations.fingerprints(job.config),

@@ -48,7 +48,7 @@ class Learner(abc.ABC):
 
     def task(self, arm: str = "") -> Task:
         """Returns the task of the run, or of one of its arms."""
-        return task_of(self.experiment, self.dataset)
+        return task_of(self.experiment, self.dataset, self.partition)
 
     @property
     @abc.abstractmethod

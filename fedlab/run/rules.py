@@ -39,6 +39,7 @@ def _check_known_tasks(experiment: Experiment) -> None:
     for name, one in experiment.arms.items() or [("", experiment)]:
         if one.process.task is not None:
             with of_arm(name) if name else contextlib.nullcontext():
+                one.loss.check(one.process.task)
                 check_metrics(one, one.process.task, name)
 
 
@@ -258,6 +259,15 @@ def stages_of_the_algorithm(experiment: Experiment) -> None:
     experiment.process.check(experiment)
 
 
+def loss_is_covered(experiment: Experiment) -> None:
+    """Checks that the loss computes nothing from clients' targets if ε is claimed."""
+    if experiment.loss.statistics and experiment.is_private:
+        raise ConfigError(
+            f"loss: {type(experiment.loss).__name__} computes {experiment.loss.statistics} over all clients, which ε does not "
+            "cover: give weights that do not follow from the private data, such as loss.class_weights={0: 1, 1: 3}, or none."
+        )
+
+
 def enough_clients(experiment: Experiment) -> None:
     """Checks the number of clients if it is known before the data."""
     check_clients(experiment, experiment.partition.known_num_trained)
@@ -362,6 +372,7 @@ OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
     best_model,
     evaluated,
     stages_of_the_algorithm,
+    loss_is_covered,
     enough_clients,
     check_privacy,
 )

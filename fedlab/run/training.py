@@ -31,6 +31,7 @@ from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
 from fedlab.secure import ServerView
 from fedlab.secure.reading import models_in
+from fedlab.tasks import Prediction
 from fedlab.types import Dataset, Partition
 
 
@@ -219,7 +220,7 @@ class Training(Learner):
         return {**figures, **self._timed(self.evaluator.finish, self.trainer, self.partition, folder)}
 
     def lines(self) -> list[str]:
-        own = [*self.evaluator.lines(), *self._of_init(), *self.trainer.lines(), *self._of_unseen()]
+        own = [*self.evaluator.lines(), *self._of_init(), *self._of_loss(), *self.trainer.lines(), *self._of_unseen()]
         return [*own, *self.privacy.lines(), *self.experiment.secure.lines()]
 
     def _of_unseen(self) -> list[str]:
@@ -247,6 +248,11 @@ class Training(Learner):
         if found.fixed:
             lines.append(f"frozen, neither trained nor sent: {shown(found.fixed)}")
         return lines
+
+    def _of_loss(self) -> list[str]:
+        """Returns notes about the loss that clients minimise, if it is not the task's own."""
+        task = self.evaluator.task
+        return task.minimised.lines() if isinstance(task, Prediction) and task.minimised else []
 
     def claim(self) -> Claim:
         return self.privacy.claim()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from fedlab.errors import DataError
 from fedlab.measures import Metric
 from fedlab.spec import Spec
+from fedlab.tasks.losses import Loss
+from fedlab.tasks.metrics import Further, OwnMetric, computed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,6 +66,17 @@ class Prediction(Task):
     # Every target is a class in [0, num_classes). None: no classes; stages that need classes raise an error
     num_classes: int | None = None
 
+    # `evaluation.metrics`: further metrics of the test set and of clients, which are no quotients of sums
+    also: tuple[Further | OwnMetric, ...] = ()
+
+    # The loss that training minimises; None: `loss`. Evaluation always has `losses`
+    minimised: Loss | None = None
+
+    def described(self) -> dict[str, Any]:
+        found = super().described()
+        found["metrics"].update({metric.name: dataclasses.asdict(metric.display) for metric in self.also})
+        return found if self.minimised is None else {**found, "minimised": self.minimised.described()}
+
     @property
     def target_shape(self) -> tuple[int, ...]:
         """Returns the shape of one stored target."""
@@ -110,10 +123,35 @@ class Prediction(Task):
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
     def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of a batch, a scalar, which training minimises."""
+        """Returns the loss of a batch, a scalar, which training minimises if there is no `minimised`."""
         import tensorflow as tf
 
         return tf.reduce_mean(self.losses(outputs, targets))
+
+    def objective(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the value that training minimises, for a batch: a scalar."""
+        import tensorflow as tf
+
+        return self.loss(outputs, targets) if self.minimised is None else tf.reduce_mean(self.minimised.losses(outputs, targets))
+
+    def training_losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns each example's training loss: float32 [n]."""
+        return (self if self.minimised is None else self.minimised).losses(outputs, targets)
+
+    @property
+    def weighted_labels(self) -> tuple[str, ...] | None:
+        """Returns the names of the classes, or labels, that may have weights; None: neither weights nor label smoothing."""
+        return None
+
+    def balanced_weights(self, y: np.ndarray) -> np.ndarray:
+        """Returns float64 [labels]: the weights with which all labels weigh the same in `y` [N, …], see `TaskLoss`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no balanced_weights")
+
+    def changed_losses(
+        self, outputs: tf.Tensor, targets: tf.Tensor, label_smoothing: float, weights: Sequence[float] | None
+    ) -> tf.Tensor:
+        """Returns `losses` with label smoothing and weights of `weighted_labels`, see `TaskLoss`: float32 [n]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no changed_losses")
 
     def counts(self, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Returns each example's other terms of the sums: name → float32 [n, …]."""
@@ -130,9 +168,24 @@ class Prediction(Task):
         """Returns the metrics, given the sums: `loss`, those of `counts`, and `num_examples`. Tensors or NumPy arrays."""
         return {"loss": sums["loss"] / sums["num_examples"]}
 
+    def training_metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns `metrics` of sums in training, whose loss is the value that training minimises."""
+        found = self.metrics(sums)
+        return found if self.minimised is None else {**found, "loss": sums["loss"] / sums["num_examples"]}
+
+    def further(self, name: str) -> tuple[Further, ...]:
+        """Returns the metrics that `name`, an entry of `evaluation.metrics`, means for this task; () if it means none.
+
+        Raises `ConfigError` for a name that is useless for this data.
+        """
+        return ()
+
+    def check_further(self, examples: Examples) -> None:
+        """Raises `DataError` for a test set on which a metric of `also` is undefined."""
+
     def test_metrics(self, predictions: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """Returns further metrics of the test set, which are no quotients of sums. `predictions` [N, …]: as below; `y` [N, …]."""
-        return {}
+        """Returns the metrics of `also`; NaN for one that is undefined. `predictions` [N, …]: as below; `y` [N, …]."""
+        return {metric.name: computed(metric, predictions, y) for metric in self.also}
 
     def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the predictions that a differential test compares: [n, …]; with classes, their probabilities."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
-from fedlab.errors import DataError
+from fedlab.errors import ConfigError, DataError
 from fedlab.measures import MEASURES_OF_CLASSIFICATION, Metric
+from fedlab.tasks import named
 from fedlab.tasks.base import Examples, Prediction
-from fedlab.tasks.named import computed, metric_of
+from fedlab.tasks.metrics import Further
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +22,6 @@ class Classification(Prediction):
     """Targets are int32 in [0, num_classes); the network returns a logit per class.
 
     `labels`: the name of each class in the data; None: the classes are called 0, 1, …
-    `also`: further metrics of the test set, by the names of `fedlab.tasks.named`.
     """
 
     name: ClassVar[str] = MEASURES_OF_CLASSIFICATION.name
@@ -32,7 +31,6 @@ class Classification(Prediction):
 
     num_classes: NonNegativeInt
     labels: tuple[str, ...] | None = None
-    also: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _a_label_per_class(self) -> Classification:
@@ -40,12 +38,21 @@ class Classification(Prediction):
         return self
 
     def described(self) -> dict[str, Any]:
-        found = super().described()
-        found["metrics"].update({name: dataclasses.asdict(metric_of(name)) for name in self.also})
-        return {**found, **({"labels": list(self.labels)} if self.labels else {})}
+        return {**super().described(), **({"labels": list(self.labels)} if self.labels else {})}
 
-    def test_metrics(self, predictions: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        return {name: computed(name, predictions, y) for name in self.also}
+    def further(self, name: str) -> tuple[Further, ...]:
+        metric = named.of_classes(name)
+        if metric and named.fewest_classes(name) > self.num_classes:
+            raise ConfigError(f"evaluation.metrics: {name} is 100 % with {self.num_classes} classes: leave it out.")
+        return (metric,) if metric else ()
+
+    def check_further(self, examples: Examples) -> None:
+        missing = np.setdiff1d(np.arange(self.num_classes), examples.y)
+        if len(missing) and any(isinstance(metric, Further) and metric.name == "auc" for metric in self.also):
+            raise DataError(
+                f"auc needs every class in the test set, which has none of class {missing[0]}: leave auc out, or raise "
+                "data.test_fraction"
+            )
 
     @property
     def num_outputs(self) -> int:
@@ -67,6 +74,26 @@ class Classification(Prediction):
         import tensorflow as tf
 
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=outputs)
+
+    @property
+    def weighted_labels(self) -> tuple[str, ...]:
+        return self.labels or tuple(map(str, range(self.num_classes)))
+
+    def balanced_weights(self, y: np.ndarray) -> np.ndarray:
+        counts = np.bincount(y, minlength=self.num_classes)
+        return np.where(counts > 0, len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
+
+    def changed_losses(
+        self, outputs: tf.Tensor, targets: tf.Tensor, label_smoothing: float, weights: Sequence[float] | None
+    ) -> tf.Tensor:
+        import tensorflow as tf
+
+        found = self.losses(outputs, targets)
+        if label_smoothing:
+            share = label_smoothing / self.num_classes
+            smooth = tf.one_hot(targets, self.num_classes, 1.0 - label_smoothing + share, share)
+            found = tf.nn.softmax_cross_entropy_with_logits(labels=smooth, logits=outputs)
+        return found if weights is None else tf.gather(tf.constant(weights, tf.float32), targets) * found
 
     def counts(self, outputs: tf.Tensor, targets: tf.Tensor) -> Mapping[str, tf.Tensor]:
         import tensorflow as tf

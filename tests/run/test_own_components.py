@@ -33,6 +33,7 @@ from fedlab.run.loggers import LoggerSpec
 from fedlab.secure import SecureSum
 from fedlab.spec import Spec
 from fedlab.studies.attacks.options import Attack
+from fedlab.tasks import Loss
 
 PLAIN = {"seed", "num_rounds", "eval_every", "arms"}  # no slots
 SLOTS = set(Experiment.model_fields) - PLAIN
@@ -44,6 +45,7 @@ BASES = {
     "cohort": CohortSampler,
     "process": Process,
     "client_optimizer": Optimizer,
+    "loss": Loss,
     "client_schedule": Schedule,
     "server_optimizer": Optimizer,
     "aggregator": Aggregator,

@@ -15,7 +15,7 @@ from fedlab.archive.task import CLASSIFICATION, described
 from fedlab.errors import DataError
 from fedlab.evaluation.scores import ExampleScores
 from fedlab.models import functional
-from fedlab.tasks import Classification, Generation, Metric, NextToken, Prediction, Regression
+from fedlab.tasks import Classification, Generation, Metric, MultiLabel, NextToken, Prediction, Regression
 from fedlab.types import ExampleSet
 
 N = 12
@@ -43,6 +43,7 @@ TASKS = [  # a new task is one more row
     *[Regression(criterion=criterion, center=1.0, scale=2.0) for criterion in ("mse", "mae", "huber")],
     Regression(criterion="poisson"),
     NextToken(vocabulary=("a", "b"), length=5),
+    MultiLabel(num_labels=4),
 ]
 
 
@@ -50,7 +51,10 @@ def some(task: Prediction) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and stored targets of N examples, every class among them."""
     rng = np.random.default_rng(0)
     outputs = rng.normal(size=(N, *task.output_shape)).astype(np.float32)
-    return outputs, (np.arange(N * math.prod(task.target_shape)) % 3).astype(task.target_dtype).reshape(N, *task.target_shape)
+    values = 2 if isinstance(task, MultiLabel) else 3
+    return outputs, (np.arange(N * math.prod(task.target_shape)) % values).astype(task.target_dtype).reshape(
+        N, *task.target_shape
+    )
 
 
 def each_of(task: Prediction) -> dict[str, np.ndarray]:
@@ -139,6 +143,7 @@ def test_whatever_asks_for_classes_of_a_task_without_is_told_so():
     [
         (Classification(num_classes=3), np.array([0, 3], np.int32), r"labels outside \[0, 3\)"),
         (Number(), np.array([0, np.inf], np.float32), "targets with NaN or infinity"),
+        (MultiLabel(num_labels=2), np.array([[0, 2]], np.uint8), "targets other than 0 and 1"),
     ],
 )
 def test_targets_that_are_none_are_refused(task, y, told):

@@ -94,9 +94,9 @@ class Head:
             with tf.GradientTape() as tape:
                 tape.watch([trainable, x])
                 outputs = part.model.predict_on_batch((tuple(trainable), tuple(non_trainable)), x, True)
-                loss = task.loss(outputs, y)
+                loss = task.objective(outputs, y)
             found = tape.gradient(loss, [*trainable, x])
-            each = {"loss": task.losses(outputs, y), **task.counts(outputs, y)}
+            each = {"loss": task.training_losses(outputs, y), **task.counts(outputs, y)}
             self._sums = (*each, "num_examples")
             sums = [*(tf.reduce_sum(tensor, 0) for tensor in each.values()), tf.cast(tf.shape(y)[0], tf.float32)]
             return (*self._optimizer.step(trainable, found[:-1], slots, factor), found[-1], *sums)

@@ -113,7 +113,7 @@ class SplitTrainer(Trainer):
         metrics: dict[str, Any] = {f"bytes_{direction}_{kind}": n for (direction, kind), n in sorted(sent.items())}
         if scores:
             sums = {name: sum(np.asarray(each[name], np.float64) for each in scores) for name in scores[0]}
-            found = self._task.metrics(sums)
+            found = self._task.training_metrics(sums)
             metrics.update({f"train_{name}": float(value) for name, value in found.items()})
             metrics["train_num_examples"] = float(sums["num_examples"])
         down, up = (sum(n for (direction, _), n in sent.items() if direction == way) for way in ("down", "up"))

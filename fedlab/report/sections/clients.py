@@ -27,7 +27,11 @@ def build(run: Run) -> Section | None:
     scores = read_scores(run.folder.clients)
     if not scores:
         return None
-    metric, values = learned(run.manifest).ranking, [s.score for s in scores]
+    every, metric = scores, learned(run.manifest).ranking
+    scores = [s for s in every if s.score is not None]
+    values = [s.score for s in scores if s.score is not None]
+    if not values:
+        return None
     held_out = (run.config.get("evaluation") or {}).get("holdout")
     own = "own examples, kept from training" if held_out else "own training examples"
     plots = [score_histogram(values, metric, f"{metric.label} on the client's {own}", [s.examples for s in scores])]
@@ -45,15 +49,29 @@ def build(run: Run) -> Section | None:
         label="" if metric.percent else f"{metric.label}, ",
         median=worded(metric, statistics.median(values)),
         deviation=f"{100 * deviation:.2f} percentage points" if metric.percent else words.number(deviation),
-        **table_of(sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)[:_WORST], run),
+        **table_of(ranked_scores(scores, metric)[:_WORST], run),
         varies=min(values) < max(values),
-        further=[*_further(scores, run), *_unseen(run)],
+        further=[*_without(metric, len(every) - len(scores)), *_further(every, run), *_unseen(run)],
     )
+
+
+def ranked_scores(scores: Sequence[ClientScore], metric: Metric) -> list[ClientScore]:
+    """Returns the clients that have a score, the worst first."""
+    defined = [(s.score, s) for s in scores if s.score is not None]
+    return [s for _, s in sorted(defined, key=lambda pair: pair[0], reverse=not metric.more_is_better)]
+
+
+def _without(metric: Metric, count: int) -> list[str]:
+    """Returns a sentence about the clients on whose examples the metric that ranks clients is undefined."""
+    if not count:
+        return []
+    return [f"Not counted: {words.counted(count, 'client')} on whose examples the {metric.label} is undefined."]
 
 
 def _further(scores: Sequence[ClientScore], run: Run) -> list[str]:
     """Returns a sentence per metric of `evaluation.metrics`."""
-    names, task = (run.config.get("evaluation") or {}).get("metrics") or [], learned(run.manifest)
+    task, count = learned(run.manifest), len(scores[0].also)
+    names = list(task.metrics)[len(task.metrics) - count :]  # the last ones of the task's metrics
     found = []
     for name, values in zip(names, zip(*(s.also for s in scores))):
         metric, defined = task.metrics.get(name, Metric(name)), [v for v in values if v is not None]
@@ -67,13 +85,13 @@ def _further(scores: Sequence[ClientScore], run: Run) -> list[str]:
 
 def _unseen(run: Run) -> list[str]:
     """Returns a sentence about the clients that are never trained."""
-    scores = read_scores(run.folder.unseen_clients)
-    if not scores:
+    scores, metric = read_scores(run.folder.unseen_clients), learned(run.manifest).ranking
+    values = [s.score for s in scores if s.score is not None]
+    if not values:
         return []
-    metric, values = learned(run.manifest).ranking, [s.score for s in scores]
     worst = min(values) if metric.more_is_better else max(values)
     return [
-        f"{metric.label[:1].upper()}{metric.label[1:]} of {words.counted(len(scores), 'client')} never trained, on their own "
+        f"{metric.label[:1].upper()}{metric.label[1:]} of {words.counted(len(values), 'client')} never trained, on their own "
         f"examples: mean {worded(metric, statistics.fmean(values))}, standard deviation "
         f"{worded(metric, statistics.pstdev(values))}, worst {worded(metric, worst)}."
     ]
@@ -89,23 +107,26 @@ def table_of(scores: Sequence[ClientScore], run: Run) -> dict[str, Any]:
     task = learned(run.manifest)
     loss = task.metrics.get("loss", Metric("loss"))
     unit = loss.unit.rpartition(", ")[2]
-    rows = [(s.client, s.examples, worded(task.ranking, s.score), s.loss) for s in scores]
+    rows = [(s.client, s.examples, worded(task.ranking, s.score), s.loss) for s in scores if s.score is not None]
     return {"rows": rows, "metric": task.ranking.label, "loss": f"{loss.label}, {unit}" if unit else loss.label}
 
 
 def score_histogram(values: Sequence[float], metric: Metric, label: str, sizes: Sequence[int]) -> Plot:
     """Returns the histogram of a metric over clients. `label`: the kind of examples; `sizes`: examples per client."""
-    if metric.percent:
+    if metric.percent and metric.label == "accuracy":
         return accuracy_histogram(values, label, sizes)
     x = linear(min(values), max(values))
+    kind = "percent" if metric.percent else "number"
     step = (x.high - x.low) / _BINS
     edges = [x.low + i * step for i in range(_BINS + 1)]
     counts = [0] * _BINS
     for value in values:
         counts[min(_BINS - 1, max(0, int((value - x.low) / step)))] += 1
-    low, high, median = (words.number(v) for v in (min(values), max(values), statistics.median(values)))
+    low, high, median = (worded(metric, v) for v in (min(values), max(values), statistics.median(values)))
     alt = f"Histogram of the {metric.label} of {words.counted(len(values), 'client')}: from {low} to {high}, median {median}."
-    return histogram(f"{metric.label[:1].upper()}{metric.label[1:]} per client", alt, Axis(x, label), counts, edges, "clients")
+    return histogram(
+        f"{metric.label[:1].upper()}{metric.label[1:]} per client", alt, Axis(x, label, kind), counts, edges, "clients"
+    )
 
 
 def accuracy_histogram(accuracies: Sequence[float], label: str, sizes: Sequence[int]) -> Plot:
@@ -132,7 +153,7 @@ def accuracy_histogram(accuracies: Sequence[float], label: str, sizes: Sequence[
 
 def _by_size(scores: Sequence[ClientScore], metric: Metric) -> Plot:
     shown = [scores[i] for i in evenly_spaced(len(scores), _MAX_DOTS)]
-    sizes, values = [float(s.examples) for s in shown], [s.score for s in shown]
+    sizes, values = [float(s.examples) for s in shown], [s.score for s in shown if s.score is not None]
     low, kind = min(values), "percent" if metric.percent else "number"
     x = suited(sizes, whole=True)
     y = linear(low if low < 1 else 0.95, 1, nice=False) if metric.percent else linear(low, max(values))

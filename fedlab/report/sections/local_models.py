@@ -8,7 +8,7 @@ from fedlab.archive import Run
 from fedlab.archive.clients import read_scores
 from fedlab.archive.task import learned
 from fedlab.report.section import Section, section
-from fedlab.report.sections.clients import score_histogram, table_of, worded
+from fedlab.report.sections.clients import ranked_scores, score_histogram, table_of, worded
 
 _SHOWN = 3  # clients at either end
 
@@ -20,17 +20,19 @@ def build(run: Run) -> Section | None:
         return None
     tested = run.manifest["data"]["test_examples"]
     metric = learned(run.manifest).ranking
-    ranked = sorted(scores, key=lambda s: s.score, reverse=not metric.more_is_better)  # the worst first
-    values = [s.score for s in ranked]
+    ranked = ranked_scores(scores, metric)
+    values = [s.score for s in ranked if s.score is not None]
+    if not values:
+        return None
     ends = ranked if len(ranked) <= 2 * _SHOWN else [*ranked[:_SHOWN], *ranked[-_SHOWN:]]
     return section(
         "local",
         "Models of their own",
         "sections/local_models.html",
         plots=[
-            score_histogram(values, metric, f"{metric.label} of the client's own model on the test set", [tested] * len(scores))
+            score_histogram(values, metric, f"{metric.label} of the client's own model on the test set", [tested] * len(values))
         ],
-        count=len(scores),
+        count=len(values),
         label="" if metric.percent else f"a {metric.label} of ",
         mean=worded(metric, statistics.fmean(values)),
         worst=worded(metric, values[0]),
