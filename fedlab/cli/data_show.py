@@ -81,7 +81,6 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     from rich.table import Table
 
     from fedlab.partition import heterogeneity
-    from fedlab.tasks import MultiLabel
 
     train, sizes = dataset.train, partition.sizes
     figures = heterogeneity(train.y, partition, train.num_classes) if train.task.num_classes is not None else None
@@ -109,8 +108,8 @@ def _print(dataset: Dataset, partition: Partition, heading: str) -> None:
     if labels := getattr(train.task, "labels", None):
         named = ", ".join(f"{i} is {label}" for i, label in enumerate(labels[:_LABELS]))
         print(f"classes: {printable(named)}{', …' if len(labels) > _LABELS else ''}")
-    if isinstance(train.task, MultiLabel):
-        counts = [f"{label} {count:,}" for label, count in zip(train.task.label_names, train.y.sum(axis=0, dtype=np.int64))]
+    if label_names := getattr(train.task, "label_names", None):
+        counts = [f"{label} {count:,}" for label, count in zip(label_names, train.y.sum(axis=0, dtype=np.int64))]
         shown = printable(", ".join(counts[:_LABELS])) + ", …" * (len(counts) > _LABELS)
         print(f"{len(counts):,} labels, with their number of training examples: {shown}")
     if figures:

@@ -136,10 +136,10 @@ class MultiLabel(Prediction):
             of_label = 2.0 * hits / _at_least_one(claims)
             return {
                 "loss": sums["loss"] / n,
-                "exact_match": sums["exact"] / n,
-                "label_accuracy": sums["right"] / n,
                 "micro_f1": 2.0 * _sum(hits) / _sum(claims),
                 "macro_f1": _sum(of_label) / _sum(known),
+                "exact_match": sums["exact"] / n,
+                "label_accuracy": sums["right"] / n,
             }
 
     def predictions(self, outputs: tf.Tensor) -> tf.Tensor:

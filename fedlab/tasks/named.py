@@ -78,7 +78,7 @@ def _mean_over_labels(score: str, predictions: np.ndarray, y: np.ndarray) -> flo
     return float(np.mean(found)) if found else float("nan")
 
 
-def labels_undefined(predictions: np.ndarray, y: np.ndarray) -> float:
+def undefined_labels(predictions: np.ndarray, y: np.ndarray) -> float:
     """Returns the number of labels that all examples have, or none has: means over labels leave them out."""
     del predictions
     return float(np.sum(~with_both(y)))
@@ -94,7 +94,7 @@ _OF_LABELS: dict[str, tuple[Metric, Compute]] = {
     "auc": (Metric("AUC, mean over labels", more_is_better=True), auc_of_labels),
     "average_precision": (Metric("average precision, mean over labels", more_is_better=True), average_precision_of_labels),
 }
-_UNDEFINED = Further("labels_undefined", Metric("labels without both values, left out of means"), labels_undefined)
+_UNDEFINED = Further("undefined_labels", Metric("labels without both values, left out of means"), undefined_labels)
 
 
 def check(name: str) -> None:

@@ -102,9 +102,9 @@ def test_a_run_learns_reports_and_leaves_a_model(here, tensorflow, tmp_path, cap
     expected = metrics.f1_score(data["y_test"], logits > 0, average="micro")
     assert run.summary["test_micro_f1"] == pytest.approx(expected)
     assert run.summary["test_auc"] == pytest.approx(metrics.roc_auc_score(data["y_test"], logits, average="macro"))
-    assert run.summary["test_labels_undefined"] == 0 and run.summary["client_labels_undefined_mean"] == 1
+    assert run.summary["test_undefined_labels"] == 0 and run.summary["client_undefined_labels_mean"] == 1
     table = {row["client"]: row for row in csv.DictReader((tmp_path / "run" / "clients.csv").read_text().splitlines())}
-    assert table["none"]["micro_f1"] == table["none"]["auc"] == "" and table["none"]["labels_undefined"] == "3.0"
+    assert table["none"]["micro_f1"] == table["none"]["auc"] == "" and table["none"]["undefined_labels"] == "3.0"
     assert run.summary["client_micro_f1_undefined"] == 1 == run.summary["client_auc_undefined"]
     assert run.summary["client_micro_f1_mean"] == pytest.approx(np.mean([float(table[name]["micro_f1"]) for name in ("a", "b")]))
     assert [s.score is None for s in read_scores(run.folder.clients)] == [False, False, True]
