@@ -57,7 +57,7 @@ class Npz(OwnData):
         x = [self._inputs(f"x{part}", arrays[f"x{part}"]) for part in parts]
         y, task = self._targets_of(arrays, parts)
         users = self._users(arrays["user_ids"], x[0]) if "user_ids" in arrays else None
-        own = {"x", "y", "x_test", "y_test", "user_ids"}
+        own = {"x", "y", "x_test", "y_test", "user_ids", "label_names"}
         also = {k: a for k, a in arrays.items() if k not in own and a.shape == x[0].shape[:1] and a.dtype.kind in "biufU"}
         train = ExampleSet(x[0], y[0], user_ids=users, task=task, attributes=also)
         if len(parts) == 1:

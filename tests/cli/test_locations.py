@@ -25,7 +25,6 @@ from fedlab.run.child import JobFolder, JobRecord
 from fedlab.spec import Spec, absolute
 
 NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file and no folder
-    ("Classification", "also"),
     ("Classification", "labels"),
     ("Corruption", "users"),
     ("Difftest", "arms"),
@@ -52,6 +51,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Investigation", "low"),
     ("Keep", "best"),
     ("Mlflow", "experiment"),
+    ("MultiLabel", "names"),
     ("NextToken", "vocabulary"),
     ("Objective", "metric"),
     ("Pachinko", "by"),
@@ -73,7 +73,6 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("Split", "cut_top"),
     ("Table", "categorical"),
     ("Table", "drop"),
-    ("MultiLabel", "names"),
     ("Table", "missing"),
     ("Table", "separator"),
     ("Table", "target"),
