@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 
 import pytest
+import yaml
 
 from fedlab.archive import Run, RunFolder
 from fedlab.archive.arms import arm_configs
 from fedlab.archive.differences import compared
-from fedlab.archive.manifest import deciding
+from fedlab.archive.manifest import config_sha256, deciding
 from fedlab.cli.choice_help import asked
+from fedlab.config.choices import config_dir
 from fedlab.config.composing import build, build_experiment, compose, locate
 from fedlab.errors import ConfigError
-from fedlab.moved import COMPONENTS, LATER, MODULES, present, with_present_names
+from fedlab.moved import COMPONENTS, LATER, LATER_STAGES, MODULES, present, with_present_names
 from fedlab.run import locations
 
 OLD = {  # a component of each module that has moved
@@ -101,3 +103,16 @@ def test_an_arms_own_value_is_never_taken_for_the_runs():
     run = {"_target_": "fedlab.models.Mlp", "mean": 0.5}
     own, none = ({"model": run, "arms": {"a": {"model": options}}} for options in ({"mean": 0.0}, {}))
     assert compared(own, none) and deciding(own, ()) != deciding(none, ())
+
+
+def test_stages_that_came_later_are_no_difference_where_they_change_nothing():
+    """Runs of an earlier version have no such stage; those of this one record its defaults."""
+    for stage, options in LATER_STAGES.items():
+        assert options == yaml.safe_load((config_dir() / stage / "standard.yaml").read_text())
+        before, now = {"num_rounds": 2, "seed": 0}, {"num_rounds": 2, "seed": 0, stage: dict(options)}
+        option = next(name for name in options if name != "_target_")
+        changed = {**now, stage: {**options, option: "something"}}
+        assert compared(before, now) == [] and deciding(before, ()) == deciding(now, ())
+        assert config_sha256(before) == config_sha256(now) != config_sha256(changed)
+        assert compared(before, changed) == [(f"{stage}.{option}", None, "something")]
+        assert deciding(changed, ()) != deciding(now, ())
