@@ -60,6 +60,7 @@ class LoweredProcess:
     update: Callable[..., Flat]  # (*state, *aggregate, *sums of the secure leaves) → state, metrics
     state_type: tff.Type
     metrics_type: tff.Type
+    element_type: tff.Type  # of a client's single data element
     message_type: tff.Type
     contribution_type: tff.Type
     accumulator_type: tff.Type
@@ -140,6 +141,7 @@ def _split(process: tff.templates.IterativeProcess) -> LoweredProcess:
         update=load(form.update),
         state_type=form.update.type_signature.result[0],
         metrics_type=form.update.type_signature.result[1],
+        element_type=form.work.type_signature.parameter[0].element,
         message_type=message,
         contribution_type=contribution,
         accumulator_type=form.accumulate.type_signature.result,

@@ -49,6 +49,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
 LATER_STAGES: Mapping[str, Mapping[str, Any]] = {
     "init": {"_target_": "fedlab.evaluation.initial.Initial", "from": None, "layers": None, "freeze": []},
     "keep": {"_target_": "fedlab.run.best_round.Keep", "best": None},
+    "clock": {"_target_": "fedlab.clock.NoClock"},
     "loss": {"_target_": "fedlab.tasks.TaskLoss", "label_smoothing": 0.0, "class_weights": None},
 }
 _OF_A_RUN = "num_rounds"  # every configuration of a whole run has this option

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from fedlab.errors import FedlabError
 
-Cost = Literal["rounds", "bytes", "seconds"]  # counted until a target is reached
+Cost = Literal["rounds", "bytes", "seconds", "simulated_seconds"]  # counted until a target is reached
 COSTS: tuple[Cost, ...] = get_args(Cost)
 _NAME = re.compile(r"rounds_to\[([^\[\]]*)\]")
 
@@ -39,7 +39,7 @@ def cost_named(cost: Cost, target: float) -> str:
 
 
 def cost_in(name: str) -> tuple[Cost, float] | None:
-    """Returns the cost and the target in rounds_to[0.97], bytes_to[0.97] or seconds_to[0.97]; None for another name."""
+    """Returns the cost and the target in rounds_to[0.97], bytes_to[0.97] and the like; None for another name."""
     for cost in COSTS:
         target = target_in(f"rounds{name[len(cost) :]}") if name.startswith(f"{cost}_to[") else None
         if target is not None:

@@ -125,3 +125,8 @@ class Cohort:
     round: int  # 1 for the first
     clients: np.ndarray  # int64 [K]: sampled clients that report
     dropped: np.ndarray  # int64 [D]: sampled clients that drop out before reporting
+    seconds: float | None = None  # simulated duration of the round; None: no clock
+    # int64 [K]: the server steps since each client received its model; None: all train from the newest one. Only in asynchronous
+    # training, where `dropped` may name a client twice, or one of `clients`, which then dropped out before
+    staleness: np.ndarray | None = None
+    num_too_stale: int = 0  # how many of `dropped` reported, but too late

@@ -42,6 +42,7 @@ ON_DIGITS = {
     ),
     # Digits are no text, and have no users with few examples
     **{key: [*_USERS, "~partition.min_examples", "model=mlp"] for key in ("shakespeare/fedavg", "shakespeare/fedadam")},
+    **{key: ["partition.num_clients=40"] for key in ("async/fedavg", "async/fedbuff")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],
@@ -60,6 +61,7 @@ VARIANTS = {
     "fed_per": [*SMALL, "process=fed_per"],
     **{name: [*SMALL, f"process={name}"] for name in ("fed_nova", "fed_dyn", "fed_exp", "q_fed_avg", "mime_lite")},
     "fed_bn": ["partition.num_clients=12", "cohort.clients_per_round=6", "process=fed_bn", *_NORMALIZED],
+    "fed_buff": ["model.hidden=[16]", "partition.num_clients=12", "cohort=buffered", "process=fed_buff", "clock=half_normal"],
     "ditto": [*SMALL, "process=ditto"],
     "apfl": [*SMALL, "process=apfl", "process.adaptive=true"],
     "fine_tune": [*SMALL, "process=fine_tune"],

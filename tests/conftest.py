@@ -254,6 +254,7 @@ class Lab:
         server_optimizer: Any = None,
         aggregator: Any = None,
         seed: int = 3,
+        max_staleness: int = 0,
     ) -> Any:
         """What an algorithm is put together from; its model starts from weights that depend on `seed`."""
         from fedlab.aggregation import Mean
@@ -277,6 +278,7 @@ class Lab:
             takes_weights=aggregator.takes_weights,
             num_clients=len(self.sizes),
             num_examples=sum(self.sizes),
+            max_staleness=max_staleness,
             keras=keras,
         )
 

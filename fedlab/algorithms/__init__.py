@@ -2,7 +2,7 @@
 
 Configurations name the classes of this module; it imports no TensorFlow. Shared modules: `base` (the slots that algorithms fill),
 `local` and `optimizers` (options), `client_work`, `composing` and `steps` (TFF's slots), `keeping` and `keeping_trainer` (client
-state), `heads` (the layers that clients keep), `trainer` (a training in progress).
+state), `heads` (the layers that clients keep), `versions` (asynchronous training), `trainer` (a training in progress).
 """
 
 from fedlab.algorithms.apfl import Apfl
@@ -10,6 +10,7 @@ from fedlab.algorithms.base import LARGEST_METRIC, Algorithm, KeepingProcess, Pa
 from fedlab.algorithms.ditto import Ditto
 from fedlab.algorithms.fed_avg import FedAvg
 from fedlab.algorithms.fed_bn import FedBn
+from fedlab.algorithms.fed_buff import FedBuff
 from fedlab.algorithms.fed_dyn import FedDyn
 from fedlab.algorithms.fed_exp import FedExp
 from fedlab.algorithms.fed_nova import FedNova
@@ -37,6 +38,7 @@ __all__ = [
     "DpSgd",
     "FedAvg",
     "FedBn",
+    "FedBuff",
     "FedDyn",
     "FedExp",
     "FedNova",

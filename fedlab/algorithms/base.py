@@ -14,6 +14,7 @@ from fedlab.algorithms.optimizers import Constant, Optimizer, Schedule, Sgd
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.privacy import NoPrivacy, Privacy
+from fedlab.secure import SecureSum
 from fedlab.spec import Spec
 from fedlab.tasks import Task
 
@@ -45,6 +46,8 @@ class Stages(Protocol):
     @property
     def engine(self) -> EngineSpec: ...
     @property
+    def secure(self) -> SecureSum: ...
+    @property
     def needs_protocol(self) -> bool: ...
     @property
     def why_uniform(self) -> str | None: ...
@@ -67,6 +70,7 @@ class Parts:
     largest_metric: float = LARGEST_METRIC  # the metrics of a client that reach it are left out, and the client is counted
     num_clients: int = 1  # in the whole federation
     num_examples: int = 1  # training examples of all clients
+    max_staleness: int = 0  # the most server steps since a client received its model; above 0 in asynchronous training only
     keras: tf.keras.Model | None = None  # the Keras model behind `model`; None for a pair of networks
 
 
@@ -98,6 +102,10 @@ class Algorithm(Spec):
     personal: ClassVar[bool] = False  # whether every client has its own model after training
     # True if a client sends the update of a model that it has trained; each class states this for itself
     sends_models: ClassVar[bool] = False
+    # True if the server sums updates as they arrive, from clients with different versions of the model (`cohort=buffered`)
+    buffers: ClassVar[bool] = False
+    # True if the server waits for all clients of a round at once, so that the round takes as long as the slowest (`clock`)
+    waits: ClassVar[bool] = True
 
     def check(self, stages: Stages) -> None:
         """Raises `ConfigError` for stages that contradict each other or have no effect here. Reads no data."""

@@ -40,8 +40,9 @@ def composed(
     work: tff.learning.templates.ClientWorkProcess,
     finalizer: tff.learning.templates.FinalizerProcess | None = None,
     combine: Combine | None = None,
+    distributor: tff.learning.templates.DistributionProcess | None = None,
 ) -> tff.learning.templates.LearningProcess:
-    """Like `learning_process`, with the client-work slot filled."""
+    """Like `learning_process`, with the client-work slot filled. `distributor`: sends the model; None broadcasts it."""
 
     @tff.tensorflow.computation
     def initial_weights():
@@ -56,7 +57,7 @@ def composed(
         finalizer = _generalised(finalizer, parts.model, update_type, combine or (lambda update: update))
     return tff.learning.templates.compose_learning_process(
         initial_weights,
-        tff.learning.templates.build_broadcast_process(weights_type),
+        distributor or tff.learning.templates.build_broadcast_process(weights_type),
         work,
         aggregator.create(update_type, tff.TensorType(np.float32)),
         finalizer,

@@ -21,6 +21,7 @@ class LocalOnly(Algorithm):
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
     personal: ClassVar[bool] = True
+    waits: ClassVar[bool] = False
 
     def check(self, stages: Stages) -> None:
         super().check(stages)

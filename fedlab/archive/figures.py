@@ -50,15 +50,16 @@ def rounds_to_of(run: Run, targets: Iterable[float]) -> dict[str, float | None]:
 
 
 def cost_to(run: Run, cost: Cost, target: float) -> float | None:
-    """Returns the rounds, bytes or seconds until the metric that ranks runs reaches `target`; None if it never does.
+    """Returns the rounds, bytes or (simulated) seconds until the metric that ranks runs reaches `target`; None if it never does.
 
-    Bytes are those that all clients have sent and received, seconds those of training, without evaluation. Within a round, they
+    Bytes are those that all clients have sent and received, seconds those of training, without evaluation, simulated
+    seconds those of `clock`. Within a round, they
     are interpolated linearly. Raises `FedlabError` if the records have no such numbers.
     """
     rounds = rounds_to_of(run, [target])[named(target)]
     if cost == "rounds" or rounds is None:
         return rounds
-    columns = ("bytes_up", "bytes_down") if cost == "bytes" else ("seconds",)
+    columns = ("bytes_up", "bytes_down") if cost == "bytes" else (cost,)
     records = run.records()
     missing = [name for name in columns if not all(isinstance(record.get(name), (int, float)) for record in records)]
     if missing:

@@ -1,4 +1,4 @@
-"""`fedlab plot RUN …`: draws a metric over rounds, bytes, seconds or ε as a picture for a paper, with a band over seeds."""
+"""`fedlab plot RUN …`: draws a metric over rounds, bytes, time or ε as a picture for a paper, with a band over seeds."""
 
 from __future__ import annotations
 

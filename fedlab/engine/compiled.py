@@ -63,7 +63,7 @@ class CompiledEngine(LoweredEngine):
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None, 2], tf.int64),
                 tf.TensorSpec([2], tf.int64),
-                [tf.TensorSpec([None, *s.shape], s.dtype) for s in self._kept_specs()],
+                [tf.TensorSpec([None, *s.shape], s.dtype) for s in self._given_specs()],
             ],
         ).get_concrete_function()  # because tf.function warns at every trace after the fifth, also of another engine's
 

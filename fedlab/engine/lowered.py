@@ -44,8 +44,12 @@ class LoweredEngine:
     def close(self) -> None:
         self._x = self._y = None
 
+    def _given_specs(self) -> list[tf.TensorSpec]:
+        """Returns the specs of what a client's data element contains in addition to examples, such as the client's state."""
+        return [tf.TensorSpec(t.shape, t.dtype) for path, t in lowering.leaves(self._lowered.element_type) if path[0] == "kept"]
+
     def _kept_specs(self) -> list[tf.TensorSpec]:
-        """Returns the specs of a client's state."""
+        """Returns the specs of a client's new state."""
         return self._lowered.apart(lowering.tensor_specs(self._lowered.contribution_type))[0]
 
     def _contribution(self, message: Any, kept: Any, indices: tf.Tensor, order: tf.Tensor, key: tf.Tensor) -> list:

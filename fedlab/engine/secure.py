@@ -192,7 +192,7 @@ class SecureEngine(LoweredEngine):
         self._work = traced(
             self._contribution,
             message,
-            self._kept_specs(),
+            self._given_specs(),
             tf.TensorSpec([None], ints),
             tf.TensorSpec([None, None], ints),
             tf.TensorSpec([2], tf.int64),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-X = Literal["round", "bytes", "bytes_up", "bytes_down", "seconds", "epsilon"]  # the horizontal axis; bytes and seconds are totals
+X = Literal["round", "bytes", "bytes_up", "bytes_down", "seconds", "simulated_seconds", "epsilon"]  # the horizontal axis
 Band = Literal["std", "ci", "range", "none"]
 Log = Literal["x", "y", "both"]
 XS: tuple[X, ...] = get_args(X)

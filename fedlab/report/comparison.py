@@ -20,7 +20,7 @@ from fedlab.report.grouping import RunGroup, alike, differing, hashable, identif
 from fedlab.report.series import distinct
 from fedlab.targets import named, target_in
 
-_LAST = ("seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
+_LAST = ("simulated_seconds_total", "seconds_per_round", "seconds_total", "bytes_up_total", "bytes_down_total")
 NO_METRIC = {
     "num_rounds",
     "num_clients",

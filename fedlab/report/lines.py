@@ -30,7 +30,9 @@ _LABELS = {
     "bytes_up": "traffic from all clients",
     "bytes_down": "traffic to all clients",
     "seconds": "training time",
+    "simulated_seconds": "simulated time",
 }
+_DURATIONS = ("seconds", "simulated_seconds")
 _OVER = {"round": "rounds", "epsilon": "ε"}
 
 
@@ -215,7 +217,7 @@ def _unusable(run: Run, records: Sequence[Record], x: X, metric: str) -> str | N
             return "has no ε per round: its metrics may end it (stop), so its ε is that of all planned rounds from the first on"
     if x == "epsilon" and not any(finite(record.get("epsilon")) is not None for record in records):
         return "has no finite ε"
-    needed = _TRAFFIC.get(x, (x,) if x == "seconds" else ())
+    needed = _TRAFFIC.get(x, (x,) if x in _DURATIONS else ())
     missing = [name for name in needed if not all(finite(record.get(name)) is not None for record in records)]
     return f"has no {' and '.join(missing)}" if missing else None
 
@@ -284,7 +286,7 @@ def _x_axis(x: X, along: Sequence[float], runs: Sequence[Run]) -> Quantity:
     largest = max(along, default=0.0)
     if x in _TRAFFIC:
         return of_bytes(_LABELS[x], largest)
-    if x == "seconds":
+    if x in _DURATIONS:
         return of_seconds(_LABELS[x], largest)
     if x == "round":
         return Quantity("round")

@@ -42,7 +42,7 @@ def quantity(name: str, task: Learned, values: Iterable[float]) -> Quantity:
         return Quantity(label, "%", 100.0, better)
     if name.startswith("bytes") or name.endswith("_bytes"):
         return of_bytes(label, largest)
-    if name.startswith("seconds") or name.endswith("_seconds"):
+    if words.is_duration(name):
         return of_seconds(label, largest)
     unit = own.unit.rpartition(", ")[2] if own else ""
     if largest and not _PLAIN[0] <= largest < _PLAIN[1]:

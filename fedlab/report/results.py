@@ -87,7 +87,7 @@ class Results:
 def results(runs: Sequence[Run], metrics: Sequence[str] = (), targets: Sequence[float] = ()) -> Results:
     """Returns the table of the runs that have finished. Rows are groups of runs that differ in their seed alone.
 
-    `metrics`: final metrics such as bytes_up_total, or rounds_to[TARGET], bytes_to[TARGET] or seconds_to[TARGET]; (): the metric
+    `metrics`: final metrics such as bytes_up_total, or rounds_to[TARGET], bytes_to[TARGET] and the like; (): the metric
     that ranks runs, the loss, rounds_to[TARGET] of all `targets` and of those that the runs ask for, and ε. Raises `ConfigError`
     for a metric that no run has, `FedlabError` if no run has finished.
     """

@@ -47,6 +47,11 @@ _LABELS = {
     "bytes_down_total": "total sent down",
     "seconds_per_round": "time of a round",
     "seconds_total": "total time",
+    "simulated_seconds": "simulated time of the round",
+    "simulated_seconds_total": "total simulated time",
+    "staleness_mean": "mean staleness, server steps",
+    "staleness_max": "largest staleness, server steps",
+    "num_too_stale": "updates dropped as too stale",
     "secure_seconds": "time of the secure sum",
     "num_clients": "clients reporting",
     "num_dropped": "clients dropped out",
@@ -59,7 +64,7 @@ def metric_label(name: str) -> str:
     """Returns a metric's name in words."""
     found = cost_in(name.rpartition("/")[2])
     if found:
-        return f"{found[0]} to {found[1]:g}"
+        return f"{found[0].replace('_', ' ')} to {found[1]:g}"
     return _LABELS.get(name, name.replace("_", " ").strip().replace("epsilon", "ε"))
 
 
@@ -67,7 +72,7 @@ def task_label(name: str, learned: Learned) -> str:
     """Returns a metric's name in words; the run's task names its own metrics."""
     found = cost_in(name.rpartition("/")[2])
     if found:
-        return f"{found[0]} to {target_text(found[1], learned)}"
+        return f"{found[0].replace('_', ' ')} to {target_text(found[1], learned)}"
     return metric_label(name) if name in _LABELS else learned.label(name) or metric_label(name)
 
 
@@ -94,8 +99,13 @@ def axis_label(name: str) -> str:
     """Returns a metric's name with the unit of its values."""
     if cost_in(name):  # its name begins with the unit
         return metric_label(name)
-    unit = "s" if name.startswith("seconds") or name.endswith("_seconds") else "bytes" if name.startswith("bytes") else ""
+    unit = "s" if is_duration(name) else "bytes" if name.startswith("bytes") else ""
     return f"{metric_label(name)}, {unit}" if unit else metric_label(name)
+
+
+def is_duration(name: str) -> bool:
+    """Returns True if a metric is in seconds, by its name."""
+    return name.startswith(("seconds", "simulated_seconds")) or name.endswith("_seconds")
 
 
 def metric_value(name: str, value: Any, digits: int = 4) -> str:
@@ -110,7 +120,7 @@ def metric_value(name: str, value: Any, digits: int = 4) -> str:
         return decimals(value, 2)
     if name.startswith("bytes_") or name.endswith("_bytes"):
         return num_bytes(value)
-    if name.startswith("seconds") or name.endswith("_seconds"):
+    if is_duration(name):
         return seconds(value)
     return number(value, digits)
 

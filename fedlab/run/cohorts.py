@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from fedlab.cohort import CohortSampler
+from fedlab.cohort import Buffered, CohortSampler
 from fedlab.errors import ConfigError
 from fedlab.sampling import Everyone, FixedSize, Poisson, Sampling, Schedule
 from fedlab.spec import is_of_fedlab
 from fedlab.types import Cohort
 
 CHANCE = 1e-9  # of refusing, in a run of any length, a sampler that draws as it states
+
+
+def drawn(sampler: CohortSampler, stated: Sampling | None, seconds: np.ndarray | None) -> Callable[[int, int, int], Cohort]:
+    """Returns `watched(sampler, stated)` under a clock. `seconds`: float64 [clients]; None: no time is simulated.
+
+    A synchronous round takes as long as the slowest client that reports, and no time if nobody does.
+    """
+    found = watched(sampler, stated)
+    if seconds is None:
+        return found
+    if isinstance(sampler, Buffered):
+        return sampler.timed(seconds)
+
+    def timed(num_clients: int, seed: int, round: int) -> Cohort:
+        cohort = found(num_clients, seed, round)
+        return dataclasses.replace(cohort, seconds=float(seconds[cohort.clients].max(initial=0.0)))
+
+    return timed
 
 
 def watched(sampler: CohortSampler, stated: Sampling | None) -> CohortSampler | Watched:

@@ -13,7 +13,8 @@ from fedlab import registry
 from fedlab.aggregation import Aggregator
 from fedlab.algorithms import LARGEST_METRIC, Algorithm, DpSgd, LocalTraining
 from fedlab.algorithms.optimizers import Optimizer, Schedule
-from fedlab.cohort import All, CohortSampler, FixedSize
+from fedlab.clock import Clock, NoClock
+from fedlab.cohort import All, Buffered, CohortSampler, FixedSize
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
@@ -61,6 +62,7 @@ class Experiment(_OfStudies):
     corruption: Corruption = NoCorruption()
     filter: Filter = NoFilter()
     cohort: CohortSampler
+    clock: Clock = NoClock()
     model: Callable[..., Any]
     init: Initial = Initial()
     loss: Loss = TaskLoss()
@@ -130,11 +132,15 @@ class Experiment(_OfStudies):
         """Returns the largest number of clients that report in one round."""
         if isinstance(self.cohort, FixedSize) and states(self.cohort, "sampling"):  # a subclass may sample more
             return self.cohort.clients_per_round
+        if isinstance(self.cohort, Buffered):
+            return self.cohort.buffer_size
         return num_clients
 
     @property
     def cohorts_are_equal(self) -> bool:
         """Returns True if every cohort has the same number of clients, of which none drops out."""
+        if isinstance(self.cohort, Buffered):
+            return True
         known = isinstance(self.cohort, (All, FixedSize)) and states(self.cohort, "sampling")
         return known and not self.cohort.dropout_rate
 
@@ -145,6 +151,8 @@ class Experiment(_OfStudies):
             return max(arm.clients_at_once for arm in self.arms.values())
         if isinstance(self.cohort, FixedSize):
             return self.cohort.clients_per_round
+        if isinstance(self.cohort, Buffered):
+            return self.cohort.buffer_size
         return self.partition.known_num_trained or 1_000
 
 

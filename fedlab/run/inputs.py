@@ -34,7 +34,7 @@ def load(experiment: Experiment) -> tuple[Dataset, Partition]:
     stages = experiment.partition, experiment.corruption, experiment.filter
     dataset, kept = divided(dataset, *stages, experiment.evaluation.holdout, experiment.seed)
     if not experiment.arms:
-        check_clients(experiment, len(kept))
+        _check_clients(experiment, kept)
     return dataset, kept
 
 
@@ -75,6 +75,12 @@ def remarks(source: Source, dataset: Dataset) -> list[str]:
     return [*source.remarks, f"{count} in the test set and in no training example, so no model learns it: {printable(listed)}"]
 
 
+def _check_clients(experiment: Experiment, partition: Partition) -> None:
+    """Raises `ConfigError` if the stages do not suit the number of clients, or if the clock lacks one of them."""
+    check_clients(experiment, len(partition))
+    experiment.clock.seconds(partition.client_ids, experiment.seed)
+
+
 def _check_examples(experiment: Experiment, dataset: Dataset) -> None:
     """Raises `ConfigError` if a study cannot use these examples."""
     for check in registry.hooks("check_examples"):
@@ -94,7 +100,7 @@ def load_arms(experiment: Experiment, dataset: Dataset, partition: Partition) ->
             if _same(experiment, arm, "data", "corruption", *unit):
                 found[name] = (dataset, found[name][1])
             check_task(arm, found[name][0], name)
-            check_clients(arm, len(found[name][1]))
+            _check_clients(arm, found[name][1])
             _check_examples(arm, found[name][0])
     return found
 

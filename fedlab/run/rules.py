@@ -10,6 +10,8 @@ from typing import Any
 from fedlab import registry
 from fedlab.archive.figures import ranked_metric
 from fedlab.archive.task import Learned, described
+from fedlab.clock import NoClock
+from fedlab.cohort import Buffered
 from fedlab.errors import ConfigError
 from fedlab.models import Adversaries
 from fedlab.partition import holds_nothing_out, num_held_out
@@ -249,6 +251,31 @@ def best_model(experiment: Experiment) -> None:
         )
 
 
+def timed(experiment: Experiment) -> None:
+    """Checks the file of a clock, that the rounds have a duration, and that asynchronous cohorts meet an asynchronous server."""
+    experiment.clock.check()
+    process, name = experiment.process, type(experiment.process).__name__
+    has_clock, buffered = type(experiment.clock) is not NoClock, isinstance(experiment.cohort, Buffered)
+    if has_clock and not process.waits:
+        raise ConfigError(
+            f"clock: in the rounds of process {name} no server waits for several clients at once, so the slowest client does not "
+            "tell their duration: use clock=none."
+        )
+    if process.buffers and not buffered:
+        raise ConfigError(
+            f"process {name} takes updates as they arrive: use cohort=buffered, and clients' speeds such as clock=half_normal."
+        )
+    if buffered and not process.buffers:
+        raise ConfigError(
+            f"cohort=buffered collects updates of different versions of the model, and process {name} needs those of one: "
+            "use process=fed_buff, or cohort=uniform."
+        )
+    if buffered and not has_clock:
+        raise ConfigError(
+            "cohort=buffered needs the clients' speeds: use clock=half_normal, log_normal, uniform, constant or trace."
+        )
+
+
 def evaluated(experiment: Experiment) -> None:
     """Checks that the files for evaluating generated images exist."""
     experiment.evaluation.check()
@@ -370,6 +397,7 @@ OF_TRAINING: tuple[Rule, ...] = (  # for a run without arms, or an arm
     model_of_the_algorithm,
     initial_model,
     best_model,
+    timed,
     evaluated,
     stages_of_the_algorithm,
     loss_is_covered,

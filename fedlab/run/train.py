@@ -136,6 +136,8 @@ def _totals(records: Sequence[Record]) -> dict[str, float]:
         totals[f"{arm}seconds_per_round"] = _seconds_per_round(records, f"{arm}seconds")
         for way in ("bytes_down", "bytes_up"):
             totals[f"{arm}{way}_total"] = sum(r[f"{arm}{way}"] for r in records)
+        if f"{arm}simulated_seconds" in records[0]:
+            totals[f"{arm}simulated_seconds_total"] = sum(r[f"{arm}simulated_seconds"] for r in records)
         totals[f"{arm}rounds_without_clients"] = sum(not r[f"{arm}num_clients"] for r in records)
     return totals
 

@@ -17,6 +17,7 @@ from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.clients import write_ledger
 from fedlab.archive.metrics import Record
 from fedlab.archive.task import described as learned_from
+from fedlab.cohort import Buffered
 from fedlab.composition import Claim
 from fedlab.errors import FedlabError
 from fedlab.evaluation import build_evaluator
@@ -24,7 +25,7 @@ from fedlab.evaluation.evaluator import Evaluator
 from fedlab.models.transfer import shown
 from fedlab.randomness import Secret
 from fedlab.run.best_round import BestRound
-from fedlab.run.cohorts import require_stated, watched
+from fedlab.run.cohorts import drawn, require_stated
 from fedlab.run.experiment import Experiment
 from fedlab.run.learner import Learner, require_finite, weights_hash
 from fedlab.run.privacy import PrivacyAccount
@@ -56,6 +57,7 @@ class Training(Learner):
         self.privacy = PrivacyAccount(experiment, partition, secret, num_weights=self.num_weights)
         self.num_rounds = self.privacy.num_rounds
         require_stated(experiment.cohort, self.privacy.stated, len(partition), self.privacy.sources.cohorts, self.num_rounds)
+        self._client_seconds = experiment.clock.seconds(partition.client_ids, experiment.seed)
         parts = assemble(experiment, self.evaluator, dataset, partition, self.privacy)
         setting = Setting(
             seed=experiment.seed,
@@ -96,7 +98,7 @@ class Training(Learner):
     def rounds(self, first: int) -> Iterator[Record]:
         experiment = self.experiment
         epochs = experiment.process.epochs(experiment.client)
-        sampler = watched(experiment.cohort, self.privacy.stated)
+        sampler = drawn(experiment.cohort, self.privacy.stated, self._client_seconds)
         rounds = prepared_rounds(self.partition, sampler, epochs, self.privacy.sources, first, self.last_round)
         started = time.perf_counter()
         for cohort, given in rounds:
@@ -112,6 +114,7 @@ class Training(Learner):
                 "bytes_down": outcome.bytes_down,
                 "bytes_up": outcome.bytes_up,
                 "weights_hash": self.weights_hash,
+                **({} if cohort.seconds is None else {"simulated_seconds": cohort.seconds}),
                 **self.privacy.figures(cohort.round),
                 **outcome.metrics,
             }
@@ -284,5 +287,6 @@ def assemble(
         largest_metric=experiment.largest_metric,
         num_clients=len(partition),
         num_examples=int(partition.sizes.sum()),
+        max_staleness=experiment.cohort.max_staleness if isinstance(experiment.cohort, Buffered) else 0,
         keras=evaluator.keras,
     )

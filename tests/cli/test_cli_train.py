@@ -200,6 +200,7 @@ ON_DIGITS = {
         for name in ("fedavg", "fedadam")
     },
     # nor are there thousands of users
+    **{f"async/{name}": ["partition.num_clients=40"] for name in ("fedavg", "fedbuff")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],

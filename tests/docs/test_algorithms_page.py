@@ -31,7 +31,11 @@ def test_every_algorithm_has_a_row():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip("`"))
 def test_a_row_says_what_is_refused(row, tmp_path, monkeypatch):
     process = row[0].strip("`")
-    own = {"gan": ["model=gan_small", "evaluation=gan"], "tff": ["process.build=a_process.build"]}.get(process, [])
+    own = {
+        "fed_buff": ["cohort=buffered", "clock=constant"],
+        "gan": ["model=gan_small", "evaluation=gan"],
+        "tff": ["process.build=a_process.build"],
+    }.get(process, [])
     (tmp_path / "a_process.py").write_text("def build(model, aggregator): ...")
     monkeypatch.syspath_prepend(tmp_path)
     for place, protection in PROTECTIONS.items():

@@ -11,11 +11,24 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab import algorithms
-from fedlab.algorithms import DpSgd, FedAvg, FedRep, FedSgd, FineTune, Gan, LocalOnly, LocalTraining, Scaffold, TffProcess
+from fedlab.algorithms import (
+    DpSgd,
+    FedAvg,
+    FedBuff,
+    FedRep,
+    FedSgd,
+    FineTune,
+    Gan,
+    LocalOnly,
+    LocalTraining,
+    Scaffold,
+    TffProcess,
+)
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.algorithms.split import Split
 from fedlab.archive import RunFolder, make_folder
-from fedlab.cohort import All
+from fedlab.clock import Constant
+from fedlab.cohort import All, Buffered
 from fedlab.errors import FedlabError
 from fedlab.evaluation import GanEvaluation
 from fedlab.models import Gan as Networks
@@ -48,6 +61,7 @@ DIVERGING = {
     "scaffold": dict(process=Scaffold(), client_optimizer=HUGE),
     "fed_rep": dict(process=FedRep(head_epochs=1), model=Mlp(hidden=(4,)), client_optimizer=HUGE),
     "client": dict(process=FedAvg(), client_optimizer=HUGE),
+    "fed_buff": dict(process=FedBuff(), client_optimizer=HUGE, cohort=Buffered(concurrency=2, buffer_size=1), clock=Constant()),
     "fine_tune": dict(process=FineTune(fine_tuning_epochs=1), client_optimizer=HUGE),
     "server": dict(process=FedSgd(), client=LocalTraining(batch_size=5), server_optimizer=HUGE),
     "local_only": dict(process=LocalOnly(), client_optimizer=HUGE),

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from fedlab.aggregation import Aggregator
 from fedlab.algorithms import FedAvg, LocalTraining, Process
 from fedlab.algorithms.optimizers import Optimizer, Schedule, Sgd
+from fedlab.clock import Clock
 from fedlab.cohort import All, CohortSampler
 from fedlab.config import composing as configuration
 from fedlab.corruption import Corruption
@@ -43,6 +44,7 @@ BASES = {
     "corruption": Corruption,
     "filter": Filter,
     "cohort": CohortSampler,
+    "clock": Clock,
     "process": Process,
     "client_optimizer": Optimizer,
     "loss": Loss,

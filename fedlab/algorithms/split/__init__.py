@@ -6,7 +6,7 @@ al. 2018). Both sides step at the same moment from the same weights, so training
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -35,6 +35,8 @@ class Split(Algorithm):
     is reset at every turn, as in a round of FedAvg. Therefore one client equals FedAvg with one client, and `order=parallel`
     equals FedAvg, to float rounding.
     """
+
+    waits: ClassVar[bool] = False  # clients take turns
 
     cut: str | None = None  # the last layer on the client; None: the one before the logits or, with labels=client,
     # the first with weights

@@ -21,11 +21,12 @@ class Objective(Spec):
     """One metric and its direction, or equally long lists of both. `seeds`: runs per job; their mean counts.
 
     `metric`: None is the headline metric of the task on the test set. `direction`: None, for a single metric, is the direction of
-    the task's metric; rounds_to[TARGET], bytes_to[TARGET] and seconds_to[TARGET] are minimized, other metrics, such as
-    bytes_up_total, are maximized.
+    the task's metric; rounds_to[TARGET], bytes_to[TARGET] and the like are minimized, other metrics, such as bytes_up_total, are
+    maximized.
 
     `target`: a value of the metric that ranks runs, such as 0.97 for an accuracy of 97 %. It replaces `metric`: runs are ranked
-    by their `cost`, the rounds, bytes or training seconds until they reach it; several costs ask for a trade-off.
+    by their `cost`, the rounds, bytes, training seconds or simulated seconds until they reach it; several costs ask for a
+    trade-off.
     """
 
     metric: Annotated[Annotated[tuple[str, ...], Field(min_length=1)] | None, _Listed] = None
