@@ -7,14 +7,14 @@ import csv
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
-from fedlab.errors import ConfigError
+from fedlab.errors import ConfigError, FedlabError
 from fedlab.randomness import generator
-from fedlab.spec import Spec
+from fedlab.spec import Spec, shown
 
 _LEAST = 1e-9  # seconds: no device is infinitely fast
 _COLUMNS = ("client", "seconds")
@@ -29,22 +29,30 @@ class Clock(Spec):
     def check(self) -> None:
         """Raises `ConfigError` for a file that cannot be read. Reads no training data."""
 
-    @abc.abstractmethod
     def seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray | None:
-        """Returns each client's seconds, float64 [clients], all above 0; None if no time is simulated."""
+        """Returns each client's seconds, float64 [clients], all above 0; None if no time is simulated.
+
+        Raises `FedlabError` if `_seconds` returns anything else.
+        """
+        made = self._seconds(client_ids, seed)
+        return None if made is None else _checked(made, len(client_ids), f"{type(self).__name__}._seconds")
+
+    @abc.abstractmethod
+    def _seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray | None:
+        """As `seconds`, in float64 or float32."""
 
 
 class NoClock(Clock):
     """Simulates no time."""
 
-    def seconds(self, client_ids: Sequence[str], seed: int) -> None:
+    def _seconds(self, client_ids: Sequence[str], seed: int) -> None:
         return None
 
 
 class _Drawn(Clock):
     """Clocks with an independent draw for each client."""
 
-    def seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray:
+    def _seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray:
         drawn = self._draw(generator(seed, "client seconds"), len(client_ids))
         return np.maximum(np.asarray(drawn, np.float64), _LEAST)
 
@@ -110,7 +118,7 @@ class Trace(Clock):
     def check(self) -> None:
         self._rows()
 
-    def seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray:
+    def _seconds(self, client_ids: Sequence[str], seed: int) -> np.ndarray:
         rows = self._rows()
         missing = [name for name in client_ids if name not in rows]
         if missing:
@@ -143,6 +151,21 @@ class Trace(Clock):
         except (UnicodeDecodeError, csv.Error) as error:
             raise ConfigError(f"clock.path={self.path} is no CSV file in UTF-8: {error}.") from error
         return found
+
+
+def _checked(made: Any, num_clients: int, name: str) -> np.ndarray:
+    """Returns `made` as float64 [clients]. Raises `FedlabError` if it is no list of seconds. `name`: its function."""
+    try:
+        array = np.asarray(made)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(None)
+    if array.shape != (num_clients,) or array.dtype.kind not in "iuf":
+        given = shown(made) if array.dtype == object else f"{array.dtype} {list(array.shape)}"
+        raise FedlabError(f"clock: {name} returned {given}; it must return {num_clients:,} numbers, the seconds of each client.")
+    wrong = array[~(np.isfinite(array) & (array > 0))]
+    if len(wrong):
+        raise FedlabError(f"clock: {name} returned {wrong[0]} seconds for a client; seconds must be finite and above 0.")
+    return array.astype(np.float64)
 
 
 def _positive(text: str | None) -> float | None:

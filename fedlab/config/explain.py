@@ -109,9 +109,11 @@ def _perhaps(key: str, known: Mapping[str, Sequence[str]], catalogue: Catalogue)
     dotted = [f"{s}.{o}" for s, options in known.items() for o in options]
     if near := named_alike(key, names) or named_alike(key, dotted):
         return asked(near)
-    others = {f"{group}.{o}": f"{group}={name}" for group, name, o in catalogue.all_options()}
-    elsewhere = [f"{o}' of '{others[o]}" for o in named_alike(key, others)]
-    return asked(elsewhere) or did_you_mean(key, names)
+    choices: dict[str, list[str]] = {}
+    for group, name, o in catalogue.all_options():
+        choices.setdefault(f"{group}.{o}", []).append(f"'{group}={name}'")
+    elsewhere = [f"'{o}' of {' or '.join(choices[o])}" for o in named_alike(key, choices)]
+    return f" Did you mean {', or '.join(elsewhere)}?" if elsewhere else did_you_mean(key, names)
 
 
 def unknown_option(stage: str, option: str, allowed: Iterable[str], catalogue: Catalogue) -> str:

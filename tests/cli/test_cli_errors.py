@@ -57,7 +57,7 @@ MISTAKES = [
     ("train num_round=3", "Did you mean 'num_rounds'?", 2),
     ("train lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
     ("train batch_size=5", "Did you mean 'client.batch_size'", 2),
-    ("train alpha=0.1", "'partition.alpha' of 'partition=dirichlet'?", 2),
+    ("train alpha=0.1", "'partition.alpha' of 'partition=dirichlet' or 'partition=pachinko'?", 2),
     ("train optimizer=adam", "Did you mean 'client_optimizer' or 'server_optimizer'?", 2),
     ("train optimizer.lr=0.1", "'client_optimizer.learning_rate' or 'server_optimizer.learning_rate'", 2),
     (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedlab.clock import Constant, HalfNormal, LogNormal, NoClock, Trace, Uniform
-from fedlab.errors import ConfigError
+from fedlab.clock import Clock, Constant, HalfNormal, LogNormal, NoClock, Trace, Uniform
+from fedlab.errors import ConfigError, FedlabError
 
 NAMES = [str(i) for i in range(20_000)]
 
@@ -70,3 +70,30 @@ def test_a_missing_file_and_values_out_of_range_are_refused(tmp_path):
     for wrong in (dict(low=2.0, high=1.0), dict(low=0.0)):
         with pytest.raises(ValueError, match="low"):
             Uniform(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        ([1.0], "returned float64 .1.; it must return 3 numbers"),
+        ("fast", "returned <U4 ..; it must return 3 numbers"),
+        ([[1.0], [1.0, 2.0], []], "it must return 3 numbers"),
+        ([1.0, 0.0, 1.0], "returned 0.0 seconds for a client; seconds must be finite and above 0"),
+        ([1.0, float("nan"), 1.0], "returned nan seconds"),
+    ],
+)
+def test_what_a_users_clock_returns_is_checked(made, line):
+    class Own(Clock):
+        def _seconds(self, client_ids, seed):
+            return made
+
+    with pytest.raises(FedlabError, match=f"clock: Own._seconds {line}" if line.startswith("returned") else line):
+        Own().seconds(NAMES[:3], 0)
+
+
+def test_a_users_clock_may_return_a_list():
+    class Own(Clock):
+        def _seconds(self, client_ids, seed):
+            return [1 + len(name) for name in client_ids]
+
+    assert Own().seconds(["a", "bcd"], 0).tolist() == [2.0, 4.0]

@@ -22,6 +22,7 @@ from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.early_stop import EarlyStop, Watch
 from fedlab.tasks import Classification, Generation
 from fedlab.tasks.base import Task
+from fedlab.tasks.losses import TaskLoss
 from tests.report.conftest import records_of, write_run
 
 ROUNDS = 9
@@ -241,9 +242,10 @@ def test_metrics_are_those_of_the_algorithms_task_also_of_an_arm(tensorflow):
 
     def given(process_task, kind=Training, **options):
         made = kind.__new__(kind)
+        made.partition = None  # no loss that clients minimise
         made.dataset = types.SimpleNamespace(train=types.SimpleNamespace(task=Classification(num_classes=2)))
         evaluation, process = Evaluation(rounds_to=(0.5,)), types.SimpleNamespace(task=process_task)
-        made.experiment = types.SimpleNamespace(evaluation=evaluation, process=process, **options)
+        made.experiment = types.SimpleNamespace(evaluation=evaluation, process=process, loss=TaskLoss(), **options)
         return made
 
     records = [{"round": r, "test_loss": 1 / r, "test_accuracy": r / 4} for r in (1, 2)]

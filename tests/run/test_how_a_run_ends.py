@@ -80,18 +80,18 @@ class Drawing:
 def trained(tmp_path, monkeypatch):
     """Trains in one folder, again if it has been trained there before; returns what it raises."""
     folder = RunFolder(make_folder(tmp_path / "run"))
-    monkeypatch.setattr(job.studies, "hooks", lambda name: [])
+    monkeypatch.setattr(job.registry, "hooks", lambda name: [])
     task = SimpleNamespace(num_classes=None, described=lambda: None)
-    inputs = job.Inputs(SimpleNamespace(name="d", train=SimpleNamespace(task=task)), Partition([1]), {}, {})
+    inputs = job.Inputs(SimpleNamespace(name="d", affected={}, train=SimpleNamespace(task=task)), Partition([1]), {}, {})
     begun = {"manifest_version": 2, "name": "x", "status": "running", "rounds_completed": 0, "command": "c", "resumed": []}
 
     def train(num_rounds, report=None, stops_in=None, **stop):
         experiment = SimpleNamespace(
             logger={},
             stop=EarlyStop(**stop),
-            corruption=SimpleNamespace(affected=lambda *_: {}),
             checkpoint=Checkpointing(every=1),
             process=SimpleNamespace(task=None),
+            loss=SimpleNamespace(check=lambda task: None),
             arms={},
             evaluation=Evaluation(),
             eval_every=1,

@@ -68,7 +68,13 @@ NOTHING_TO_WRITE = {
     "objective",
 }  # options alone; another class is refused by type
 # Methods that a user writes whose result the base class looks into itself, and says more of than its type
-LOOKED_INTO = {("partition", "_divide"), ("cohort", "_choose"), ("corruption", "_corrupt"), ("attack", "run")}
+LOOKED_INTO = {
+    ("partition", "_divide"),
+    ("cohort", "_choose"),
+    ("corruption", "_corrupt"),
+    ("clock", "_seconds"),
+    ("attack", "run"),
+}
 SMALL = dict(num_rounds=1, model=Perceptron(), cohort=All(), partition=Iid(num_clients=2), client=LocalTraining(batch_size=20))
 
 

@@ -149,7 +149,10 @@ def told(capsys, *args):
 
 def test_mistakes_are_told_in_one_line(copied, capsys, tmp_path):
     assert "no such run" in told(capsys, tmp_path / "none")
-    takes = "does not go with attack: it takes attack=NAME, attack.KEY=VALUE, attack.file=PATH, data.dir=PATH, data.path=PATH."
+    takes = (
+        "does not go with attack: it takes attack=NAME, attack.KEY=VALUE, attack.file=PATH, data.dir=PATH, data.path=PATH, "
+        "init.from=PATH."
+    )
     assert takes in told(capsys, copied, "num_rounds=3")
     assert "'attack' is no option of an attack: give attack=NAME or attack.KEY=VALUE." in told(capsys, copied, "attack")
     assert "name an attack" in told(capsys, copied, "attack=none")
