@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fedlab.errors import FedlabError
 
-# privacy: ε may be claimed, because the class does what the account assumes. same bits: equal seeds give equal bits
-Promise = Literal["privacy", "same bits"]
+# privacy: ε may be claimed, because the class does what the account assumes. same bits: equal seeds give equal bits. keyed noise:
+# an engine draws the noise of graphs from the keys that it receives, and not from a generator of its own
+Promise = Literal["privacy", "same bits", "keyed noise"]
 
 
 def is_of_fedlab(path: str) -> bool:

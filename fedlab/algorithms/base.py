@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from fedlab.aggregation import Aggregator, Mean
-from fedlab.algorithms.local import DpSgd, LocalTraining
+from fedlab.algorithms.local import LocalTraining
 from fedlab.algorithms.optimizers import Constant, Optimizer, Schedule, Sgd
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError, FedlabError
@@ -220,5 +220,12 @@ def check_nothing_is_private(name: str, sends: str, stages: Stages) -> None:
 
 def check_no_noise_on_clients(stages: Stages, why: str) -> None:
     """Raises `ConfigError`, beginning with `why`, if clients train by DP-SGD or add noise to their weights."""
-    if isinstance(stages.client, DpSgd) or stages.client.weight_noise:
+    if stages.client.private or stages.client.weight_noise:
+        raise ConfigError(why)
+
+
+def check_sgd(optimizer: Optimizer, why: str, momentum: bool = False, learning_rate: float | None = None) -> None:
+    """Raises `ConfigError(why)` unless this is SGD, with this learning rate if one is given. `momentum`: may have momentum."""
+    plain = isinstance(optimizer, Sgd) and (momentum or not optimizer.momentum)
+    if not plain or learning_rate not in (None, optimizer.learning_rate):
         raise ConfigError(why)

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.algorithms.base import LARGEST_METRIC
-from fedlab.algorithms.local import DpSgd, LocalTraining
+from fedlab.algorithms.local import LocalTraining
 from fedlab.algorithms.optimizers import Schedule
 from fedlab.algorithms.steps import steps_of
 from fedlab.errors import ConfigError
@@ -86,7 +86,7 @@ def continued_training(
 
     The state is the part that `steps_of` carries; None: a new one.
     """
-    private = client if isinstance(client, DpSgd) else None
+    private = client.private
     batches = _sampled_batches if private and private.batches == "poisson" else for_each_batch
     if model.statistics and (private or client.weight_noise):
         raise ConfigError(

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
-from fedlab.algorithms.optimizers import Sgd
-from fedlab.errors import ConfigError
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private, check_sgd
 
 if TYPE_CHECKING:
     from fedlab.algorithms.keeping import Keeping
@@ -36,12 +34,12 @@ class FedDyn(KeepingProcess):
         super().check(stages)
         check_nothing_is_private("fed_dyn", "the way of each client for the server's h", stages)
         check_no_noise_on_clients(stages, "process=fed_dyn keeps plain ways: use client=standard without weight_noise.")
-        server = stages.server_optimizer
-        if not isinstance(server, Sgd) or server.momentum or server.learning_rate != 1.0:
-            raise ConfigError(
-                "process=fed_dyn takes the mean of the clients' models: use server_optimizer=sgd with learning rate 1 and "
-                "momentum 0."
-            )
+        check_sgd(
+            stages.server_optimizer,
+            "process=fed_dyn takes the mean of the clients' models: use server_optimizer=sgd with learning rate 1 and "
+            "momentum 0.",
+            learning_rate=1.0,
+        )
 
     def keeping(self, parts: Parts) -> Keeping:
         from fedlab.algorithms import client_work, keeping

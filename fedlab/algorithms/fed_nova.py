@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fedlab.algorithms.base import Parts, Process, Stages, check_plain_mean
-from fedlab.algorithms.optimizers import Sgd
-from fedlab.errors import ConfigError
+from fedlab.algorithms.base import Parts, Process, Stages, check_plain_mean, check_sgd
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -25,8 +23,11 @@ class FedNova(Process):
     def check(self, stages: Stages) -> None:
         super().check(stages)
         check_plain_mean("fed_nova", "numbers of steps", stages)
-        if not isinstance(stages.client_optimizer, Sgd):
-            raise ConfigError("process=fed_nova counts the steps of SGD, with or without momentum: use client_optimizer=sgd.")
+        check_sgd(
+            stages.client_optimizer,
+            "process=fed_nova counts the steps of SGD, with or without momentum: use client_optimizer=sgd.",
+            momentum=True,
+        )
 
     def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
         from fedlab.algorithms import client_work, composing

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from fedlab.algorithms.base import Parts, Process, Stages, check_no_noise_on_clients
-from fedlab.algorithms.optimizers import Sgd
+from fedlab.algorithms.base import Parts, Process, Stages, check_no_noise_on_clients, check_sgd
 from fedlab.errors import ConfigError
 from fedlab.spec import Promise
 
@@ -32,11 +31,11 @@ class FedSgd(Process):
         check_no_noise_on_clients(
             stages, "process=fed_sgd trains nothing on clients: use client=standard without weight_noise, or process=fed_avg."
         )
-        if not (isinstance(optimizer, Sgd) and optimizer.momentum == 0):
-            raise ConfigError(
-                "process=fed_sgd takes its step on the server and has no use for a client optimizer: "
-                "leave client_optimizer=sgd, and choose a server_optimizer."
-            )
+        check_sgd(
+            optimizer,
+            "process=fed_sgd takes its step on the server and has no use for a client optimizer: "
+            "leave client_optimizer=sgd, and choose a server_optimizer.",
+        )
 
     def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
         from fedlab.algorithms import client_work, composing

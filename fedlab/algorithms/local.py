@@ -19,6 +19,11 @@ class LocalTraining(Spec):
     weight_noise: NonNegativeFloat = 0.0  # standard deviation of noise on the weights that a client sends. Nothing clips them, so
     # ε is ∞
 
+    @property
+    def private(self) -> DpSgd | None:
+        """Returns the options by which a client protects each of its examples; None if it protects none."""
+        return None
+
 
 class DpSgd(LocalTraining):
     """Local training by DP-SGD (Abadi et al. 2016, algorithm 1): protects each example from anyone who sees the client's update.
@@ -36,3 +41,7 @@ class DpSgd(LocalTraining):
     batches: Literal["poisson", "shuffled"] = "poisson"
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None  # None: 1 / n^1.1 for the n examples of the smallest client
     noise_source: NoiseSource = "key"  # for the noise, and for Poisson batches
+
+    @property
+    def private(self) -> DpSgd:
+        return self

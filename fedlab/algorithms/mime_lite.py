@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
-from fedlab.algorithms.optimizers import Sgd
-from fedlab.errors import ConfigError
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private, check_sgd
 
 if TYPE_CHECKING:
     from fedlab.algorithms.keeping import Keeping
@@ -29,11 +27,11 @@ class MimeLite(KeepingProcess):
         super().check(stages)
         check_nothing_is_private("mime_lite", "gradients", stages)
         check_no_noise_on_clients(stages, "process=mime_lite sends plain gradients: use client=standard without weight_noise.")
-        if not isinstance(stages.client_optimizer, Sgd) or stages.client_optimizer.momentum:
-            raise ConfigError(
-                "process=mime_lite steps along the server's momentum: use client_optimizer=sgd with momentum 0, and "
-                "process.momentum."
-            )
+        check_sgd(
+            stages.client_optimizer,
+            "process=mime_lite steps along the server's momentum: use client_optimizer=sgd with momentum 0, and "
+            "process.momentum.",
+        )
 
     def keeping(self, parts: Parts) -> Keeping:
         import tensorflow as tf

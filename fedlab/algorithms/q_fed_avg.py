@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
-from fedlab.algorithms.base import Parts, Process, Stages, check_plain_mean
-from fedlab.algorithms.optimizers import Sgd
-from fedlab.errors import ConfigError
+from fedlab.algorithms.base import Parts, Process, Stages, check_plain_mean, check_sgd
 
 if TYPE_CHECKING:
     import tensorflow_federated as tff
@@ -33,11 +31,10 @@ class QFedAvg(Process):
     def check(self, stages: Stages) -> None:
         super().check(stages)
         check_plain_mean("q_fed_avg", "losses", stages)
-        if not isinstance(stages.client_optimizer, Sgd) or stages.client_optimizer.momentum:
-            raise ConfigError(
-                "process=q_fed_avg takes 1 / learning rate for the smoothness of the loss: use client_optimizer=sgd with "
-                "momentum 0."
-            )
+        check_sgd(
+            stages.client_optimizer,
+            "process=q_fed_avg takes 1 / learning rate for the smoothness of the loss: use client_optimizer=sgd with momentum 0.",
+        )
 
     def build(self, parts: Parts) -> tff.learning.templates.LearningProcess:
         import tensorflow as tf

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private
-from fedlab.algorithms.optimizers import Sgd
+from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients, check_nothing_is_private, check_sgd
 from fedlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ class Scaffold(KeepingProcess):
         super().check(stages)
         check_nothing_is_private("scaffold", "changes of variates", stages)
         check_no_noise_on_clients(stages, "process=scaffold corrects plain steps: use client=standard without weight_noise.")
-        if not isinstance(stages.client_optimizer, Sgd) or stages.client_optimizer.momentum:
-            raise ConfigError(
-                "process=scaffold takes the way that a client has gone for a sum of gradients: use client_optimizer=sgd with "
-                "momentum 0; server_optimizer is free."
-            )
+        check_sgd(
+            stages.client_optimizer,
+            "process=scaffold takes the way that a client has gone for a sum of gradients: use client_optimizer=sgd with "
+            "momentum 0; server_optimizer is free.",
+        )
 
     def keeping(self, parts: Parts) -> Keeping:
         from fedlab.algorithms import keeping

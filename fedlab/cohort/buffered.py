@@ -39,6 +39,17 @@ class Buffered(CohortSampler):
                     f"{num_clients}."
                 )
 
+    def most_clients(self, num_clients: int) -> int:
+        return self.buffer_size
+
+    @property
+    def are_equal(self) -> bool:
+        return True
+
+    @property
+    def usual_clients(self) -> int:
+        return self.buffer_size
+
     def timed(self, seconds: np.ndarray) -> Callable[[int, int, int], Cohort]:
         """Returns the cohorts of clients that need `seconds` [clients] to train, called like a sampler."""
         simulations: dict[int, _Simulation] = {}

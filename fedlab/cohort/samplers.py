@@ -14,7 +14,7 @@ from fedlab.randomness import generator
 from fedlab.sampling import Everyone, Sampling, Schedule
 from fedlab.sampling import FixedSize as WithoutReplacement
 from fedlab.sampling import Poisson as Independent
-from fedlab.spec import Spec, shown
+from fedlab.spec import Spec, shown, states
 from fedlab.types import Cohort
 
 
@@ -44,6 +44,20 @@ class CohortSampler(Spec):
         A class states this for itself. A subclass that does not define it counts as unknown, even if its base class states it.
         Dropouts give no amplification: a client that was sampled and vanished counts as if it had reported.
         """
+        return None
+
+    def most_clients(self, num_clients: int) -> int:
+        """Returns the largest number of `num_clients` clients that report in one round."""
+        return num_clients
+
+    @property
+    def are_equal(self) -> bool:
+        """Returns True if every cohort has the same number of clients, of which none drops out."""
+        return False
+
+    @property
+    def usual_clients(self) -> int | None:
+        """Returns the approximate number of clients of a cohort if it is known before the data."""
         return None
 
     @abc.abstractmethod
@@ -88,6 +102,17 @@ class FixedSize(CohortSampler):
                 f"cohort.clients_per_round is {self.clients_per_round}, but there are only {num_clients} clients."
                 f" Choose 1 to {num_clients}, cohort=all, or a partition with more clients."
             )
+
+    def most_clients(self, num_clients: int) -> int:
+        return self.clients_per_round if states(self, "sampling") else num_clients  # a subclass may sample more
+
+    @property
+    def are_equal(self) -> bool:
+        return states(self, "sampling") and not self.dropout_rate
+
+    @property
+    def usual_clients(self) -> int:
+        return self.clients_per_round
 
 
 class Uniform(FixedSize):
@@ -135,6 +160,10 @@ class All(CohortSampler):
 
     def sampling(self, num_clients: int) -> Sampling:
         return Everyone(num_clients)
+
+    @property
+    def are_equal(self) -> bool:
+        return states(self, "sampling") and not self.dropout_rate
 
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
         return np.arange(num_clients)

@@ -122,6 +122,11 @@ class EngineSpec(Spec):
         """Returns True if the same seed gives the same bits, which only the exact class can state."""
         return vouches(self, "same bits")
 
+    @property
+    def draws_from_keys(self) -> bool:
+        """Returns True if the keys of a round determine all noise in its graphs, which only the exact class can state."""
+        return vouches(self, "keyed noise")
+
     @abc.abstractmethod
     def build(
         self, process: tff.templates.IterativeProcess, examples: ExampleSet, summing: SecureSumming | None = None
@@ -132,7 +137,7 @@ class EngineSpec(Spec):
 class Compiled(EngineSpec):
     """A whole round is one call of a TensorFlow graph; the examples stay on the device and a round transfers indices only."""
 
-    vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits")
+    vouches: ClassVar[tuple[Promise, ...]] = ("privacy", "same bits", "keyed noise")
 
     # The number of clients of the cohort that are computed in parallel. Their contributions are summed in the cohort's order in
     # any case, so no result depends on it. null: one per CPU core, or 1 on a GPU.

@@ -11,10 +11,10 @@ from pydantic import Field, PositiveInt, create_model
 
 from fedlab import registry
 from fedlab.aggregation import Aggregator
-from fedlab.algorithms import LARGEST_METRIC, Algorithm, DpSgd, LocalTraining
+from fedlab.algorithms import LARGEST_METRIC, Algorithm, LocalTraining
 from fedlab.algorithms.optimizers import Optimizer, Schedule
 from fedlab.clock import Clock, NoClock
-from fedlab.cohort import All, Buffered, CohortSampler, FixedSize
+from fedlab.cohort import CohortSampler
 from fedlab.corruption import Corruption, NoCorruption
 from fedlab.data import Source
 from fedlab.engine import EngineSpec, SecureSumming
@@ -30,7 +30,7 @@ from fedlab.run.checkpointing import Checkpointing
 from fedlab.run.early_stop import EarlyStop
 from fedlab.run.loggers import LoggerSpec
 from fedlab.secure import Plain, SecureSum
-from fedlab.spec import Spec, states, vouches
+from fedlab.spec import Spec, vouches
 from fedlab.tasks import Loss, Prediction, Task, TaskLoss
 from fedlab.types import Dataset, Partition
 
@@ -91,14 +91,14 @@ class Experiment(_OfStudies):
         """Returns the reason why all clients must count equally; None if there is none."""
         if not self.privacy.takes_weights:
             return "under differential privacy a client with more examples would have more influence than the noise hides"
-        if isinstance(self.client, DpSgd):
+        if self.client.private is not None:
             return "under client=dp_sgd the weight would tell how many examples a client holds"
         return None if self.aggregator.takes_weights else "this aggregator treats all clients alike"
 
     @property
     def is_private(self) -> bool:
         """Returns True if ε is claimed, for users or for examples; not of a run with arms, but of each arm."""
-        return self.privacy.adds_noise or isinstance(self.client, DpSgd)
+        return self.privacy.adds_noise or self.client.private is not None
 
     @property
     def reproducible(self) -> bool:
@@ -130,30 +130,19 @@ class Experiment(_OfStudies):
 
     def most_clients(self, num_clients: int) -> int:
         """Returns the largest number of clients that report in one round."""
-        if isinstance(self.cohort, FixedSize) and states(self.cohort, "sampling"):  # a subclass may sample more
-            return self.cohort.clients_per_round
-        if isinstance(self.cohort, Buffered):
-            return self.cohort.buffer_size
-        return num_clients
+        return self.cohort.most_clients(num_clients)
 
     @property
     def cohorts_are_equal(self) -> bool:
         """Returns True if every cohort has the same number of clients, of which none drops out."""
-        if isinstance(self.cohort, Buffered):
-            return True
-        known = isinstance(self.cohort, (All, FixedSize)) and states(self.cohort, "sampling")
-        return known and not self.cohort.dropout_rate
+        return self.cohort.are_equal
 
     @property
     def clients_at_once(self) -> int:
         """Returns the approximate number of clients to compute in parallel, one thread each, for dividing the cores."""
         if self.arms:
             return max(arm.clients_at_once for arm in self.arms.values())
-        if isinstance(self.cohort, FixedSize):
-            return self.cohort.clients_per_round
-        if isinstance(self.cohort, Buffered):
-            return self.cohort.buffer_size
-        return self.partition.known_num_trained or 1_000
+        return self.cohort.usual_clients or self.partition.known_num_trained or 1_000
 
 
 def task_of(experiment: Experiment, dataset: Dataset, partition: Partition | None = None) -> Task:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlab.algorithms import DpSgd
 from fedlab.composition import ALONE, FILTERED, INITIALISED, REPLAYABLE, Claim
 from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
@@ -74,8 +73,8 @@ class PrivacyAccount:
         experiment = self._experiment
         if isinstance(experiment.privacy, Mechanism):
             return self._plan.spent(num_rounds)
-        if isinstance(experiment.client, DpSgd):
-            return self._examples(experiment.client, num_rounds)
+        if experiment.client.private:
+            return self._examples(num_rounds)
         if experiment.client.weight_noise:
             from fedlab.privacy import accounts
             from fedlab.privacy.accounting import Ledger
@@ -158,7 +157,7 @@ class PrivacyAccount:
         noise = noise_from(experiment)
         return {"mechanism": type(mechanism).__name__, **planned, **spending.as_dict(), "noise": noise, "lines": self.lines()}
 
-    def _examples(self, client: DpSgd, num_rounds: int) -> Spending:
+    def _examples(self, num_rounds: int) -> Spending:
         """Returns the largest cost of any client's example; before the last round, that of up to 1/16 more rounds."""
         from fedlab.privacy.accounting import ahead
 
@@ -169,7 +168,7 @@ class PrivacyAccount:
 
     def per_client(self, num_rounds: int) -> list[tuple[str, int, int, float]]:
         """Returns (name, examples, participations, ε of its examples) of each client with examples, at example level; else []."""
-        if not isinstance(self._experiment.client, DpSgd) or isinstance(self._experiment.privacy, Mechanism):
+        if not self._experiment.client.private or isinstance(self._experiment.privacy, Mechanism):
             return []
         times = self._participations[num_rounds]
         names = [name for name, size in zip(self._partition.client_ids, self._partition.sizes) if size]
@@ -181,8 +180,8 @@ class PrivacyAccount:
         from fedlab.privacy.examples import WorstClient
         from fedlab.privacy.plan import default_delta
 
-        client, indices = self._experiment.client, np.concatenate(self._partition.indices)
-        assert isinstance(client, DpSgd)
+        client, indices = self._experiment.client.private, np.concatenate(self._partition.indices)
+        assert client
         if len(np.unique(indices)) < len(indices):
             raise ConfigError(
                 "client=dp_sgd: this partition gives some examples to several clients, over which their ε would add up: use a "
@@ -216,10 +215,10 @@ class PrivacyAccount:
 def sources(experiment: Experiment, secret: Secret | None) -> Sources:
     """Returns the sources of the draws of an experiment without arms: `secret` (or a new one) where ε relies on it, else its
     seed."""
-    seed, privacy = experiment.seed, experiment.privacy
+    seed, privacy, private = experiment.seed, experiment.privacy, experiment.client.private
     secret = Secret.fresh() if secret is None else secret
     server = isinstance(privacy, Mechanism) and privacy.noise_source == "key"
-    clients = isinstance(experiment.client, DpSgd) and experiment.client.noise_source == "key"
+    clients = private is not None and private.noise_source == "key"
     return Sources(
         seed=seed,
         cohorts=secret.derived("cohorts") if server and privacy.rests_on_cohorts else seed,
@@ -239,14 +238,15 @@ def noise_from(experiment: Experiment) -> str:
     """Returns the source of the noise of an experiment without arms, as a key of `NOISE`: the weakest of several."""
     if any(source == "seed" for source in _noise_sources(experiment)):
         return REPLAYABLE
-    tree_alone = isinstance(experiment.privacy, Tree) and not isinstance(experiment.client, DpSgd)  # its key is in the process
-    return "noise.key" if experiment.engine.reproducible or tree_alone else "engine"
+    tree_alone = isinstance(experiment.privacy, Tree) and not experiment.client.private  # its key is in the process
+    return "noise.key" if experiment.engine.draws_from_keys or tree_alone else "engine"
 
 
 def _noise_sources(experiment: Experiment) -> list[str]:
     """Returns the noise source of each stage that adds noise."""
-    stages = (experiment.privacy, Mechanism), (experiment.client, DpSgd)
-    found: list[str] = [stage.noise_source for stage, kind in stages if isinstance(stage, kind)]
+    privacy, private = experiment.privacy, experiment.client.private
+    found: list[str] = [privacy.noise_source] if isinstance(privacy, Mechanism) else []
+    found += [private.noise_source] if private else []
     return found or ["seed"] * (experiment.client.weight_noise > 0)  # this noise has no guarantee
 
 
@@ -276,7 +276,7 @@ def summed_by(experiment: Experiment, sampling: Sampling) -> Sampling:
 
 def sampling_of(experiment: Experiment, num_clients: int) -> Sampling:
     """Returns the sampling of the run's cohorts for accounting, as the sampler states it."""
-    cohort, claims = experiment.cohort, isinstance(experiment.privacy, Mechanism) or isinstance(experiment.client, DpSgd)
+    cohort, claims = experiment.cohort, isinstance(experiment.privacy, Mechanism) or experiment.client.private
     if not claims:
         return Everyone(num_clients)  # no account uses it
     stated = stated_sampling(cohort, num_clients)

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from fedlab.aggregation import Mean
-from fedlab.algorithms import DpSgd
 from fedlab.cohort import CohortSampler
 from fedlab.errors import ConfigError, FedlabError, one_line
 from fedlab.privacy import EXACT, Errors, Mechanism
@@ -28,7 +27,7 @@ def check_privacy(experiment: Experiment) -> None:
     needed: dict[str, Spec] = {"process": experiment.process, "engine": experiment.engine, "secure": experiment.secure}
     if isinstance(experiment.privacy, Mechanism):
         needed["privacy"] = experiment.privacy
-    elif isinstance(experiment.client, DpSgd):
+    elif experiment.client.private:
         needed["client"] = experiment.client
     else:
         return
