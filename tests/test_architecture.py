@@ -276,6 +276,14 @@ def test_every_stage_of_the_configuration_is_an_option_of_an_experiment():
     assert groups <= set(Experiment.model_fields)
 
 
+def test_an_experiment_is_fields_only():
+    """Rules and properties of experiments are functions beside it."""
+    [described, *fields] = next(
+        n for n in nodes(ROOT / "fedlab/run/experiment.py") if getattr(n, "name", "") == "Experiment"
+    ).body
+    assert isinstance(described, ast.Expr) and fields and all(isinstance(field, ast.AnnAssign) for field in fields)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_experiment_opens_with_its_command_its_minutes_and_its_figure(path):
     name = path.relative_to(ROOT / "conf" / "experiment").with_suffix("")

@@ -14,7 +14,7 @@ from fedlab.algorithms.optimizers import Constant, Optimizer, Schedule, Sgd
 from fedlab.engine import EngineSpec, SecureSumming
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.privacy import NoPrivacy, Privacy
-from fedlab.secure import SecureSum
+from fedlab.secure import Plain, SecureSum
 from fedlab.spec import Spec
 from fedlab.tasks import Task
 
@@ -47,10 +47,22 @@ class Stages(Protocol):
     def engine(self) -> EngineSpec: ...
     @property
     def secure(self) -> SecureSum: ...
-    @property
-    def needs_protocol(self) -> bool: ...
-    @property
-    def why_uniform(self) -> str | None: ...
+
+
+def why_uniform(stages: Stages) -> str | None:
+    """Returns the reason why all clients must count equally; None if there is none."""
+    if not stages.privacy.takes_weights:
+        return "under differential privacy a client with more examples would have more influence than the noise hides"
+    if stages.client.private:
+        return "under client=dp_sgd the weight would tell how many examples a client holds"
+    return None if stages.aggregator.takes_weights else "this aggregator treats all clients alike"
+
+
+def needs_protocol(stages: Stages) -> bool:
+    """Returns True if a protocol computes the sums, rather than the graph of the round."""
+    secure = stages.secure
+    plain = type(secure) is Plain and secure.observe == "none" and not secure.dropout_rate
+    return not plain or stages.aggregator.marks_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +121,8 @@ class Algorithm(Spec):
 
     def check(self, stages: Stages) -> None:
         """Raises `ConfigError` for stages that contradict each other or have no effect here. Reads no data."""
-        if self.client_weighting == "examples" and stages.why_uniform:
-            raise ConfigError(
-                f"process.client_weighting=examples, but {stages.why_uniform}: use process.client_weighting=uniform (or auto)."
-            )
+        if self.client_weighting == "examples" and (why := why_uniform(stages)):
+            raise ConfigError(f"process.client_weighting=examples, but {why}: use process.client_weighting=uniform (or auto).")
 
     def weigh_by_examples(self, takes_weights: bool) -> bool:
         """Returns True if a client's weight is proportional to its number of examples."""
@@ -190,7 +200,7 @@ def check_nothing_is_summed(name: str, stages: Stages, **also: bool) -> None:
     needed: dict[str, Any] = {
         "aggregator=mean": type(stages.aggregator) is Mean,
         "privacy=none": type(stages.privacy) is NoPrivacy,
-        "secure=plain": not stages.needs_protocol,
+        "secure=plain": not needs_protocol(stages),
         **also,
     }
     for stage, is_so in needed.items():

@@ -31,6 +31,7 @@ from fedlab.run.inputs import load, load_arms, remarks
 from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
 from fedlab.run.privacy import needs_key
 from fedlab.run.progress import Caution, Following, OnLine, nobody
+from fedlab.run.promises import is_reproducible
 from fedlab.run.reporting import Report
 from fedlab.run.start import start_tensorflow
 from fedlab.stopping import STOPS, Interruption
@@ -138,7 +139,7 @@ def read(experiment: Experiment, on_line: OnLine) -> Inputs:
     """Checks the experiment, reads its data and starts TensorFlow, in this order."""
     rules.check(experiment)
     if experiment.engine.device == "gpu":  # only TensorFlow can find out whether there is one
-        start_tensorflow("gpu", experiment.clients_at_once)
+        start_tensorflow("gpu", _clients_at_once(experiment))
     started = time.perf_counter()
     dataset, partition = load(experiment)
     arms = load_arms(experiment, dataset, partition)
@@ -148,8 +149,15 @@ def read(experiment: Experiment, on_line: OnLine) -> Inputs:
     on_line(f"{dataset.name}: {sizes}{unseen}")
     for remark in remarks(experiment.data, dataset):
         on_line(f"{dataset.name}: {remark}")
-    start_tensorflow(experiment.engine.device, experiment.clients_at_once)
+    start_tensorflow(experiment.engine.device, _clients_at_once(experiment))
     return Inputs(dataset, partition, arms, {"data": loaded - started, "tensorflow": time.perf_counter() - loaded})
+
+
+def _clients_at_once(experiment: Experiment) -> int:
+    """Returns the approximate number of clients to compute in parallel, one thread each, for dividing the cores."""
+    if experiment.arms:
+        return max(map(_clients_at_once, experiment.arms.values()))
+    return experiment.cohort.usual_clients or experiment.partition.known_num_trained or 1_000
 
 
 def require_whole(run: Run) -> None:
@@ -336,7 +344,7 @@ def _described(job: Job, inputs: Inputs) -> dict[str, Any]:
         "config_sha256": manifest.config_sha256(job.config),
         "seed": job.experiment.seed,
         "noise_key": None,
-        "reproducible": job.experiment.reproducible,
+        "reproducible": is_reproducible(job.experiment),
         "summation": "clients of a cohort in ascending order of their position in the partition",
         "num_rounds": job.experiment.num_rounds,
         "rounds_completed": 0,

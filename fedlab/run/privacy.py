@@ -14,7 +14,7 @@ from fedlab.errors import ConfigError
 from fedlab.filter import NoFilter
 from fedlab.privacy import Everyone, FixedSize, Mechanism, Poisson, Sampling, Schedule, Tree
 from fedlab.randomness import Secret
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, is_private
 from fedlab.run.promises import check_privacy, errors_of, stated_sampling
 from fedlab.run.rounds import Sources
 from fedlab.sampling import unamplified
@@ -57,7 +57,7 @@ class PrivacyAccount:
         self.sources = sources(experiment, secret)
         self._experiment, self._partition = experiment, partition
         # The sampling that ε assumes, as the sampler states it; None if no ε is claimed
-        self.stated = stated_sampling(experiment.cohort, len(partition)) if experiment.is_private else None
+        self.stated = stated_sampling(experiment.cohort, len(partition)) if is_private(experiment) else None
         self._plan = experiment.privacy.plan(
             sampling_of(experiment, len(partition)), experiment.num_rounds, errors_of(experiment, num_weights)
         )

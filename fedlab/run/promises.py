@@ -46,6 +46,13 @@ def check_privacy(experiment: Experiment) -> None:
         raise ConfigError(_nothing_known(experiment.cohort))
 
 
+def is_reproducible(experiment: Experiment) -> bool:
+    """Returns True if the same seed, with the same noise.key if there is one, gives the same bits."""
+    if experiment.arms:
+        return all(map(is_reproducible, experiment.arms.values()))
+    return experiment.engine.reproducible and vouches(experiment.secure, "same bits")
+
+
 def errors_of(experiment: Experiment, num_weights: int) -> Errors:
     """Returns the errors of the protocol's sums of `num_weights` weights."""
     secure = experiment.secure

@@ -12,7 +12,7 @@ from fedlab.archive.lock import RunLock
 from fedlab.archive.task import learned
 from fedlab.errors import ConfigError
 from fedlab.run.early_stop import Watch
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, is_private
 from fedlab.run.job import Job, go_on, require_whole
 from fedlab.run.progress import Following, OnLine, nobody
 from fedlab.run.reporting import Report
@@ -42,7 +42,7 @@ def resume(
 
 def _require_rounds(run: Run, experiment: Experiment) -> None:
     done, planned, wanted = run.rounds_completed, run.manifest["num_rounds"], experiment.num_rounds
-    private = any(one.is_private for one in experiment.arms.values() or [experiment])
+    private = any(is_private(one) for one in experiment.arms.values() or [experiment])
     if private and wanted < planned:
         raise ConfigError(
             f"num_rounds={wanted}, but {relative(run.path)} was planned with {planned} rounds, whose ε holds although the run "

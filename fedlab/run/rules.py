@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedlab import registry
+from fedlab.algorithms.base import needs_protocol
 from fedlab.archive.figures import ranked_metric
 from fedlab.archive.task import Learned, described
 from fedlab.clock import NoClock
@@ -17,7 +18,7 @@ from fedlab.models import Adversaries
 from fedlab.partition import holds_nothing_out, num_held_out
 from fedlab.run.best_round import Keep
 from fedlab.run.early_stop import EarlyStop
-from fedlab.run.experiment import COMMON_TO_ARMS, Experiment, of_arm, task_of
+from fedlab.run.experiment import COMMON_TO_ARMS, Experiment, is_private, of_arm, task_of
 from fedlab.run.promises import check_privacy
 from fedlab.secure import Plain
 from fedlab.spec import Spec, states
@@ -82,7 +83,7 @@ def ended_early(experiment: Experiment) -> None:
             )
         if arm and not experiment.arms:
             raise ConfigError(f"stop.{option} names arm '{arm}', and this run has no arms: leave it out.")
-        for name in (name for name, one in experiment.arms.items() if name != arm and one.is_private):
+        for name in (name for name, one in experiment.arms.items() if name != arm and is_private(one)):
             raise ConfigError(
                 f"stop.{option}={metric}: arm {name} would end by the metric of arm {arm}, whose training its ε does not cover, "
                 f"and the number of rounds would reveal it: leave stop out, or train {name} in a run of its own."
@@ -101,7 +102,7 @@ def ended_early(experiment: Experiment) -> None:
             f"{stop.patience + 1} at the soonest: lower stop.patience."
         )
     for one in experiment.arms.values() or [experiment]:
-        if one.is_private and (one.process.personal or one.process.keeps):
+        if is_private(one) and (one.process.personal or one.process.keeps):
             raise ConfigError(
                 f"stop: the test metrics of process {type(one.process).__name__} follow from what clients keep, which ε does not "
                 "cover, and the number of rounds would reveal it: leave stop out, or choose another process."
@@ -157,7 +158,7 @@ def filtered(experiment: Experiment) -> None:
 def sums_can_be_made(experiment: Experiment) -> None:
     """Checks that the engine and the aggregator work with the secure-sum protocol."""
     protected = type(experiment.secure) is not Plain
-    if experiment.needs_protocol and not experiment.engine.runs_protocols:
+    if needs_protocol(experiment) and not experiment.engine.runs_protocols:
         if experiment.aggregator.marks_sums:
             raise ConfigError(
                 "this aggregator marks sums as secure, and TFF's own runtime cannot compute marked sums: use engine=compiled, or "
@@ -244,7 +245,7 @@ def best_model(experiment: Experiment) -> None:
             f"keep.best={best} saves the best global model, and process {type(process).__name__} ends with a model for each "
             "client: leave it out, or use another process."
         )
-    if best is not None and experiment.is_private and process.keeps:
+    if best is not None and is_private(experiment) and process.keeps:
         raise ConfigError(
             f"keep.best={best}: the test metrics of process {type(process).__name__} follow from what clients keep, which ε does "
             "not cover, and the choice of the round would reveal it: leave it out, or choose another process."
@@ -288,7 +289,7 @@ def stages_of_the_algorithm(experiment: Experiment) -> None:
 
 def loss_is_covered(experiment: Experiment) -> None:
     """Checks that the loss computes nothing from clients' targets if ε is claimed."""
-    if experiment.loss.statistics and experiment.is_private:
+    if experiment.loss.statistics and is_private(experiment):
         raise ConfigError(
             f"loss: {type(experiment.loss).__name__} computes {experiment.loss.statistics} over all clients, which ε does not "
             "cover: give weights that do not follow from the private data, such as loss.class_weights={0: 1, 1: 3}, or none."
@@ -305,9 +306,9 @@ def check_clients(experiment: Experiment, num_clients: int | None) -> None:
     if num_clients is None:
         return
     experiment.cohort.check(num_clients)
-    most = experiment.most_clients(num_clients)
+    most = experiment.cohort.most_clients(num_clients)
     experiment.aggregator.check(most)
-    experiment.secure.check(most, always=experiment.cohorts_are_equal)
+    experiment.secure.check(most, always=experiment.cohort.are_equal)
 
 
 def check_task(experiment: Experiment, dataset: Dataset, arm: str = "") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.algorithms import LARGEST_METRIC, Parts, Setting
+from fedlab.algorithms.base import needs_protocol, why_uniform
 from fedlab.algorithms.client_work import ExampleSpec
 from fedlab.archive import RunFolder, make_folder, replacing
 from fedlab.archive.clients import write_ledger
@@ -19,6 +20,7 @@ from fedlab.archive.metrics import Record
 from fedlab.archive.task import described as learned_from
 from fedlab.cohort import Buffered
 from fedlab.composition import Claim
+from fedlab.engine import SecureSumming
 from fedlab.errors import FedlabError
 from fedlab.evaluation import build_evaluator
 from fedlab.evaluation.evaluator import Evaluator
@@ -26,7 +28,7 @@ from fedlab.models.transfer import shown
 from fedlab.randomness import Secret
 from fedlab.run.best_round import BestRound
 from fedlab.run.cohorts import drawn, require_stated
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, is_private
 from fedlab.run.learner import Learner, require_finite, weights_hash
 from fedlab.run.privacy import PrivacyAccount
 from fedlab.run.rounds import prepared_rounds
@@ -64,7 +66,7 @@ class Training(Learner):
             dataset=dataset,
             partition=partition,
             engine=experiment.engine,
-            summing=experiment.summing(len(partition)),
+            summing=summing(experiment, len(partition)),
             privacy=experiment.privacy,
             local_epochs=algorithm.epochs(experiment.client),
             scratch=scratch,
@@ -134,11 +136,11 @@ class Training(Learner):
         A private training (server noise, DP-SGD) may end only because of values that ε covers: shared weights and their
         consequences. Neither a training metric, nor a count of clients, nor client state may end it.
         """
-        private, weights = self.experiment.is_private, self.weights
+        private, weights = is_private(self.experiment), self.weights
         left_out, reported = record.get("non_finite_clients", 0), record["num_clients"]
         signs = [sign for name, sign in self.evaluator.signs.items() if record.get(name)]
         # A secure sum leaves out metrics that are finite but too large for it; in that case the model changes
-        certain = not private and self.experiment.largest_metric == LARGEST_METRIC
+        certain = not private and largest_metric(self.experiment) == LARGEST_METRIC
         if 0 < reported <= left_out and (certain or all(map(np.array_equal, weights, self._sent))):
             signs.append("no client's update was finite")
         losses = self.evaluator.losses if private else ("train_loss", *self.evaluator.losses)
@@ -155,7 +157,7 @@ class Training(Learner):
         unseen = self.partition.unseen
         over_unseen = {} if unseen is None else self.evaluator.measured_unseen(self.trainer, unseen)
         found = {**self.evaluator.measured(self.trainer, round_num), **over_unseen, **self.trainer.measured()}
-        if self.experiment.is_private and self.experiment.process.keeps:
+        if is_private(self.experiment) and self.experiment.process.keeps:
             return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
         return found
 
@@ -271,6 +273,22 @@ class Training(Learner):
         self.trainer.close()
 
 
+def largest_metric(experiment: Experiment) -> float:
+    """Returns the magnitude from which on a client's metrics are left out: they pass through the same sum as its update."""
+    return min(LARGEST_METRIC, experiment.secure.largest_float)
+
+
+def summing(experiment: Experiment, num_clients: int) -> SecureSumming | None:
+    """Returns the protocol of a run with `num_clients` clients; None if the graph of the round computes the sums."""
+    if not (needs_protocol(experiment) and experiment.engine.runs_protocols):
+        return None
+    most, adds_noise = experiment.cohort.most_clients(num_clients), experiment.privacy.adds_noise
+    # Under privacy no client may be able to end a round: that would remove the noise and reveal the client. Clipping a coordinate
+    # of a clipped update shortens the update.
+    protocol = experiment.secure.under_noise() if adds_noise else experiment.secure
+    return SecureSumming(protocol, most, experiment.seed, experiment.num_rounds, adds_noise)
+
+
 def assemble(
     experiment: Experiment, evaluator: Evaluator, dataset: Dataset, partition: Partition, privacy: PrivacyAccount
 ) -> Parts:
@@ -283,8 +301,8 @@ def assemble(
         client_schedule=experiment.client_schedule,
         server_optimizer=experiment.server_optimizer,
         aggregator=privacy.aggregator(experiment) or experiment.aggregator.build(),
-        takes_weights=experiment.why_uniform is None,
-        largest_metric=experiment.largest_metric,
+        takes_weights=why_uniform(experiment) is None,
+        largest_metric=largest_metric(experiment),
         num_clients=len(partition),
         num_examples=int(partition.sizes.sum()),
         max_staleness=experiment.cohort.max_staleness if isinstance(experiment.cohort, Buffered) else 0,

@@ -17,6 +17,7 @@ from fedlab.config.composing import build, build_experiment, compose, locate
 from fedlab.errors import ConfigError
 from fedlab.moved import COMPONENTS, LATER, LATER_STAGES, MODULES, present, with_present_names
 from fedlab.run import locations
+from fedlab.run.experiment import of_study
 
 OLD = {  # a component of each module that has moved
     "fedlab.process.FedAvg": "fedlab.algorithms.FedAvg",
@@ -73,7 +74,7 @@ def test_a_users_own_file_may_hold_an_old_name(tmp_path):
     (tmp_path / "difftest").mkdir()
     (tmp_path / "difftest" / "mine.yaml").write_text("_target_: fedlab.difftest.Difftest\ntolerance: 0.1\n")
     config = compose(["difftest=mine", "+arms={a: {seed: 0}, b: {seed: 0}}"], str(tmp_path))
-    assert build_experiment(config).of_study("difftest").tolerance == 0.1
+    assert of_study(build_experiment(config), "difftest").tolerance == 0.1
     assert "score_tolerance" in asked(["-cd", str(tmp_path), "difftest=mine", "--help"])
 
 

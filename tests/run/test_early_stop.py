@@ -266,9 +266,11 @@ def ended(tmp_path):
 
 def resumable(run, private=False, arms=(), **options):
     spec = EarlyStop(**{name: value for name, value in options.items() if name != "num_rounds"})
-    one = types.SimpleNamespace(is_private=private, privacy=None)
+    noisy, plain = (types.SimpleNamespace(adds_noise=is_noisy) for is_noisy in (private, False))
+    client = types.SimpleNamespace(private=None)
+    one = types.SimpleNamespace(privacy=noisy, client=client)
     armed = {name: one for name in arms}
-    whole = types.SimpleNamespace(is_private=private and not arms, privacy=None, arms=armed, eval_every=1, stop=spec)
+    whole = types.SimpleNamespace(privacy=plain if arms else noisy, client=client, arms=armed, eval_every=1, stop=spec)
     whole.num_rounds = options.get("num_rounds", 100)
     resuming._require_rounds(run, whole)
 

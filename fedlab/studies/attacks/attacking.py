@@ -11,7 +11,7 @@ from fedlab.archive import RunFolder
 from fedlab.errors import FedlabError
 from fedlab.fingerprint import parsed_json
 from fedlab.models.saved import agree
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, of_study
 from fedlab.studies.attacks.options import Attack, Attacked, NoAttack
 from fedlab.types import Dataset, Partition
 
@@ -36,12 +36,12 @@ def attack_run(
         if path.is_file():
             agree(path)
     if not experiment.arms:
-        figures = _attack(spec or experiment.of_study("attack"), experiment, own, folder)
+        figures = _attack(spec or of_study(experiment, "attack"), experiment, own, folder)
     else:
         figures = {}
         for name in [arm] if arm else experiment.arms:
             one = experiment.arms[name]
-            found = _attack(spec or one.of_study("attack"), one, arms[name], folder.arm(name))
+            found = _attack(spec or of_study(one, "attack"), one, arms[name], folder.arm(name))
             figures.update({f"{name}/{metric}": value for metric, value in found.items()})
     if figures:
         parts = {name.rpartition("/")[0] for name in figures}

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.errors import ConfigError
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, of_study
 from fedlab.run.progress import OnLine
 from fedlab.studies.attacks.options import Attack, NoAttack
 from fedlab.tasks import Prediction
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def check_training(experiment: Experiment) -> None:
     """Raises `ConfigError` if the attack lacks a single classifier or the record that it needs."""
-    attack: Attack = experiment.of_study("attack")
+    attack: Attack = of_study(experiment, "attack")
     attack.check(experiment.secure.observe)
     own = experiment.process.task
     one_model = (own is None or isinstance(own, Prediction)) and not experiment.process.personal
@@ -31,7 +31,7 @@ def check_training(experiment: Experiment) -> None:
 
 def check_examples(experiment: Experiment, dataset: Dataset) -> None:
     """Raises `ConfigError` if the attack cannot use these examples."""
-    attack: Attack = experiment.of_study("attack")
+    attack: Attack = of_study(experiment, "attack")
     attack.check_examples(dataset.train.x.shape[1:])
     if dataset.train.task.num_classes is not None:
         attack.check_classes(np.intersect1d(dataset.train.y, dataset.test.y).tolist())
@@ -41,7 +41,7 @@ def after_training(
     experiment: Experiment, inputs: Inputs, folder: RunFolder, on_line: OnLine, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Runs the attacks that the run requires; returns their metrics."""
-    if all(isinstance(one.of_study("attack"), NoAttack) for one in (experiment, *experiment.arms.values())):
+    if all(isinstance(of_study(one, "attack"), NoAttack) for one in (experiment, *experiment.arms.values())):
         return {}
     from fedlab.studies.attacks.attacking import attack_run
 

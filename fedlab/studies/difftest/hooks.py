@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fedlab.errors import ConfigError, did_you_mean
-from fedlab.run.experiment import Experiment
+from fedlab.run.experiment import Experiment, of_study
 from fedlab.studies.difftest.options import Difftest
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def check(experiment: Experiment) -> None:
     """Raises `ConfigError` if the run lacks the arms that its differential test compares."""
-    spec = experiment.of_study("difftest")
+    spec = of_study(experiment, "difftest")
     if not isinstance(spec, Difftest):
         return
     if not experiment.arms:
@@ -42,7 +42,7 @@ def observe_arms(
     experiment: Experiment, arms: Mapping[str, Learner], num_rounds: int, seconds: dict[str, float]
 ) -> ArmComparer | None:
     """Returns the observer that compares two arms; None without a differential test."""
-    spec = experiment.of_study("difftest")
+    spec = of_study(experiment, "difftest")
     if not isinstance(spec, Difftest):
         return None
     from fedlab.studies.difftest.observing import ArmComparer  # imports SciPy
