@@ -21,6 +21,7 @@ import tensorflow as tf
 from keras.src.mixed_precision import autocast_variable
 
 from fedlab.errors import ConfigError, FedlabError, first_sentence
+from fedlab.models.recurrence import fast_recurrence
 
 KerasBuilder = Callable[[], tf.keras.Model]
 Inspect = Callable[["Applied"], None]
@@ -103,7 +104,7 @@ class Network:
                 raise NotRebuilt("its layers come in another order")
             written.clear()  # of calls during the construction
             constructed = list(model.losses)
-            with tf.variable_creator_scope(_refuse_weight):
+            with tf.variable_creator_scope(_refuse_weight), fast_recurrence():
                 output = model(x, training=training)
             return Applied(model, output, written, constructed)
 
