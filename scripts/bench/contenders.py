@@ -1,7 +1,8 @@
 """Who is measured. Each contender is a generator that does one round per step and yields the weights it ended with, as arrays.
 
 The suite runs this file in processes of their own: `contenders.py run CONTENDER WORKLOAD DATA ROUNDS OUT.npz` measures one,
-`contenders.py score WORKLOAD DATA OUT.npz…` prints the test accuracies they ended with, as a JSON list.
+`contenders.py export WORKLOAD DATA ROUNDS EXERCISE.npz` writes the work down for the programs of other frameworks, and
+`contenders.py score WORKLOAD DATA OUT.npz…` prints the test accuracies they all ended with, as a JSON list.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import collections
 import json
 import os
 import sys
-import time
 
 import numpy as np
-import ours  # this and the next beside this file
+import ours  # this and the next two beside this file
 import work
+from rivals import exercise
 
-from fedlab.algorithms import FedAvg, LocalTraining
+from fedlab.algorithms import FedAvg, LocalTraining, Process, Scaffold
 from fedlab.engine import Compiled, EngineSpec, Tff
+from fedlab.models import Cnn, Mlp, Perceptron, Recurrent, ResNet
+
+NAMES = {Perceptron: "perceptron", Mlp: "mlp", Cnn: "cnn", ResNet: "resnet18_gn", Recurrent: "char_lstm"}  # for the rivals
 
 
 def stock_tff(task: work.Task) -> ours.Rounds:
@@ -49,25 +53,32 @@ def stock_tff(task: work.Task) -> ours.Rounds:
         yield [np.asarray(w) for w in process.get_model_weights(state).trainable]
 
 
-def _fedlab(task: work.Task, spec: EngineSpec) -> ours.Rounds:
+def _fedlab(task: work.Task, spec: EngineSpec, algorithm: Process) -> ours.Rounds:
     def model():
         from fedlab.models import functional
+        from fedlab.tasks import encoding
 
         train, initial = task.dataset.train, (tuple(task.initial_weights()), ())
-        return functional.functional_classifier(task.keras_model, initial, train.x.shape[1:], train.num_classes)
+        dtype = encoding.input_dtype(train.x.dtype)
+        return functional.functional_model(task.keras_model, initial, train.x.shape[1:], train.task, dtype)
 
     client, rate = LocalTraining(batch_size=task.workload.batch_size), task.workload.learning_rate
-    return ours.rounds(task, spec, FedAvg(), client, rate, model)
+    return ours.rounds(task, spec, algorithm, client, rate, model)
 
 
 def fedlab_tff(task: work.Task) -> ours.Rounds:
     """`engine=tff`"""
-    return _fedlab(task, Tff())
+    return _fedlab(task, Tff(), task.workload.algorithm)
 
 
 def fedlab_compiled(task: work.Task) -> ours.Rounds:
     """`engine=compiled`, which is the default"""
-    return _fedlab(task, Compiled())
+    return _fedlab(task, Compiled(), task.workload.algorithm)
+
+
+def fedlab_fed_avg(task: work.Task) -> ours.Rounds:
+    """`engine=compiled`, without the state that clients keep in the workload's own algorithm"""
+    return _fedlab(task, Compiled(), FedAvg())
 
 
 def plain_tensorflow(task: work.Task) -> ours.Rounds:
@@ -109,39 +120,54 @@ def plain_tensorflow(task: work.Task) -> ours.Rounds:
         yield [w.numpy() for w in weights]
 
 
-CONTENDERS = {f.__name__: f for f in (stock_tff, fedlab_tff, fedlab_compiled, plain_tensorflow)}
+CONTENDERS = {f.__name__: f for f in (stock_tff, fedlab_tff, fedlab_compiled, fedlab_fed_avg, plain_tensorflow)}
 
 
 def run(contender: str, workload: str, data: str, num_rounds: int, out: str) -> None:
     """Writes the seconds of every round, the time of day at the end of the first, and the final weights."""
+    rounds = CONTENDERS[contender](work.load(work.WORKLOADS[workload], data, num_rounds))
+    exercise.run(out, rounds)
+
+
+def export(workload: str, data: str, num_rounds: int, out: str) -> None:
+    """Writes the task for programs that import nothing of fedlab."""
     task = work.load(work.WORKLOADS[workload], data, num_rounds)
-    rounds = CONTENDERS[contender](task)
-    seconds, first_ended, weights = [], 0.0, []
-    for _ in range(task.num_rounds):
-        started = time.perf_counter()
-        weights = next(rounds)
-        seconds.append(time.perf_counter() - started)
-        first_ended = first_ended or time.time()
-    rounds.close()
-    np.savez(out, *weights, seconds=seconds, first_ended=first_ended)
+    numbers, options = task.visited_clients(), task.workload
+    x, y = zip(*map(task.client, numbers))
+    exercise.Exercise(
+        model=NAMES[type(options.model)],
+        algorithm="scaffold" if isinstance(options.algorithm, Scaffold) else "fed_avg",
+        num_clients=options.num_clients,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        x=np.stack(x),
+        y=np.stack(y),
+        cohorts=np.array([[numbers.index(int(c)) for c in cohort] for cohort in task.cohorts()]),
+        weights=task.initial_weights(),
+    ).save(out)
 
 
 def score(workload: str, data: str, *outs: str) -> None:
-    """Prints the test accuracy of each run's final weights."""
+    """Prints the test accuracy of each run's final weights; in text, of the targets that are no padding."""
     task = work.load(work.WORKLOADS[workload], data, 0)
-    model, test = task.keras_model(), task.dataset.test
+    model = task.keras_model()
+    test = task.dataset.test.select(np.arange(min(len(task.dataset.test), work.NUM_SCORED[task.workload.examples])))
+    counted = test.y > 0 if task.workload.examples == "text" else np.ones_like(test.y, bool)
     accuracies = []
     for out in outs:
         with np.load(out) as saved:
             model.set_weights([saved[f"arr_{i}"] for i in range(len(model.weights))])
-        logits = model.predict(work.scaled(test.x), batch_size=1_000, verbose=0)
-        accuracies.append(float(np.mean(logits.argmax(1) == test.y)))
+        logits = model.predict(work.scaled(test.x), batch_size=100, verbose=0)
+        accuracies.append(float(np.mean((logits.argmax(-1) == test.y)[counted])))
     print(json.dumps(accuracies))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if sys.argv[1] == "run":
-        run(*sys.argv[2:5], num_rounds=int(sys.argv[5]), out=sys.argv[6])
+    verb, *arguments = sys.argv[1:]
+    if verb == "run":
+        run(*arguments[:3], num_rounds=int(arguments[3]), out=arguments[4])
+    elif verb == "export":
+        export(*arguments[:2], num_rounds=int(arguments[2]), out=arguments[3])
     else:
-        score(*sys.argv[2:])
+        score(*arguments)

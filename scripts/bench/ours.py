@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import work  # beside this file
 
-from fedlab.algorithms import LocalTraining, Parts, Process
+from fedlab.algorithms import LocalTraining, Parts, Process, Setting
 from fedlab.algorithms.optimizers import Sgd
 from fedlab.engine import EngineSpec
+from fedlab.privacy import NoPrivacy
 from fedlab.run.rounds import prepared_rounds
 from fedlab.run.start import start_tensorflow
 
@@ -30,13 +31,13 @@ def rounds(
 
     train = task.dataset.train
     parts = Parts(model(), ExampleSpec.of(train), client, Sgd(learning_rate=rate))
-    engine = spec.build(algorithm.build(parts), train)
+    setting = Setting(work.SEED, task.dataset, task.partition, spec, None, NoPrivacy(), local_epochs=1)
+    trainer = algorithm.start(parts, setting)
     try:
-        state = engine.initialize(np.zeros(2, np.int64))
-        for _, drawn in prepared_rounds(task.partition, task.sampler, 1, work.SEED, 1, task.num_rounds):
+        for cohort, drawn in prepared_rounds(task.partition, task.sampler, 1, work.SEED, 1, task.num_rounds):
             # fedlab pays for drawing an order, and then visits the examples in the order in which the others do
             stored = np.concatenate([np.arange(n, dtype=np.int32) for n in np.diff(drawn.row_splits)])
-            state, _ = engine.next(state, dataclasses.replace(drawn, order=stored[np.newaxis]))
-            yield [np.asarray(t) for name, t in zip(engine.state_names, state) if name[0] == "global_model_weights"]
+            trainer.next(cohort, dataclasses.replace(drawn, order=stored[np.newaxis]))
+            yield [np.asarray(w) for w in trainer.weights]
     finally:
-        engine.close()
+        trainer.close()

@@ -67,24 +67,48 @@ def test_a_command_that_fails_says_why(measuring):
         measuring.measure([sys.executable, "-c", "raise SystemExit('no such contender')"])
 
 
-def test_a_rival_is_measured_by_what_it_writes(rounds, measuring, tmp_path):
-    program = (
-        "import json, os; found = dict(times=[9, 9, 1, 3], t_round1=0.5, accuracy=0.8);"
-        "json.dump(found, open(os.environ['BENCH_OUT'] + '.json', 'w'))"
-    )
-    rounds.rivals = {"W1": {"rival": [sys.executable, "-c", program]}}
-    assert [*rounds.contenders("W1")] == [*rounds.contenders("W2"), "rival"]
-    measurement = measuring.measure(rounds.command("rival", "W1", "digits", 2, tmp_path))
-    record = rounds.record("rival", measurement, tmp_path)
-    assert (record["seconds"], record["seconds_to_round_1"], record["test_accuracy"]) == ([9, 9, 1, 3], 0.5, 0.8)
+PROGRAM = """
+import sys
+sys.path.insert(0, {folder!r})
+from exercise import Exercise, run
+exercise = Exercise.load(sys.argv[1])
+assert exercise.model == "perceptron" and len(exercise.cohorts) == 4 and exercise.x.shape[1:] == (60, 28, 28, 1)
+run(sys.argv[2], (exercise.weights for _ in exercise.cohorts))
+"""
 
 
-@pytest.mark.parametrize("given", ["fedjax=x", "W2:fedjax=x", "W1:=x", "W1:fedjax", "W1:fedjax="])
-def test_a_rival_that_cannot_be_understood_is_an_error(rounds, given, capsys):
+def test_a_rival_gets_the_work_and_is_measured_by_what_it_writes(rounds, measuring, monkeypatch, tmp_path):
+    here = pathlib.Path(sys.prefix)
+    program = tmp_path / "rival.py"
+    program.write_text(PROGRAM.format(folder=str(SCRIPTS / "bench" / "rivals")))
+    rivals = importlib.import_module("bench.rivals")
+    monkeypatch.setitem(rivals.RIVALS, "idle", rivals.Rival("a rival that does nothing", here.name, str(program), ("W1",)))
+    rounds.environments, rounds.only = here.parent, ("fedlab_compiled", "idle")
+    assert [*rounds.contenders("W1")] == ["fedlab_compiled", "idle"]
+    assert [*rounds.contenders("W2")] == ["fedlab_compiled"]
+    folder = tmp_path / "work" / "0" / "1"
+    folder.mkdir(parents=True)
+    measurement = measuring.measure(rounds.command("idle", "W1", "digits", 2, folder))
+    runs = {"idle": [rounds.record("idle", measurement, folder)]}
+    rounds.complete({"fedlab_compiled": [], **runs}, "W1", "digits", tmp_path / "work")
+    (record,) = runs["idle"]
+    assert len(record["seconds"]) == 4
+    assert record["seconds_to_round_1"] > 0
+    assert record["test_accuracy"] < 0.3  # that of the initial weights
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["--rivals", "nowhere"], "install the rivals by scripts/bench/rivals/environments.sh nowhere"),
+        (["--only", "stock_tff"], "ratios are to fedlab_compiled; name it as well"),
+    ],
+)
+def test_who_cannot_take_part_is_an_error(rounds, given, message, capsys):
     parser = argparse.ArgumentParser()
     rounds.add_arguments(parser)
-    assert rounds.main(parser.parse_args(["--workloads", "W1", "--data", "digits", "--rival", given])) == 2
-    assert "give it as WORKLOAD:NAME=COMMAND, of W1" in capsys.readouterr().err
+    assert rounds.main(parser.parse_args(["--workloads", "W1", "--data", "digits", *given])) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
