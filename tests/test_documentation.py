@@ -8,13 +8,17 @@ import re
 import shlex
 import sys
 
+import numpy as np
 import pytest
 import yaml
+
+from fedlab.types import Cohort
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
 # A path below a folder of the repository, where it is not part of a longer one or of an address
 PATH = re.compile(r"(?<![\w/.-])((?:fedlab|conf|docs|tests|scripts|requirements|\.ci)/[\w./-]*\w/?)(?![\w*…])")
+FIRST_LINE = re.compile(r"^```(?:python|yaml|jinja)\n(?:#|\{#) (\S+)", re.MULTILINE)  # of a block: the file to write
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)")
 
 
@@ -32,7 +36,8 @@ def anchors(page: pathlib.Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_exists(page):
     text = page.read_text()
-    missing = [path for path in named_paths(text) if not (ROOT / path).exists()]
+    written = FIRST_LINE.findall(text)  # the files that the page tells its reader to write
+    missing = [path for path in named_paths(text) if not (ROOT / path).exists() and path not in written]
     for link, anchor in LINK.findall(text):
         target = page.parent / link if link else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
@@ -76,8 +81,29 @@ def test_hooks_are_local_and_run_what_make_runs():
 
 BLOCK = re.compile(r"^```(python|yaml|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = ["num_rounds=2", "partition=iid", "partition.num_clients=3", "cohort=all", "model=perceptron", "data.max_examples=90"]
-# Page → what its example must leave in summary.json
-EXAMPLES = {"aggregator": "test_accuracy", "data": "test_accuracy", "attack": "attack_membership_auc"}
+# Page → a metric that its example must leave in summary.json, and its range
+EXAMPLES = {
+    "aggregator": ("test_accuracy", 0, 1),
+    "data": ("test_accuracy", 0, 1),
+    "attack": ("attack_membership_auc", 0, 1),
+    "clock": ("simulated_seconds_total", 2 * 1, 2 * 30),  # two rounds, each of 1 or 30 seconds
+    "cohort": ("test_accuracy", 0, 1),
+    "partition": ("test_accuracy", 0, 1),
+    "engine": ("test_accuracy", 0, 1),
+}
+
+
+def written(name: str) -> list[str]:
+    """Writes the files of a page into the current folder; returns its commands."""
+    commands = []
+    for kind, text in BLOCK.findall((ROOT / "docs" / "adding" / f"{name}.md").read_text()):
+        if kind == "console":
+            commands += text.splitlines()
+            continue
+        path = pathlib.Path(text.splitlines()[0].removeprefix("# "))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return commands
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -87,22 +113,42 @@ def test_an_example_runs_as_it_is_written(name, tmp_path, monkeypatch, tensorflo
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    commands = []
-    for kind, text in BLOCK.findall((ROOT / "docs" / "adding" / f"{name}.md").read_text()):
-        if kind == "console":
-            commands += text.splitlines()
-            continue
-        path = pathlib.Path(text.splitlines()[0].removeprefix("# "))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert len(commands) == 1
-    program, *words = shlex.split(commands[0])
+    (command,) = written(name)
+    program, *words = shlex.split(command)
     assert program == "fedlab"
-    assert main([*words, *SMALL, "logger={}", "-q", "hydra.run.dir=run"]) == 0, capsys.readouterr().err
+    chosen = {word.partition("=")[0] for word in words}
+    small = [option for option in SMALL if option.partition("=")[0] not in chosen]
+    assert main([*words, *small, "logger={}", "-q", "hydra.run.dir=run"]) == 0, capsys.readouterr().err
     summary = json.loads(pathlib.Path("run/summary.json").read_text())
-    assert 0 <= summary[EXAMPLES[name]] <= 1
+    metric, least, most = EXAMPLES[name]
+    assert least <= summary[metric] <= most
     if name == "attack":  # a page that knows nothing of this attack shows its metric
         assert "attack membership auc" in pathlib.Path("run/report.html").read_text()
-    choice = next(word for word in words if word.startswith(("aggregator=", "data=", "attack=")))
+    choice = next(word for word in words if word.startswith(f"{name}="))
     assert main(["train", "-cd", "my_conf", choice, "--help"]) == 0
     assert "default" in capsys.readouterr().out
+
+
+def test_the_engine_of_the_page_computes_what_the_default_engine_computes(tmp_path, monkeypatch, lab):
+    from fedlab.aggregation import CoordinateMedian
+    from fedlab.algorithms import FedAvg, Scaffold
+    from fedlab.models import Mlp
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    written("engine")
+    from my_engines import OneByOne
+
+    inputs = lab.inputs(2) + lab.inputs(3, clients=[1])[2:]
+    options = dict(aggregator=CoordinateMedian(), model=Mlp(hidden=(16,), dropout=0.5))  # stacks updates, and draws
+    ours, theirs = lab.trainer(FedAvg(), engine=OneByOne(), **options).run(inputs), lab.trainer(FedAvg(), **options).run(inputs)
+    for a, b in zip(ours.weights, theirs.weights):
+        assert lab.distance(a, b) < 1e-5
+    assert [sorted(m) for m in ours.metrics] == [sorted(m) for m in theirs.metrics]
+    ours, theirs = (lab.training(Scaffold(), **given) for given in ({"engine": OneByOne()}, {}))  # clients keep state
+    everyone = np.arange(len(lab.sizes))
+    for round_input in lab.inputs(2):
+        cohort = Cohort(round_input.round, everyone, np.zeros(0, np.int64))
+        for training in (ours, theirs):
+            training.next(cohort, round_input)
+    assert lab.distance(*([np.asarray(w) for w in training.weights] for training in (ours, theirs))) < 1e-5

@@ -30,7 +30,7 @@ TINY = [
 
 
 @pytest.fixture
-def ditto(tmp_path, monkeypatch):
+def running_mean(tmp_path, monkeypatch):
     """The files of the page, written where it says; the overrides of its command."""
     text = PAGE.read_text()
     for path, rest in re.findall(r"```\w+\n# (\S+)\n(.*?)```", text, re.DOTALL):
@@ -39,23 +39,38 @@ def ditto(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield re.search(r"fedlab train -cd my_conf (.*)", text)[1].split()
-    sys.modules.pop("my_ditto", None)
+    sys.modules.pop("my_running_mean", None)
 
 
-def test_the_example_trains_a_model_for_all_and_one_for_each(tensorflow, ditto, tmp_path):
+def _trained(overrides, config_dir):
+    """Two rounds: (weights of the global model after each, records, clients' own models)."""
     from fedlab.run.training import Training
 
-    found = {}
-    for name, overrides in {"ditto": ditto, "fed_avg": [o for o in ditto if not o.startswith("process")]}.items():
-        experiment = build_experiment(compose([*overrides, *TINY], str(tmp_path / "my_conf")))
-        training = Training(experiment, *load(experiment))
-        records = list(training.rounds(1))
-        found[name] = [np.asarray(w) for w in training.weights], records, list(training.trainer.models or ())
-        training.close()
-    (ours, records, models), (plain, *_) = found["ditto"], found["fed_avg"]
-    assert all(map(np.array_equal, ours, plain)), "the model for all is FedAvg's"
+    experiment = build_experiment(compose([*overrides, *TINY], str(config_dir)))
+    training = Training(experiment, *load(experiment))
+    weights, records = [], []
+    for record in training.rounds(1):
+        weights.append([np.asarray(w) for w in training.weights])
+        records.append(record)
+    models = [[np.asarray(w) for w in model] for model in training.trainer.models or ()]
+    training.close()
+    return weights, records, models
+
+
+def test_the_example_trains_a_model_for_all_and_one_for_each(tensorflow, running_mean, tmp_path):
+    ours, records, models = _trained(running_mean, tmp_path / "my_conf")
+    plain, *_ = _trained([o for o in running_mean if not o.startswith("process")], tmp_path / "my_conf")
+    assert all(map(np.array_equal, ours[-1], plain[-1])), "the model for all is FedAvg's"
     assert len(models) == 4 and "test_accuracy_worst" in records[-1]
-    assert len({np.asarray(model[0]).tobytes() for model in models}) == 4
+    assert len({model[0].tobytes() for model in models}) == 4
+
+
+def test_the_running_mean_counts_each_round_once_and_no_initial_weights(tensorflow, running_mean, tmp_path):
+    """If all clients weigh the same, the mean of their own models is that of the global models after rounds 1 and 2."""
+    overrides = [*running_mean, "process.client_weighting=uniform"]
+    (first, second), _, models = _trained(overrides, tmp_path / "my_conf")
+    for a, b, *own in zip(first, second, *models):
+        np.testing.assert_allclose(np.mean(own, axis=0), (a + b) / 2, atol=1e-6)
 
 
 def _good(parts):

@@ -23,6 +23,7 @@ AGGREGATORS = {
     "krum": Krum(num_byzantine=0),
     "multi_krum": Krum(num_byzantine=0, num_selected=3),
 }
+ENGINES = {"tff": Tff()}  # held to the default engine
 AGREEMENT = 1e-5  # what the design promises of all engines, |a − b| / |b| of each tensor
 ALWAYS = {("fed_prox", "multi_krum")}
 PAIRS = [
@@ -34,19 +35,19 @@ def local_training(process):
     return LocalTraining(batch_size=5, local_epochs=1 if isinstance(process, FedSgd) else 2)
 
 
-def both_engines(lab, **options):
-    return lab.trainer(**options), lab.trainer(**options, engine=Tff())
+def both_engines(lab, engine=ENGINES["tff"], **options):
+    return lab.trainer(**options), lab.trainer(**options, engine=engine)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("process, aggregator", PAIRS)
-def test_three_rounds_end_in_the_same_weights(lab, process, aggregator):
+def test_three_rounds_end_in_the_same_weights(lab, process, aggregator, engine):
     """And a fourth, with the smallest cohort there is: one client with one example."""
     process = PROCESSES[process]
     client = local_training(process)
     inputs = lab.inputs(3, client.local_epochs) + lab.inputs(4, client.local_epochs, clients=[1])[3:]
-    compiled, stock = both_engines(
-        lab, process=process, aggregator=AGGREGATORS[aggregator], client=client, model=Mlp(hidden=(6,))
-    )
+    options = dict(process=process, aggregator=AGGREGATORS[aggregator], client=client, model=Mlp(hidden=(6,)))
+    compiled, stock = both_engines(lab, ENGINES[engine], **options)
     a, b = compiled.run(inputs), stock.run(inputs)
     for ours, theirs, before in zip(a.weights, b.weights, [compiled.initial_weights, *a.weights]):
         assert lab.distance(ours, theirs) < AGREEMENT
