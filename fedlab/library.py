@@ -73,7 +73,7 @@ def run(
     command = shlex.join(["fedlab", "train", *flags, *words, *placed])
     with _trusting(trust):
         described = job.Job(built, composition.config, composition.name, command)
-        job.start(described, claim, RunReport(), on_line or _nowhere, _rounds(on_line))
+        job.run(described, claim, RunReport(), on_line or _nowhere, _rounds(on_line))
     return open_run(claimed[0].path, trust=True)  # this process has just written it
 
 
@@ -497,4 +497,8 @@ def _rounds(on_line: Callable[[str], None] | None) -> Following:
 
 
 def _nowhere(line: str) -> None:
-    """Discards a line."""
+    """Discards a line, but warns of a part of the run that failed while the run continued."""
+    from fedlab.run.progress import Failure
+
+    if isinstance(line, Failure):
+        warnings.warn(line, stacklevel=2)

@@ -159,8 +159,8 @@ class Study:
     runs_in: Reference = ""
     # (folder, output or None) → the page that it wrote, and the folders of its runs; None if the folder is not of this study
     page: Reference = ""
-    # (words, Hydra's flags, console, the configuration composed as that of a single run, or the error, or None) → the exit code
-    # of `fedlab train`; None if the words ask for a single run
+    # (words, Hydra's flags, the configuration composed as that of a single run, or the error, or None) → the exit code of
+    # `fedlab train`; None if the words ask for a single run
     train: Reference = ""
     # (`Asked`) → the batches that train what is asked for; None if it is not of this study. Raises `ConfigError` for a mistake
     batches: Reference = ""
@@ -228,15 +228,13 @@ def runs_in(folder: pathlib.Path, stack: contextlib.ExitStack) -> list[pathlib.P
     return _first("runs_in", folder, stack)
 
 
-def train(
-    words: Sequence[str], flags: argparse.Namespace, console: object, composed: Mapping[Any, Any] | Exception | None
-) -> int | None:
+def train(words: Sequence[str], flags: argparse.Namespace, composed: Mapping[Any, Any] | Exception | None) -> int | None:
     """Returns the exit code of a `fedlab train` that a study takes over; None if the words ask for a single run.
 
-    `console`: rich's. `composed`: the configuration of that single run, the error from composing it, or None for flags that ask
+    `composed`: the configuration of that single run, the error from composing it, or None for flags that ask
     for no single run.
     """
-    return _first("train", words, flags, console, composed)
+    return _first("train", words, flags, composed)
 
 
 def page(folder: pathlib.Path, output: pathlib.Path | None) -> tuple[pathlib.Path, list[pathlib.Path]] | None:

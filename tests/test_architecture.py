@@ -243,6 +243,20 @@ def test_fences(library, places):
     assert users <= places
 
 
+def test_only_the_command_line_prints_and_reads_its_arguments():
+    """Everything else passes its lines to a function of its caller. A signal handler prints, and Hydra gets its words as argv."""
+    found = []
+    for path in modules():
+        verb = stage_of(path) == "studies" and path.stem.endswith(("verb", "table"))
+        if verb or stage_of(path) in ("cli", "console", "stopping") or path.name == "application.py":
+            continue
+        for node in nodes(path):
+            prints = isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+            if prints or (isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv"):
+                found.append(f"{path.relative_to(ROOT)}, line {node.lineno}")
+    assert found == []
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_read_where_nothing_in_them_runs(path):
     assert imports(path).isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})

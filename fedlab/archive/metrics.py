@@ -11,6 +11,7 @@ from fedlab.archive.folder import finite, replacing
 from fedlab.archive.tables import GrowingFile
 from fedlab.fingerprint import parsed_json
 
+Summary = dict[str, Any]  # metric → value, as in summary.json
 Record = dict[str, Any]  # "round", from 1, and one value per metric; NaN is null
 
 

@@ -29,14 +29,16 @@ from fedlab.errors import FedlabError, printable
 from fedlab.report.run_report import RunReport
 from fedlab.run import locations, recorded
 from fedlab.run.child import JobFolder, JobRecord
-from fedlab.run.job import Job, read, require_same_data, require_whole, start
+from fedlab.run.job import Job, read, require_same_data, require_whole
+from fedlab.run.job import run as compute
 from fedlab.run.resuming import resume
 
 _PATIENCE_SECONDS = 600.0  # a job of a killed sweep first finishes its round and saves its state
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Starts or continues the run that job.json in FOLDER describes. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     streams.prepare()
     stopping.OnSignal(stopping.stop).__enter__()
     _end_with(int(argv[1]))
@@ -53,8 +55,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def verb(argv: Sequence[str]) -> int:
+def verb(argv: Sequence[str] | None = None) -> int:
     """Runs `fedlab VERB …`. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     from fedlab.cli.main import main as fedlab
 
     stopping.OnSignal(stopping.stop).__enter__()
@@ -91,7 +94,7 @@ def _run(folder: JobFolder) -> None:
         return folder
 
     job = Job(experiment, record.config, record.name, record.command)
-    start(job, claim, RunReport(), lines_on(console), rounds_on(console))
+    compute(job, claim, RunReport(), lines_on(console), rounds_on(console))
 
 
 def _require_same(folder: JobFolder, record: JobRecord) -> None:

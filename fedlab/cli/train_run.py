@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"--expect: the figures are those of train.yaml: leave --config-name {args.config_name} out.")
         expectation = expectations.applicable(args.overrides, args.config_dir)
     composed = application.as_single(args)
-    code = registry.train(overrides, args, console, composed)
+    code = registry.train(overrides, args, composed)
     if code is not None:
         return code
     errors: list[FedlabError] = []
@@ -122,7 +122,7 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> pathlib.Path:
     from fedlab.cli.summary import print_summary
     from fedlab.console.display import lines_on, rounds_on
     from fedlab.report.run_report import RunReport
-    from fedlab.run.job import Job, start
+    from fedlab.run.job import Job, run
 
     try:
         experiment = configuration.build_experiment(cfg)
@@ -135,7 +135,7 @@ def _run(cfg: DictConfig, console: Console, argv: list[str]) -> pathlib.Path:
             claimed.append(RunFolder.create(output, manifest))
             return claimed[0]
 
-        summary = start(job, claim, RunReport(), lines_on(console), rounds_on(console))
+        summary = run(job, claim, RunReport(), lines_on(console), rounds_on(console))
     finally:
         _remove_empty(output)  # also its parents, if the run never began
     print_summary(console, summary, claimed[0], learned_in(claimed[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from fedlab.errors import printable
 from fedlab.run.loggers import Logger
-from fedlab.run.progress import Caution, Following, OnLine, Progress, RoundLines
+from fedlab.run.progress import Caution, Failure, Following, OnLine, Progress, RoundLines
 
 
 def say(console: Console, line: str) -> None:
@@ -21,9 +22,15 @@ def say(console: Console, line: str) -> None:
 
 
 def lines_on(console: Console) -> OnLine:
-    """Returns a function that prints each line of a run unchanged, and each `Caution` in yellow."""
+    """Returns a function that prints each line of a run unchanged, each `Caution` in yellow, and each `Failure` on stderr.
+
+    A `Failure` is printed even if the console is quiet.
+    """
 
     def on_line(line: str) -> None:
+        if isinstance(line, Failure):
+            print(f"fedlab train: {printable(line)}", file=sys.stderr, flush=True)
+            return
         console.print(Text(printable(line), style="yellow" if isinstance(line, Caution) else ""), soft_wrap=True)
 
     return on_line

@@ -24,7 +24,7 @@ from fedlab.stopping import ending
 from fedlab.trust import FLAG
 
 # `python -m` and `python -c` search every module in the current folder first, which may contain a file such as yaml.py
-_BOOT = "import sys; sys.path[:] = filter(None, sys.path); from fedlab.cli.job_process import {0}; sys.exit({0}(sys.argv[1:]))"
+_BOOT = "import sys; sys.path[:] = filter(None, sys.path); from fedlab.cli.job_process import {0}; sys.exit({0}())"
 
 
 @dataclasses.dataclass

@@ -20,7 +20,7 @@ from fedlab.archive import Run, RunFolder, inventory, manifest, noise_key, repla
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
 from fedlab.archive.manifest import Manifest
-from fedlab.archive.metrics import Record, read_records
+from fedlab.archive.metrics import Record, Summary, read_records
 from fedlab.errors import ConfigError, DataError, FedlabError, of_own_code, one_line
 from fedlab.fingerprint import combined, data_fingerprint, partition_fingerprint
 from fedlab.randomness import Secret
@@ -30,7 +30,7 @@ from fedlab.run.experiment import Experiment, task_of
 from fedlab.run.inputs import load, load_arms, remarks
 from fedlab.run.loggers import Csv, Guarded, Logger, LoggerSpec
 from fedlab.run.privacy import needs_key
-from fedlab.run.progress import Caution, Following, OnLine, nobody
+from fedlab.run.progress import Caution, Failure, Following, OnLine, nobody
 from fedlab.run.promises import is_reproducible
 from fedlab.run.reporting import Report
 from fedlab.run.start import start_tensorflow
@@ -65,13 +65,13 @@ class Inputs:
         return combined(map(data_fingerprint, datasets.values())), combined(map(partition_fingerprint, partitions.values()))
 
 
-def start(
+def run(
     job: Job,
     claim: Callable[[Mapping[str, Any]], RunFolder],
     report: Report,
     on_line: OnLine,
     following: Following = nobody,
-) -> dict[str, Any]:
+) -> Summary:
     """Computes a new run in the folder that `claim` creates around its manifest, once the data is read. Returns its summary.
 
     If this process is killed at any point, there is no folder, or one that can be resumed. `report`: draws and writes what the
@@ -85,14 +85,14 @@ def start(
         try:
             secret = noise_key.create(folder.noise_key) if needs_key(job.experiment) else None
             described["noise_key"] = secret.identity if secret else None
-            return _run(job, inputs, folder, described, None, secret, report, on_line, following)
+            return _trained(job, inputs, folder, described, None, secret, report, on_line, following)
         except (ConfigError, noise_key.KeyThere):
             if not read_records(folder.metrics):  # nothing has been computed
                 folder.discard()
             raise
 
 
-def go_on(job: Job, run: Run, report: Report, on_line: OnLine, following: Following = nobody) -> dict[str, Any]:
+def go_on(job: Job, run: Run, report: Report, on_line: OnLine, following: Following = nobody) -> Summary:
     """Continues `run`, whose lock the caller has, from its newest checkpoint. Returns its summary."""
     secret = _secret_of(run, job.experiment, to_begin=run.has_computed_nothing)
     inputs = read(job.experiment, on_line)
@@ -104,7 +104,7 @@ def go_on(job: Job, run: Run, report: Report, on_line: OnLine, following: Follow
         on_line(Caution(f"not as when the run began: {line}"))
     beginning = where_to_go_on(run.folder)
     described = {**_taken_up(job, run, beginning), "noise_key": secret.identity if secret else None}
-    return _run(job, inputs, run.folder, described, beginning, secret, report, on_line, following)
+    return _trained(job, inputs, run.folder, described, beginning, secret, report, on_line, following)
 
 
 def secrets_of(run: Run, experiment: Experiment) -> dict[str, Secret] | Secret | None:
@@ -186,7 +186,7 @@ def require_same_data(run: Run, inputs: Inputs, config: Mapping[str, Any]) -> No
             )
 
 
-def _run(
+def _trained(
     job: Job,
     inputs: Inputs,
     folder: RunFolder,
@@ -196,15 +196,16 @@ def _run(
     report: Report,
     on_line: OnLine,
     following: Following,
-) -> dict[str, Any]:
+) -> Summary:
     """Trains in `folder`, whose lock the caller has, and updates its manifest, which starts as `described`."""
     from fedlab.run.learner import build_learner
     from fedlab.run.train import train
 
     def open_loggers(records: Sequence[Record]) -> list[Logger]:
-        csv = Guarded("csv", lambda: Csv(folder.metrics_csv, records))
-        chosen = [Guarded(name, _opener(spec, folder, job, records)) for name, spec in job.experiment.logger.items()]
-        return [csv, *chosen, *(following(learner.num_rounds) if learner else ())]
+        openers = {"csv": lambda: Csv(folder.metrics_csv, records)}
+        openers |= {name: _opener(spec, folder, job, records) for name, spec in job.experiment.logger.items()}
+        guarded = [Guarded(name, opener, lambda line: on_line(Failure(line))) for name, opener in openers.items()]
+        return [*guarded, *(following(learner.num_rounds) if learner else ())]
 
     beginning = resumed or Beginning(None, [])
     for remark in beginning.remarks:
@@ -257,14 +258,14 @@ def _run(
             if learner is not None:
                 learner.close()
             if not isinstance(sys.exc_info()[1], ConfigError):  # a run that never began has nothing to report
-                reporting.attempt(report, folder, draws=draws)
+                reporting.attempt(report, folder, draws, on_line)
         finally:
             with Interruption():  # also after a signal that ends the page
-                _seal(folder)
+                _seal(folder, on_line)
     return summary
 
 
-def _require_updates(summary: dict[str, Any]) -> None:
+def _require_updates(summary: Summary) -> None:
     """Raises `FedlabError` for a run, or one of its arms, in which no client's update was ever used."""
     for name, count in summary.items():
         arm, _, metric = name.rpartition("/")
@@ -286,12 +287,12 @@ def _draw(report: Report, folder: RunFolder, job: Job) -> None:
         raise FedlabError(f"the pictures could not be drawn: {why}. To draw them again: {resume_command(folder, job)}") from error
 
 
-def _seal(folder: RunFolder) -> None:
+def _seal(folder: RunFolder, on_line: OnLine) -> None:
     """Writes the inventory of a run that has ended, as the last file. Without it, readers report that a finished run lacks it."""
     try:
         inventory.seal(folder)
     except OSError as error:
-        print(f"fedlab: the inventory of the run could not be written: {error.strerror or error}", file=sys.stderr)
+        on_line(Failure(f"the inventory of the run could not be written: {error.strerror or error}"))
 
 
 class _Account:

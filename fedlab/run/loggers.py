@@ -12,8 +12,7 @@ import json
 import pathlib
 import re
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fedlab.archive import RunFolder, make_folder, replacing
@@ -168,11 +167,11 @@ class _Mlflow:
 
 
 class Guarded:
-    """A logger that warns once when it fails, and is not used again."""
+    """A logger that reports its first failure in one line, and is not used again."""
 
-    def __init__(self, name: str, opened: Any):
-        """`opened`: () → Logger."""
-        self._name, self._logger = name, None
+    def __init__(self, name: str, opened: Any, on_failure: Callable[[str], None]):
+        """`opened`: () → Logger. `on_failure` receives the line."""
+        self._name, self._logger, self._on_failure = name, None, on_failure
         self._try(lambda: setattr(self, "_logger", opened()))
 
     def log(self, record: Record) -> None:
@@ -191,10 +190,8 @@ class Guarded:
         except BaseException as error:
             self._logger = None
             hint = f": pip install 'fedlab-runner[{self._name}]'" if isinstance(error, ModuleNotFoundError) else ""
-            print(
-                f"fedlab train: the {self._name} logger failed; the run continues without it: {type(error).__name__}: "
-                f"{one_line(error)}{hint}",
-                file=sys.stderr,
+            self._on_failure(
+                f"the {self._name} logger failed; the run continues without it: {type(error).__name__}: {one_line(error)}{hint}"
             )
 
 

@@ -15,6 +15,10 @@ class Caution(str):
     """A line that needs attention."""
 
 
+class Failure(Caution):
+    """A line that says which part of a run has failed while the run continues, such as a logger. Nobody may hide it."""
+
+
 OnLine = Callable[[str], None]  # receives each line at once
 Following = Callable[[int], Sequence[Logger]]  # given the number of rounds, returns loggers that show them
 

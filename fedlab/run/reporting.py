@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Protocol
 
 from fedlab.archive import RunFolder
 from fedlab.errors import one_line
+from fedlab.run.progress import Failure, OnLine
 
 
 class Report(Protocol):
@@ -21,11 +21,11 @@ class Report(Protocol):
         """Writes the page. Called after `draw`, when the manifest says how the run has ended."""
 
 
-def attempt(report: Report, folder: RunFolder, draws: bool) -> None:
-    """Writes the page of a run that has ended, and with `draws` its pictures; prints a line for each that fails."""
+def attempt(report: Report, folder: RunFolder, draws: bool, on_line: OnLine) -> None:
+    """Writes the page of a run that has ended, and with `draws` its pictures; `on_line` receives a line for each that fails."""
     steps = [("pictures", report.draw)] if draws else []
     for what, step in [*steps, ("report", report.write)]:
         try:
             step(folder)
         except Exception as error:
-            print(f"fedlab: the {what} of the run could not be written: {one_line(error)}", file=sys.stderr)
+            on_line(Failure(f"the {what} of the run could not be written: {one_line(error)}"))

@@ -9,6 +9,7 @@ from typing import Any
 from fedlab.archive import Run, RunFolder, read_run
 from fedlab.archive.folder import relative
 from fedlab.archive.lock import RunLock
+from fedlab.archive.metrics import Summary
 from fedlab.archive.task import learned
 from fedlab.errors import ConfigError
 from fedlab.run.early_stop import Watch
@@ -24,10 +25,10 @@ _PATIENCE_SECONDS = 5.0  # a run that was just told to stop may still be saving 
 
 def resume(
     path: pathlib.Path, rebuild: Rebuilding, command: str, report: Report, on_line: OnLine, following: Following = nobody
-) -> dict[str, Any]:
+) -> Summary:
     """Continues the run in `path`, rebuilt by `rebuild`; returns its summary.
 
-    `command`: the command line that the manifest records. `report`: as for `fedlab.run.job.start`.
+    `command`: the command line that the manifest records. `report`: as for `fedlab.run.job.run`.
 
     Raises `ConfigError` if no round is left to compute, and for a number of rounds that does not suit the run.
     """

@@ -94,4 +94,4 @@ def _without_chatter() -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
                 if line.strip() and not any(known in line for known in _CHATTER):
-                    print(line, file=sys.stderr)
+                    os.write(2, f"{line}\n".encode(errors="replace"))

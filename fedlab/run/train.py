@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from fedlab.archive import RunFolder
 from fedlab.archive.clients import write_corruption, write_labels
 from fedlab.archive.figures import rounds_to_targets
-from fedlab.archive.metrics import MetricsFile, Record
+from fedlab.archive.metrics import MetricsFile, Record, Summary
 from fedlab.archive.task import described
 from fedlab.errors import FedlabError
 from fedlab.partition import label_counts
@@ -25,9 +24,7 @@ from fedlab.types import Dataset
 OpenLoggers = Callable[[Sequence[Record]], Sequence[Logger]]  # given the records of an earlier part of the run
 
 
-def train(
-    learner: Learner, dataset: Dataset, folder: RunFolder, beginning: Beginning, open_loggers: OpenLoggers
-) -> dict[str, Any]:
+def train(learner: Learner, dataset: Dataset, folder: RunFolder, beginning: Beginning, open_loggers: OpenLoggers) -> Summary:
     """Runs the experiment of `learner` from `beginning` to its end and returns its summary, which is also in the folder.
 
     A signal to stop takes effect between rounds, once the state is saved; after the last round, once the run is complete.

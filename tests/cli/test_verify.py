@@ -15,7 +15,7 @@ from fedlab.config import composing as configuration
 from fedlab.errors import ConfigError
 from fedlab.report.run_report import RunReport
 from fedlab.run import environment, recorded, resuming
-from fedlab.run.job import Job, start
+from fedlab.run.job import Job, run
 
 SMALL = ("data.max_examples=100", "partition.num_clients=5", "model.hidden=[4]", "logger=[]")
 PRIVATE = ("privacy=gaussian_fixed", "privacy.noise_multiplier=null", "privacy.delta=0.02", "cohort=poisson")
@@ -46,7 +46,7 @@ def trained(path, *overrides, stop_after=None):
     job = Job(configuration.build_experiment(config), plain, "digits/fed_avg", "fedlab train")
     loggers = [StopAfter(stop_after)] if stop_after else []
     try:
-        start(job, lambda manifest: RunFolder.create(path, manifest), RunReport(), lambda line: None, lambda num_rounds: loggers)
+        run(job, lambda manifest: RunFolder.create(path, manifest), RunReport(), lambda line: None, lambda num_rounds: loggers)
     except KeyboardInterrupt:
         assert stop_after
     return RunFolder(path)

@@ -10,7 +10,7 @@ from fedlab.archive import RunFolder
 from fedlab.archive.task import CLASSIFICATION
 from fedlab.cli.summary import print_summary
 from fedlab.console.display import RoundBar, lines_on, rounds_on
-from fedlab.run.progress import Caution
+from fedlab.run.progress import Caution, Failure
 
 
 @pytest.mark.parametrize("width", [80, 200])
@@ -36,6 +36,14 @@ def test_lines_of_a_run_are_printed_as_they_are_and_in_yellow_what_asks_for_atte
     first, second = console.file.getvalue().splitlines()
     assert first == "run folder: outputs/[bold]mine/" + "x" * 60
     assert second == "\x1b[33mnot as when [red] it began\x1b[0m"
+
+
+def test_a_part_that_failed_is_named_on_stderr_even_if_quiet(capsys):
+    console = Console(file=io.StringIO(), quiet=True)
+    lines_on(console)("round 1")
+    lines_on(console)(Failure("the csv logger failed: [red]"))
+    assert console.file.getvalue() == ""
+    assert capsys.readouterr() == ("", "fedlab train: the csv logger failed: [red]\n")
 
 
 def test_where_there_is_no_terminal_rounds_are_lines_and_quiet_is_silent():

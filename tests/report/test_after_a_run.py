@@ -19,7 +19,7 @@ from fedlab.config import composing
 from fedlab.config.rebuilding import continued
 from fedlab.errors import FedlabError
 from fedlab.report.run_report import RunReport
-from fedlab.run.job import Job, start
+from fedlab.run.job import Job, run
 from fedlab.run.resuming import resume
 from tests.report.conftest import read_page
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory, tensorflow):
 def test_a_page_that_cannot_be_written_costs_one_line_and_quiet_prints_nothing_else(folder):
     assert (folder / "stdout").read_text() == ""
     line = (folder / "stderr").read_text()
-    assert line.startswith("fedlab: the report of the run could not be written: ") and line.count("\n") == 1
+    assert line.startswith("fedlab train: the report of the run could not be written: ") and line.count("\n") == 1
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
 
 
@@ -84,9 +84,9 @@ def ends(tmp_path_factory, tensorflow):
     root = tmp_path_factory.mktemp("ends")
     composed = composing.compose_run([*FAST, "logger=[]"], None)
     job = Job(composing.build_experiment(composed.config), composed.config, "digits/fed_avg", "fedlab train")
-    start(job, lambda manifest: RunFolder.create(root / "once", manifest), Killed(), lambda line: None)
+    run(job, lambda manifest: RunFolder.create(root / "once", manifest), Killed(), lambda line: None)
     with pytest.raises(FedlabError, match=r"pictures could not be drawn: RuntimeError: no font\. To draw them again: fedlab"):
-        start(job, lambda manifest: RunFolder.create(root / "failed", manifest), Failing(), lambda line: None)
+        run(job, lambda manifest: RunFolder.create(root / "failed", manifest), Failing(), lambda line: None)
     return root
 
 

@@ -97,27 +97,26 @@ class Failing:
         raise AssertionError("a logger that has failed is not asked again")
 
 
-def test_a_failing_logger_warns_once_and_is_left_out(capsys):
-    failing = Failing(at=2)
-    log = Guarded("tracker", lambda: failing)
+def test_a_failing_logger_warns_once_and_is_left_out():
+    failing, lines = Failing(at=2), []
+    log = Guarded("tracker", lambda: failing, lines.append)
     for record in records(1, 2, 3, 4):
         log.log(record)
     log.close()
     assert failing.calls == 2
-    assert (
-        capsys.readouterr().err
-        == "fedlab train: the tracker logger failed; the run continues without it: OSError: the server is gone\n"
-    )
+    assert lines == ["the tracker logger failed; the run continues without it: OSError: the server is gone"]
 
 
-def test_a_logger_that_cannot_be_opened_is_left_out_too(capsys):
+def test_a_logger_that_cannot_be_opened_is_left_out_too():
+    lines = []
+
     def opened():
         raise ModuleNotFoundError("No module named 'mlflow'")
 
-    log = Guarded("mlflow", opened)
+    log = Guarded("mlflow", opened, lines.append)
     log.log(records(1)[0])
     log.close()
-    assert "pip install 'fedlab-runner[mlflow]'" in capsys.readouterr().err
+    assert len(lines) == 1 and lines[0].endswith("pip install 'fedlab-runner[mlflow]'")
 
 
 @pytest.mark.slow

@@ -7,19 +7,18 @@ import pathlib
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from fedlab.algorithms import Gan
 from fedlab.archive import RunFolder, make_folder
 from fedlab.archive.folder import relative
 from fedlab.archive.manifest import deciding
 from fedlab.config import composing as configuration
-from fedlab.console.display import say
 from fedlab.errors import ConfigError, FedlabError
 from fedlab.filter.files import read_users
 from fedlab.fingerprint import file_fingerprint, json_fingerprint
 from fedlab.run import locations, rules
 from fedlab.run.child import JobFolder, JobRecord, running
+from fedlab.run.progress import OnLine
 from fedlab.stopping import STOPS
 from fedlab.studies.investigate.conclusion import conclude, described, read_images, read_real, real_images, write_real
 from fedlab.studies.investigate.filtering import write_by_example, write_by_user
@@ -81,14 +80,14 @@ def plan(overrides: list[str], own: str | None, root: pathlib.Path | None, comma
     return planned
 
 
-def investigate(plan: InvestigationPlan, console: Console) -> Verdict:
-    """Runs the stages that are not finished; returns the verdict. Raises `FedlabError`."""
+def investigate(plan: InvestigationPlan, on_line: OnLine) -> Verdict:
+    """Runs the stages that are not finished; returns the verdict. `on_line` gets its lines. Raises `FedlabError`."""
     folder = plan.folder
     make_folder(folder.path)
-    say(console, f"investigation in {relative(folder.path)}")
+    on_line(f"investigation in {relative(folder.path)}")
     if plan.classifier:
         path, config, name = plan.classifier
-        _train(path, config, name, plan.command, console)
+        _train(path, config, name, plan.command, on_line)
     if not folder.trial.is_file():
         folder.write(folder.trial, _filtered(plan))
     trial = folder.read(folder.trial)
@@ -98,12 +97,12 @@ def investigate(plan: InvestigationPlan, console: Console) -> Verdict:
             "or give --out."
         )
     for line in trial["lines"]:
-        say(console, line)
+        on_line(line)
     arms = {arm: {"filter": plan.options.filter_spec(folder.filters[arm].absolute())} for arm in ARMS}
     config = {**plan.config, "arms": arms}
     if "classifier" in config["evaluation"] and config["evaluation"]["classifier"] is None:
         config["evaluation"] = {**config["evaluation"], "classifier": str(plan.model.absolute())}
-    _train(folder.gans.path, config, plan.name, plan.command, console)
+    _train(folder.gans.path, config, plan.name, plan.command, on_line)
     return _concluded(plan, trial)
 
 
@@ -153,20 +152,20 @@ def _concluded(plan: InvestigationPlan, trial: dict[str, Any]) -> Verdict:
     return found
 
 
-def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, console: Console) -> None:
+def _train(path: pathlib.Path, config: dict[str, Any], name: str, command: str, on_line: OnLine) -> None:
     """Starts or continues the run in `path`, in a process of its own; does nothing if it has finished."""
     folder = JobFolder(path)
     if folder.status == "finished":
-        say(console, f"{relative(path)}: finished before")
+        on_line(f"{relative(path)}: finished before")
         return
     make_folder(path)
     folder.write(JobRecord(number=0, name=name, command=command, parameters={}, config=config))
-    say(console, f"{relative(path)}: training; its output is in {relative(folder.log)}")
+    on_line(f"{relative(path)}: training; its output is in {relative(folder.log)}")
     try:
         with running(folder) as child:
             code = child.wait()
     except STOPS:  # the run has saved its state
-        say(console, "to continue, run the same command again")
+        on_line("to continue, run the same command again")
         raise
     if code:
         raise FedlabError(f"{relative(path)}: {folder.last_line() or f'exit code {code}'}")

@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from fedlab.config.composing import each_swept
+    from fedlab.console.display import lines_on
     from fedlab.studies.investigate.stages import investigate, plan
 
     flags = [*(["-cd", args.config_dir] if args.config_dir else []), *(["--out", str(args.out)] if args.out else [])]
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     plans = [plan(o, args.config_dir, args.out, shlex.join(["fedlab", "investigate", *o, *flags])) for o in each]
     verdicts = []
     for planned in plans:
-        found = investigate(planned, Console(quiet=args.quiet))
+        found = investigate(planned, lines_on(Console(quiet=args.quiet)))
         verdicts.append(found)
         print("\n".join(found.lines()))
         print(f"page in {planned.folder.report}")

@@ -12,7 +12,7 @@ from rich.console import Console
 from fedlab.studies.sweep.plan import Lines, composed, may_be_a_sweep, nowhere, plan
 
 
-def train(argv: Sequence[str], args: argparse.Namespace, console: Console, single: DictConfig | Exception | None) -> int | None:
+def train(argv: Sequence[str], args: argparse.Namespace, single: DictConfig | Exception | None) -> int | None:
     """Runs the sweep that the words of `fedlab train` ask for; returns None if they ask for a single run.
 
     `single`: the configuration of that single run, the error from composing it, or None. Returns 0 if all jobs have finished.
@@ -24,10 +24,10 @@ def train(argv: Sequence[str], args: argparse.Namespace, console: Console, singl
     from fedlab.studies.sweep.running import run_jobs
     from fedlab.studies.sweep.table import print_table
 
-    printing = (nowhere if console.quiet else _print, _complain)
+    printing = (nowhere if args.quiet else _print, _complain)
     sweep = run_jobs(plan(config, args, argv, Lines(*printing, elsewhere=printing)), config, argv)
-    if sweep.jobs and not console.quiet:
-        print_table(console, sweep)
+    if sweep.jobs and not args.quiet:
+        print_table(Console(), sweep)
     if sweep.status == "finished":
         return 0
     how = "has failed" if sweep.status == "failed" else "was interrupted"
