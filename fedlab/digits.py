@@ -1,8 +1,9 @@
-"""Numbers as text, with a suitable number of digits."""
+"""Numbers as text, with a suitable number of digits, and values of a configuration."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 NONE = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -28,3 +29,14 @@ def epsilon(value: float, digits: int = 4) -> str:
         return "∞"
     step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits) if value > 0 else 1.0
     return number(math.ceil(round(value / step, 6)) * step, digits)
+
+
+def setting(value: Any) -> str:
+    """Formats a value of a configuration as in an override."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(setting, value))}]"
+    return str(value)

@@ -243,6 +243,15 @@ def test_fences(library, places):
     assert users <= places
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "fedlab" / "cli").glob("*.py")), ids=lambda p: p.stem)
+def test_a_verb_parses_calls_and_prints(path):
+    """Apart from its parser, the module of a verb has at most 65 lines. Computing is in lower folders."""
+    functions = {node.name: node for node in nodes(path) if isinstance(node, ast.FunctionDef)}
+    if {"parser", "main"} <= set(functions):
+        parser = functions["parser"]
+        assert len(path.read_text().splitlines()) - (parser.end_lineno - parser.lineno + 1) <= 65
+
+
 def test_only_the_command_line_prints_and_reads_its_arguments():
     """Everything else passes its lines to a function of its caller. A signal handler prints, and Hydra gets its words as argv."""
     found = []

@@ -6,15 +6,10 @@ import json
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from fedlab.archive.reading import PLACES
-from fedlab.composition import EACH_ALONE, REPLAYABLE
 from fedlab.console.parsing import Parser
 from fedlab.errors import ConfigError, printable
-
-if TYPE_CHECKING:
-    from fedlab.report.listing import Listed
 
 _COLUMNS = "run, name, status, rounds, accuracy, loss, score, epsilon, duration, started"
 
@@ -44,6 +39,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Lists runs and names broken ones. Returns the exit code: 1 if runs are broken, else 0. Raises `FedlabError`."""
     args = parser().parse(argv)
+    from fedlab.cli.runs_table import print_runs
     from fedlab.report import listing
 
     filters = [w for w in args.words if "=" in w and not pathlib.Path(w).is_dir()]
@@ -52,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps([row.as_json() for row in found.rows], indent=1))
     elif found.rows:
-        _print(found.rows)
+        print_runs(found.rows)
     elif found.total:
         which = f"None of {found.total:,} runs has" if found.total > 1 else "The only run does not have"
         print(f"{which} {' '.join(filters)}.")
@@ -78,24 +74,3 @@ def _pair(word: str) -> tuple[str, str]:
     if not key:
         raise ConfigError(f"'{word}' has no key before the =: give a filter as key=value, such as status=finished.")
     return key, value
-
-
-def _print(rows: Sequence[Listed]) -> None:
-    """Prints the table, without columns that are empty for every run."""
-    from fedlab.console.tables import print_table
-    from fedlab.report import listing
-
-    table: list[tuple[str, list[str], bool]] = []
-    for name, column in listing.COLUMNS.items():
-        cells = [column.text(row) for row in rows]
-        if any(cells):
-            table.append((name, cells, column.numeric))
-    table += [(name, [row.reached_text(name) for row in rows], True) for name in rows[0].rounds_to]
-    if any(differing := listing.differences(rows)):
-        table.append(("differs", differing, False))
-    names = [name for name, _, _ in table]
-    numeric = [name for name, _, is_numeric in table if is_numeric]
-    print_table(names, list(zip(*(cells for _, cells, _ in table))), numeric, clip=("name", "status", "started"))
-    if "epsilon" in names:
-        weak = f"; {REPLAYABLE}" if any(row.noise for row in rows) else ""
-        print(f"fedlab runs: {EACH_ALONE}{weak}.", file=sys.stderr)  # stderr: other programs read the table

@@ -14,7 +14,7 @@ def parser() -> Parser:
 
 def main(argv: list[str]) -> int:
     """Trains, or prints help; returns the exit code."""
-    from fedlab.cli import choice_help
+    from fedlab.config import choice_help
 
     page = choice_help.asked(argv)
     if page is not None:

@@ -14,6 +14,7 @@ run: Hydra composes it (`--cfg job` prints it), but no run is built from it or r
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -176,6 +177,18 @@ def _plain(overrides: Sequence[str], own: str | None) -> dict[str, Any]:
     if is_sweep:
         raise ConfigError("--expect compares single runs, and this is a sweep: leave --expect out.")
     return locations.absolute(found.config)
+
+
+def requested(args: argparse.Namespace) -> Expectation:
+    """Returns the expectation that --expect compares a run with. `args`: the parsed words of `fedlab train`.
+
+    Raises `ConfigError` for words that train another run than the experiment, or none.
+    """
+    if args.multirun or args.cfg or args.info:
+        raise ConfigError("--expect compares a single run: leave -m, --cfg and --info out.")
+    if args.config_name not in (None, "train"):
+        raise ConfigError(f"--expect: the figures are those of train.yaml: leave --config-name {args.config_name} out.")
+    return applicable(args.overrides, args.config_dir)
 
 
 def outcome(expectation: Expectation, run: Run) -> tuple[list[str], str | None]:

@@ -39,6 +39,18 @@ class Estimate:
         steps = min(self.rounds, _POINTS)
         return [self.ledger.spent(-(-self.rounds * (i + 1) // steps)) for i in range(steps)]
 
+    def bounds(self) -> tuple[list[int], list[float], list[float] | None]:
+        """Returns numbers of rounds, and the bounds on ε after each by RDP and by PLD; None if PLD has not all of them."""
+        spent = self.curve()
+        by_pld = [s.epsilon_pld for s in spent if s.epsilon_pld is not None]
+        return [s.rounds for s in spent], [s.epsilon_rdp for s in spent], by_pld if len(by_pld) == len(spent) else None
+
+    @property
+    def title(self) -> str:
+        """Returns a line that says for what the bounds hold."""
+        total = self.total
+        return f"{total.unit}-level privacy at δ = {total.delta:.4g}, noise multiplier {self.noise_multiplier:.4g}"
+
 
 def estimate(account_of: AccountOf, size: int, rounds: int, noise: float | None, epsilon: float, delta: float | None) -> Estimate:
     """Returns the cost with the noise multiplier `noise`; None: with the smallest one that spends at most `epsilon`.

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from fedlab.archive.task import Learned
-from fedlab.digits import NONE, epsilon, number
+from fedlab.digits import NONE, epsilon, number, setting
 from fedlab.registry import studies
 from fedlab.targets import cost_in
 
@@ -173,17 +173,6 @@ def parse_time(time: str | None) -> datetime.datetime | None:
         return datetime.datetime.fromisoformat(time).astimezone(datetime.timezone.utc) if time else None
     except (TypeError, ValueError):
         return None
-
-
-def setting(value: Any) -> str:
-    """Formats a value of a configuration as in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(setting, value))}]"
-    return str(value)
 
 
 def option(key: str, value: Any) -> tuple[str, str]:

@@ -202,7 +202,7 @@ def _trained(
     from fedlab.run.train import train
 
     def open_loggers(records: Sequence[Record]) -> list[Logger]:
-        openers = {"csv": lambda: Csv(folder.metrics_csv, records)}
+        openers: dict[str, Callable[[], Logger]] = {"csv": lambda: Csv(folder.metrics_csv, records)}
         openers |= {name: _opener(spec, folder, job, records) for name, spec in job.experiment.logger.items()}
         guarded = [Guarded(name, opener, lambda line: on_line(Failure(line))) for name, opener in openers.items()]
         return [*guarded, *(following(learner.num_rounds) if learner else ())]

@@ -9,9 +9,8 @@ import sys
 import pytest
 import yaml
 
-from fedlab.cli import choice_help
 from fedlab.cli.main import main
-from fedlab.config import choices
+from fedlab.config import choice_help, choices
 from fedlab.registry import own_folders
 
 CONF = choices.config_dir()

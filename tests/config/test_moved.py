@@ -11,7 +11,7 @@ from fedlab.archive import Run, RunFolder
 from fedlab.archive.arms import arm_configs
 from fedlab.archive.differences import compared
 from fedlab.archive.manifest import config_sha256, deciding
-from fedlab.cli.choice_help import asked
+from fedlab.config.choice_help import asked
 from fedlab.config.choices import config_dir
 from fedlab.config.composing import build, build_experiment, compose, locate
 from fedlab.errors import ConfigError

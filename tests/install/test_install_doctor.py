@@ -69,7 +69,7 @@ def test_a_broken_machine_gets_a_report_and_no_traceback(broken: subprocess.Comp
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedlab.cli.doctor import check_disk
+    from fedlab.cli.checks import check_disk
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere

@@ -11,7 +11,7 @@ import types
 import pytest
 
 from fedlab import stopping
-from fedlab.cli import doctor, probes
+from fedlab.cli import checks, probes
 from fedlab.errors import FedlabError
 from fedlab.run import child as children
 from fedlab.run.child import JobFolder, JobRecord
@@ -81,9 +81,9 @@ def test_a_child_that_has_ended_is_left_alone(started):
 def test_doctor_ends_its_probes(started, monkeypatch, error):
     for name in ("tensorflow", "tenseal"):
         monkeypatch.setitem(probes.CODE, name, SLEEPS)
-    monkeypatch.setattr(doctor, "check_packages", raising(error))
+    monkeypatch.setattr(checks, "check_packages", raising(error))
     with pytest.raises(type(error)):
-        doctor.examine()
+        checks.examine()
     assert len(started) == 2
 
 
@@ -94,7 +94,7 @@ def test_doctor_ends_the_first_probe_if_the_second_does_not_start(started, monke
         subprocess, "Popen", lambda *args, **kw: raising(OSError("no memory"))() if started else recording(*args, **kw)
     )
     with pytest.raises(OSError, match="no memory"):
-        doctor.examine()
+        checks.examine()
 
 
 @pytest.fixture

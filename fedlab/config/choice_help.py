@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 
 from fedlab.config import choices, explain
+from fedlab.digits import setting
 from fedlab.errors import ConfigError
 from fedlab.moved import present
-from fedlab.report.words import setting
 
 _WIDTH = 100
 _NAMES: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false", Any: "any value"}
