@@ -20,8 +20,8 @@ __all__ = ["Cohort", "Dataset", "ExampleSet", "Metric", "Partition"]
 class ExampleSet:
     """Examples in memory, each with a target. The `task` defines the target.
 
-    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph) float32, or int32
-    (such as characters); the last two are used unchanged.
+    `x` [N, ...]: uint8 (an image, scaled to [0, 1] inside the graph), float32, or int32 (such as characters); the last two are
+    used unchanged.
     `y` [N, ...]: shape and dtype of the task's targets; for classification int32 [N] in [0, num_classes).
     `user_ids` [N]: int64 or str, the user who produced each example; None if unknown.
     `attributes`: further values of each example by name, [N] each, which models do not receive: for partitions.
@@ -42,19 +42,20 @@ class ExampleSet:
         task: Prediction | None = None,
         attributes: Mapping[str, np.ndarray] | None = None,
     ):
-        """`num_classes`: the number of classes, for classification; replaces `task`."""
+        """`num_classes`: the number of classes, for classification; replaces `task`.
+
+        Raises `DataError` for an array of a wrong type or shape, because a user's data source creates example sets, too.
+        """
         if num_classes is not None:
             task = Classification(num_classes=num_classes)
-        assert task is not None, "num_classes or a task"
+        if task is None:
+            raise DataError("ExampleSet has neither num_classes nor a task: give one of them.")
         for name, value in (
             *(("x", x), ("y", y), ("task", task), ("user_ids", user_ids)),
             ("attributes", dict(attributes or {})),
         ):
             object.__setattr__(self, name, value)
-        assert x.dtype in (np.uint8, np.float32, np.int32), x.dtype
-        assert y.dtype == np.dtype(task.target_dtype) and y.shape == (len(x), *task.target_shape), (y.dtype, y.shape)
-        assert user_ids is None or len(user_ids) == len(x)
-        assert all(values.shape == (len(x),) for values in self.attributes.values())
+        _check(self)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -71,6 +72,33 @@ class ExampleSet:
         ids = None if self.user_ids is None else self.user_ids[indices]
         also = {name: values[indices] for name, values in self.attributes.items()}
         return dataclasses.replace(self, x=self.x[indices], y=self.y[indices], user_ids=ids, attributes=also)
+
+
+def _check(examples: ExampleSet) -> None:
+    """Raises `DataError` unless the arrays have the types and shapes that `ExampleSet` and its task require."""
+    x, y, task = examples.x, examples.y, examples.task
+    for name, array in (("x", x), ("y", y)):
+        if not isinstance(array, np.ndarray) or not array.ndim:
+            raise DataError(f"ExampleSet: {name} is a {type(array).__name__}; it must be an array [examples, …] of NumPy.")
+    if x.dtype not in (np.uint8, np.float32, np.int32):
+        raise DataError(
+            f"ExampleSet: x is {x.dtype}; it must be float32, uint8 (images) or int32 (such as tokens): use x.astype(np.float32)."
+        )
+    target = np.dtype(task.target_dtype)
+    if y.dtype != target:
+        raise DataError(f"ExampleSet: y is {y.dtype}; the targets of {task.name} are {target}: use y.astype(np.{target}).")
+    if y.shape != (len(x), *task.target_shape):
+        raise DataError(
+            f"ExampleSet: y has the shape {list(y.shape)}; for {len(x):,} examples, the targets of {task.name} have the shape "
+            f"{[len(x), *task.target_shape]}."
+        )
+    if examples.user_ids is not None and len(examples.user_ids) != len(x):
+        raise DataError(
+            f"ExampleSet: user_ids has {len(examples.user_ids):,} entries for {len(x):,} examples: give one for each."
+        )
+    for name, values in examples.attributes.items():
+        if np.shape(values) != (len(x),):
+            raise DataError(f"ExampleSet: attribute {name} has the shape {list(np.shape(values))}; it must be [{len(x)}].")
 
 
 @dataclasses.dataclass(frozen=True)

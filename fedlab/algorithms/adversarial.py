@@ -17,7 +17,7 @@ import tensorflow_federated as tff
 from fedlab.algorithms.client_work import LocalUpdate, for_each_batch
 from fedlab.algorithms.gan import Gan
 from fedlab.algorithms.local import LocalTraining
-from fedlab.algorithms.steps import steps_of
+from fedlab.algorithms.steps import first_steps, steps_of
 from fedlab.models.adversarial import GanModel, as_images
 
 _EPSILON = 1e-10  # added under the root of the gradient's norm, as published: the root has no derivative at 0
@@ -29,8 +29,7 @@ def discriminator_training(
     """Returns the client step: in each batch the discriminator learns to separate a client's images from generated ones."""
 
     def update(discriminator, generator, data, factor):
-        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, discriminator)
-        carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+        carried, apply = first_steps(optimizer, discriminator, factor)
 
         def step(x, y, weights, carried, metrics):
             real = as_images(x)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import OwnModels, Parts
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
     from fedlab.algorithms.keeping import Keeping
 
 
-class Apfl(KeepingProcess):
+class Apfl(OwnModels):
     """APFL (Deng et al. 2020, algorithm 1) with FedAvg for the global model w.
 
     A client keeps its own model v, and predicts with the mixture α v + (1 − α) w. In each local step, w follows ∇F(w) as in
@@ -24,37 +24,26 @@ class Apfl(KeepingProcess):
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
-    personal: ClassVar[bool] = True
+    choice: ClassVar[str] = "apfl"
 
     mixture: Annotated[float, Field(ge=0, le=1)] = 0.5  # α of every client before its first step
     # True: in each step, α also follows the derivative of the mixture's loss, ⟨∇F(α v + (1 − α) w), v − w⟩, at the client's
     # learning rate, and stays in [0, 1] (the adaptive α of the paper)
     adaptive: bool = False
 
-    @property
-    def keeps(self) -> str:
-        return "own models"
-
-    def check(self, stages: Stages) -> None:
-        super().check(stages)
-        check_no_noise_on_clients(
-            stages, "process=apfl trains a client's own model without noise: use client=standard without weight_noise."
-        )
-
     def keeping(self, parts: Parts) -> Keeping:
         import numpy as np
         import tensorflow as tf
 
         from fedlab.algorithms import client_work, keeping
-        from fedlab.algorithms.steps import steps_of
+        from fedlab.algorithms.steps import first_steps
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
         client_work.check_unconstrained(model, "apfl")
         count, rate = len(model.initial_weights[0]), parts.client_optimizer.learning_rate
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
-            specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
-            carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+            carried, apply = first_steps(optimizer, received, factor)
 
             def step(x: Any, y: Any, w: Any, v: Any, a: Any, moved: Any, own: Any, of_w: Any, of_v: Any, metrics: Any) -> tuple:
                 """`moved`, `own`: the statistics of w, and of the mixture."""

@@ -195,6 +195,23 @@ class KeepingProcess(Process):
         return KeepingTrainer(self._process(parts, keeping), keeping, parts, setting)
 
 
+class OwnModels(KeepingProcess):
+    """A process in which each client also trains a model of its own, without noise, and keeps it between rounds."""
+
+    personal: ClassVar[bool] = True
+    choice: ClassVar[str]  # its name as a choice of `process`, for errors
+
+    @property
+    def keeps(self) -> str:
+        return "own models"
+
+    def check(self, stages: Stages) -> None:
+        super().check(stages)
+        check_no_noise_on_clients(
+            stages, f"process={self.choice} trains a client's own model without noise: use client=standard without weight_noise."
+        )
+
+
 def check_nothing_is_summed(name: str, stages: Stages, **also: bool) -> None:
     """Raises `ConfigError` unless the stages that form or protect a sum have no effect. `also`: further conditions."""
     needed: dict[str, Any] = {

@@ -18,7 +18,7 @@ import tensorflow_federated as tff
 from fedlab.algorithms.base import LARGEST_METRIC
 from fedlab.algorithms.local import LocalTraining
 from fedlab.algorithms.optimizers import Schedule
-from fedlab.algorithms.steps import steps_of
+from fedlab.algorithms.steps import first_steps
 from fedlab.errors import ConfigError
 from fedlab.models.adversarial import GanModel
 from fedlab.models.functional import TaskModel, weight_specs
@@ -84,7 +84,7 @@ def continued_training(
 ) -> Callable[..., tuple[Tensors, collections.OrderedDict, collections.OrderedDict]]:
     """Like `local_training`, with the state of the optimizer as the last argument and the last result.
 
-    The state is the part that `steps_of` carries; None: a new one.
+    The state is the part that `steps.steps_of` carries; None: a new one.
     """
     private = client.private
     batches = _sampled_batches if private and private.batches == "poisson" else for_each_batch
@@ -95,8 +95,7 @@ def continued_training(
         )
 
     def update(trainable, non_trainable, data, factor, state):
-        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, trainable)
-        new, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+        new, apply = first_steps(optimizer, trainable, factor)
 
         def step(x, y, weights, statistics, carried, metrics):
             fixed = model.moved(non_trainable, statistics)
@@ -154,6 +153,13 @@ def full_gradient(model: Any, batch_size: int) -> LocalUpdate:
         return (*(factor * t for t in total), *(s0 - s for s0, s in zip(before, moved))), metrics
 
     return update
+
+
+def whole_gradient(model: Any, batch_size: int) -> Callable[..., Tensors]:
+    """Returns the gradient over all of a client's examples, each once: (trainable, non_trainable, data) → the first result of
+    `full_gradient`."""
+    gradient = full_gradient(model, batch_size)
+    return lambda trainable, non_trainable, data: gradient(trainable, non_trainable, {**data, "order": data["order"][:1]}, 1.0)[0]
 
 
 def mean_loss(model: Any, batch_size: int) -> Callable[..., tf.Tensor]:

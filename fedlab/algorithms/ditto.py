@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import OwnModels, Parts
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
     from fedlab.algorithms.keeping import Keeping
 
 
-class Ditto(KeepingProcess):
+class Ditto(OwnModels):
     """Ditto (Li et al. 2021, algorithm 1) with FedAvg for the global model w.
 
     In each round, a client trains w as in FedAvg and sends the update. It also trains its own model v, which never leaves it, by
@@ -22,20 +22,10 @@ class Ditto(KeepingProcess):
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
-    personal: ClassVar[bool] = True
+    choice: ClassVar[str] = "ditto"
 
     personal_strength: NonNegativeFloat = 0.1  # λ
     personal_epochs: PositiveInt = 1  # passes over a client's examples for its own model
-
-    @property
-    def keeps(self) -> str:
-        return "own models"
-
-    def check(self, stages: Stages) -> None:
-        super().check(stages)
-        check_no_noise_on_clients(
-            stages, "process=ditto trains a client's own model without noise: use client=standard without weight_noise."
-        )
 
     def epochs(self, client: Any) -> int:
         return client.local_epochs + self.personal_epochs

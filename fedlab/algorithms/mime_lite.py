@@ -39,7 +39,7 @@ class MimeLite(KeepingProcess):
         from fedlab.algorithms import client_work, keeping
 
         model, options, optimizer, beta = parts.model, parts.client, parts.client_optimizer.build(), self.momentum
-        gradient = client_work.full_gradient(model, options.batch_size)
+        gradient = client_work.whole_gradient(model, options.batch_size)
         by_examples = self.weigh_by_examples(parts.takes_weights)
 
         def update(trainable: Any, non_trainable: Any, data: Any, factor: Any, mine: Any, shared: Any) -> tuple:
@@ -49,7 +49,7 @@ class MimeLite(KeepingProcess):
                 return tuple((1 - beta) * a + beta * m for a, m in zip(g, momentum))
 
             delta, metrics = client_work.local_training(model, optimizer, options, along)(trainable, non_trainable, data, factor)
-            whole, _ = gradient(trainable, non_trainable, {**data, "order": data["order"][:1]}, 1.0)
+            whole = gradient(trainable, non_trainable, data)
             weight = client_work.as_float(tf.shape(data["y"])[0]) if by_examples else tf.ones([])
             return delta, metrics, mine, (weight, *(weight * g for g in whole[: len(trainable)]))
 

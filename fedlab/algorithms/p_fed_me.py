@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from fedlab.algorithms.base import KeepingProcess, Parts, Stages, check_no_noise_on_clients
+from fedlab.algorithms.base import OwnModels, Parts
 from fedlab.spec import Promise
 
 if TYPE_CHECKING:
     from fedlab.algorithms.keeping import Keeping
 
 
-class PFedMe(KeepingProcess):
+class PFedMe(OwnModels):
     """pFedMe (Dinh et al. 2020, algorithm 1).
 
     For each batch, a client takes `personal_steps` steps of `client_optimizer` along ∇F(θ) + λ (θ − w), and then moves its copy w
@@ -24,34 +24,23 @@ class PFedMe(KeepingProcess):
     """
 
     vouches: ClassVar[tuple[Promise, ...]] = ("privacy",)
-    personal: ClassVar[bool] = True
+    choice: ClassVar[str] = "p_fed_me"
 
     personal_strength: PositiveFloat = 15.0  # λ
     personal_steps: PositiveInt = 5  # K, per batch
     local_learning_rate: PositiveFloat = 0.01  # η; client_optimizer.learning_rate is the one of the personal steps
 
-    @property
-    def keeps(self) -> str:
-        return "own models"
-
-    def check(self, stages: Stages) -> None:
-        super().check(stages)
-        check_no_noise_on_clients(
-            stages, "process=p_fed_me trains a client's own model without noise: use client=standard without weight_noise."
-        )
-
     def keeping(self, parts: Parts) -> Keeping:
         import tensorflow as tf
 
         from fedlab.algorithms import client_work, keeping
-        from fedlab.algorithms.steps import steps_of
+        from fedlab.algorithms.steps import first_steps
 
         model, optimizer, options = parts.model, parts.client_optimizer.build(), parts.client
         client_work.check_unconstrained(model, "p_fed_me")
 
         def update(received: Any, fixed: Any, data: Any, factor: Any, mine: Any, _: Any) -> tuple:
-            specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, received)
-            carried, apply = steps_of(optimizer, optimizer.initialize(specs), factor)
+            carried, apply = first_steps(optimizer, received, factor)
             share = self.local_learning_rate * factor * self.personal_strength  # η λ
 
             def step(x: Any, y: Any, w: Any, theta: Any, moved: Any, carried: Any, metrics: Any) -> tuple:

@@ -59,7 +59,7 @@ class Scaffold(KeepingProcess):
         from fedlab.algorithms import client_work
 
         model, options, optimizer = parts.model, parts.client, parts.client_optimizer.build()
-        gradient = client_work.full_gradient(model, options.batch_size)
+        gradient = client_work.whole_gradient(model, options.batch_size)
         by_examples = self.weigh_by_examples(parts.takes_weights)
 
         def update(trainable: Any, non_trainable: Any, data: Any, factor: Any, mine: Any, common: Any) -> tuple:
@@ -69,8 +69,7 @@ class Scaffold(KeepingProcess):
             train = client_work.local_training(model, optimizer, options, corrected)
             delta, metrics = train(trainable, non_trainable, data, factor)
             if self.variate == "gradient":
-                once = {**data, "order": data["order"][:1]}
-                variate, _ = gradient(trainable, non_trainable, once, 1.0)
+                variate = gradient(trainable, non_trainable, data)
             else:
                 steps = client_work.num_steps(data, options.batch_size, options.max_local_steps)
                 way = float(parts.client_optimizer.learning_rate) * factor * client_work.as_float(steps)

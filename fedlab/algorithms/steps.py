@@ -32,3 +32,11 @@ def steps_of(
         return tuple(weights), collections.OrderedDict((k, whole[k]) for k in carried)
 
     return collections.OrderedDict((k, v) for k, v in state.items() if k not in hparams), apply
+
+
+def first_steps(
+    optimizer: tff.learning.optimizers.Optimizer, weights: Tensors, factor: Any = 1.0
+) -> tuple[collections.OrderedDict, Apply]:
+    """Like `steps_of`, with a new state for tensors like `weights`."""
+    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
+    return steps_of(optimizer, optimizer.initialize(specs), factor)
