@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import tensorflow_federated as tff
 
     from fedlab.privacy.accounts import Account
-    from fedlab.privacy.plan import Plan
+    from fedlab.privacy.plan import PrivacyPlan
 
 __all__ = [
     "EXACT",
@@ -91,7 +91,7 @@ class Privacy(Spec):
     """The options of a mechanism, or of no mechanism."""
 
     makes: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "plan": ("fedlab.privacy.plan.Plan",),
+        "plan": ("fedlab.privacy.plan.PrivacyPlan",),
         "account": ("fedlab.privacy.accounts.Account",),
         "aggregator": ("tensorflow_federated.aggregators.UnweightedAggregationFactory",),
     }
@@ -104,7 +104,7 @@ class Privacy(Spec):
     noise_state: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
-    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> PrivacyPlan:
         """Returns the noise, δ and ledger of a run of `rounds` rounds with these cohorts. Raises `ConfigError`."""
 
 
@@ -114,7 +114,7 @@ class NoPrivacy(Privacy):
     adds_noise: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = True
 
-    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> PrivacyPlan:
         from fedlab.privacy import plan
 
         return plan.unprotected(self, sampling, rounds)
@@ -150,7 +150,7 @@ class Mechanism(Privacy):
             )
         return self
 
-    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
+    def plan(self, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> PrivacyPlan:
         from fedlab.privacy import plan
 
         return plan.make_plan(self, sampling, rounds, errors)

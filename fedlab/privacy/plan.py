@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PrivacyPlan:
     """A plan for at most `rounds` rounds. Under simulated privacy, `ledger` is that of the large federation and `own_ledger` that
     of the run's own clients; otherwise `own_ledger` is None."""
 
@@ -79,13 +79,13 @@ def default_delta(population: int) -> float:
     return population**-1.1
 
 
-def unprotected(spec: Privacy, sampling: Sampling, rounds: int) -> Plan:
+def unprotected(spec: Privacy, sampling: Sampling, rounds: int) -> PrivacyPlan:
     """Returns the plan of a run without noise."""
     ledger = Ledger(accounts.without_guarantee("no noise is added", sampling=sampling.words), 1e-5)
-    return Plan(spec, sampling, sampling, rounds, ledger.delta, 0.0, 0.0, ledger)
+    return PrivacyPlan(spec, sampling, sampling, rounds, ledger.delta, 0.0, 0.0, ledger)
 
 
-def make_plan(spec: Mechanism, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> Plan:
+def make_plan(spec: Mechanism, sampling: Sampling, rounds: int, errors: Errors = EXACT) -> PrivacyPlan:
     """Returns the plan: computes the noise for a target ε, and the number of rounds that `stop_at_epsilon` allows."""
     accounted = _accounted(spec, sampling)
     delta = spec.delta or default_delta(accounted.population)
@@ -118,7 +118,7 @@ def make_plan(spec: Mechanism, sampling: Sampling, rounds: int, errors: Errors =
         applied = noise * sampling.expected_cohort / spec.simulated_cohort
         own_delta = spec.delta or default_delta(sampling.population)
         own = Ledger(_account(spec, applied, _within(own_delta, sampling, rounds), errors), own_delta, rounds)
-    return Plan(spec, sampling, accounted, rounds, delta, noise, applied, ledger, own)
+    return PrivacyPlan(spec, sampling, accounted, rounds, delta, noise, applied, ledger, own)
 
 
 def _account(spec: Mechanism, noise_multiplier: float, sampling: Sampling, errors: Errors) -> Account:

@@ -1,4 +1,4 @@
-"""`EarlyStop`: ends a run before its last round, judged by metrics of the test set. Imports no TensorFlow."""
+"""`EarlyStop`: ends a run before its last round if metrics of the test set meet a condition. Imports no TensorFlow."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def train(learner: Learner, dataset: Dataset, folder: RunFolder, beginning: Begi
         learner.restore(beginning.checkpoint.state)
         beginning.checkpoint.state.clear()  # large tensors are maps of the file, whose disk space they would keep
         _require_its_own(learner, beginning)
-    judged = learner.task((experiment.stop.metric or "").rpartition("/")[0])
-    watch, stopped = Watch(experiment.stop, described(judged.described())), None
+    ranked = learner.task((experiment.stop.metric or "").rpartition("/")[0])
+    watch, stopped = Watch(experiment.stop, described(ranked.described())), None
     for record in records:
         stopped = watch.note(record) or stopped
     if stopped:

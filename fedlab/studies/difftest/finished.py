@@ -16,7 +16,7 @@ from fedlab.partition import ByUser
 from fedlab.run import recorded
 from fedlab.run.finished import Finished
 from fedlab.run.start import start_tensorflow
-from fedlab.studies.difftest.comparison import ClientOutputs, compare, sampled_scores
+from fedlab.studies.difftest.client_tests import ClientOutputs, compare, sampled_scores
 from fedlab.studies.difftest.options import Difftest
 from fedlab.studies.difftest.verdict import Differences
 from fedlab.types import ExampleSet, Partition

@@ -11,7 +11,7 @@ import numpy as np
 from fedlab.archive import RunFolder
 from fedlab.errors import ConfigError
 from fedlab.run.learner import Learner
-from fedlab.studies.difftest.comparison import ClientOutputs, compare, sampled_scores
+from fedlab.studies.difftest.client_tests import ClientOutputs, compare, sampled_scores
 from fedlab.studies.difftest.options import Difftest
 from fedlab.studies.difftest.record import DifftestFile, differences_file, read_differences, scores_file, write_scores
 from fedlab.studies.difftest.verdict import DIFFERENT, UNDECIDED, Differences, latest
@@ -91,16 +91,16 @@ class ArmComparer:
 
     def finish(self, folder: RunFolder) -> dict[str, Any]:
         """Returns the metrics of the last comparison for summary.json."""
-        comparison = latest(read_differences(differences_file(folder)))
-        assert comparison is not None
+        differences = latest(read_differences(differences_file(folder)))
+        assert differences is not None
         return {
-            **comparison.figures(),
-            **comparison.tests(),
-            "difftest_verdict": comparison.verdict,
-            "difftest_told": comparison.told(*self.names),
-            "difftest_different": comparison.named(DIFFERENT),
-            "difftest_undecided": comparison.named(UNDECIDED),
-            "difftest_worse": comparison.worse,
+            **differences.figures(),
+            **differences.tests(),
+            "difftest_verdict": differences.verdict,
+            "difftest_told": differences.told(*self.names),
+            "difftest_different": differences.named(DIFFERENT),
+            "difftest_undecided": differences.named(UNDECIDED),
+            "difftest_worse": differences.worse,
         }
 
     def lines(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Differential testing of two models, client by client, after Herbold & Tunkel 2023. This module holds the options.
 
-`statistics` defines every metric, `comparison` the verdict; both take arrays and import no TensorFlow.
+`statistics` defines every metric, `client_tests` the verdict; both take arrays and import no TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Difftest(ArmsTest):
 
     `data`: "clients", every client's own examples; or "test", the test set, as one client. `arms`: the names of a, the
     reference, and of b; None: the first two. `score_tolerance`: class probabilities that differ by no more count as equal.
-    `tolerance`: the share of a client's examples by which the models may differ, see `compare` in `comparison.py`; with 0 only
+    `tolerance`: the share of a client's examples by which the models may differ, see `compare` in `client_tests.py`; with 0 only
     equal scores are equal. `alpha`: the chance, per round, of a false verdict `different`; intervals are at 1 − alpha.
     `bootstrap`: resamples per interval. `scores`: number of pairs of scores that are kept for the report.
     """

@@ -63,20 +63,20 @@ def difftest_section(
     )
 
 
-def _least_alike(comparison: Differences) -> list[str]:
+def _least_alike(differences: Differences) -> list[str]:
     """Returns the clients to show, in order: all, or the ones with the smallest p-values."""
-    chosen = {row.client for row in sorted(comparison.clients, key=lambda row: row.smallest_p)[:_MOST_CLIENTS]}
-    return [row.client for row in comparison.clients if row.client in chosen]
+    chosen = {row.client for row in sorted(differences.clients, key=lambda row: row.smallest_p)[:_MOST_CLIENTS]}
+    return [row.client for row in differences.clients if row.client in chosen]
 
 
-def _figures(comparison: Differences, b: str) -> list[tuple[str, str, str]]:
-    whole, clients = comparison.all, len(comparison.clients)
-    undecided = clients - len(comparison.named(DIFFERENT)) - len(comparison.named(EQUAL))
+def _figures(differences: Differences, b: str) -> list[tuple[str, str, str]]:
+    whole, clients = differences.all, len(differences.clients)
+    undecided = clients - len(differences.named(DIFFERENT)) - len(differences.named(EQUAL))
     predictions = f"{whole.delta_class:,} of {whole.examples:,}"
     return [
-        ("clients that differ", f"{len(comparison.named(DIFFERENT)):,}", f"of {clients:,}"),
+        ("clients that differ", f"{len(differences.named(DIFFERENT)):,}", f"of {clients:,}"),
         ("undecided", f"{undecided:,}", f"of {clients:,}"),
-        (f"{b} less accurate on", f"{len(comparison.worse):,}", f"of {clients:,}"),
+        (f"{b} less accurate on", f"{len(differences.worse):,}", f"of {clients:,}"),
         ("predictions that differ", words.percent(whole.delta_class / whole.examples), predictions),
         ("largest difference of a score", words.number(whole.largest_score_difference, 3), ""),
         ("difference in accuracy", f"{points(whole.accuracy_difference)} points", interval(whole)),
@@ -89,8 +89,8 @@ def _map(rows: Sequence[ClientDifference], rounds: Sequence[int], shown: Sequenc
     return difference_map(shown, rounds, cells, a, b)
 
 
-def _histogram(name: str, title: str, comparison: Differences) -> Plot:
-    values = [getattr(row, name) for row in comparison.clients]
+def _histogram(name: str, title: str, differences: Differences) -> Plot:
+    values = [getattr(row, name) for row in differences.clients]
     counts = [0] * _BINS
     for p in values:
         counts[min(_BINS - 1, math.floor(p * _BINS))] += 1
@@ -100,8 +100,8 @@ def _histogram(name: str, title: str, comparison: Differences) -> Plot:
     return histogram(title, alt, x, counts, [i / _BINS for i in range(_BINS + 1)], "clients")
 
 
-def _scatter(comparison: Differences, scores: Scores, a: str, b: str) -> Plot:
-    different = {row.client for row in comparison.clients if "accuracy" in row.found}
+def _scatter(differences: Differences, scores: Scores, a: str, b: str) -> Plot:
+    different = {row.client for row in differences.clients if "accuracy" in row.found}
     groups = [
         ("clients that differ in accuracy", "s2 many", [(x, y) for client, x, y in scores if client in different]),
         ("other clients", "s1 many", [(x, y) for client, x, y in scores if client not in different]),

@@ -10,7 +10,7 @@ from fedlab.studies.difftest.verdict import Differences, interval, points
 _MOST_ROWS = 30
 
 
-def print_clients(comparison: Differences) -> None:
+def print_clients(differences: Differences) -> None:
     """Prints all clients if they fit, else the ones that differ most; then all examples together."""
     heads = [
         "client",
@@ -24,13 +24,13 @@ def print_clients(comparison: Differences) -> None:
         "p",
         "verdict",
     ]
-    clients = sorted(comparison.clients, key=lambda row: row.smallest_p)[:_MOST_ROWS]
-    shown = [row for row in comparison.clients if row in clients]
-    left_out = len(comparison.clients) - len(shown)
+    clients = sorted(differences.clients, key=lambda row: row.smallest_p)[:_MOST_ROWS]
+    shown = [row for row in differences.clients if row in clients]
+    left_out = len(differences.clients) - len(shown)
     title = "Examples whose class and whose scores differ; accuracy of a, difference to b in points; smallest p (Holm)"
     if left_out:
-        title += f"; the {len(shown)} clients least alike of {len(comparison.clients):,}"
-    print_table(heads, [_cells(row) for row in [*shown, comparison.all]], heads[1:-1], title)
+        title += f"; the {len(shown)} clients least alike of {len(differences.clients):,}"
+    print_table(heads, [_cells(row) for row in [*shown, differences.all]], heads[1:-1], title)
     print()
 
 

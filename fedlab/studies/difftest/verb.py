@@ -59,17 +59,17 @@ def main(argv: Sequence[str]) -> int:
     from fedlab.studies.difftest.table import print_clients
     from fedlab.studies.difftest.verdict import EXIT_CODES
 
-    comparison, scores = compare_runs(args.runs, spec, args.data, args.seed)
-    print_clients(comparison)
-    print(comparison.told(a, b))
+    differences, scores = compare_runs(args.runs, spec, args.data, args.seed)
+    print_clients(differences)
+    print(differences.told(a, b))
     if csv:
-        write_differences(csv, comparison.rows)
+        write_differences(csv, differences.rows)
     if html:
         from fedlab.studies.difftest.page import write_difftest
 
-        write_difftest(html, tuple(args.runs), (a, b), args.data, spec.model_dump(), comparison.rows, scores)
+        write_difftest(html, tuple(args.runs), (a, b), args.data, spec.model_dump(), differences.rows, scores)
         print(f"page in {relative(html)}")
-    return EXIT_CODES[comparison.verdict]
+    return EXIT_CODES[differences.verdict]
 
 
 def _spec(args: argparse.Namespace) -> Difftest:

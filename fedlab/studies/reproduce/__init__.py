@@ -1,9 +1,9 @@
 """Scorecards, `fedlab reproduce NAME`: figures of papers beside those of runs, with a verdict that can fail.
 
-`scorecard` reads conf/reproduce/NAME.yaml, `rule` judges figures, `measuring` reads them off runs. `jobs` are the processes
-behind rows: runs, sweeps, investigations, verbs. `plan` composes them and finds mistakes before any begins, `running` runs them.
-`results` describes scorecard.json, `page` and `text` show it, `verb` is the command line, `library`
-Python. See docs/reproduce.md.
+`scorecard` reads conf/reproduce/NAME.yaml, `rule` computes verdicts from figures, `measuring` reads the figures of runs. `jobs`
+are the processes behind rows: runs, sweeps, investigations, verbs. `plan` composes them and finds mistakes before any begins,
+`running` runs them. `results` describes scorecard.json, `page` and `text` show it, `verb` is the command line, `library` Python.
+See docs/reproduce.md.
 """
 
 from fedlab.registry import Study, Verb

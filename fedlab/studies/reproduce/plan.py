@@ -27,7 +27,7 @@ _ALSO_DECIDE = ("num_rounds", "stop", "attack")  # change no computed round, but
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ScorecardPlan:
     """A scorecard with the jobs of all its rows: of a run, one per seed. `asked`: the rows that this command runs."""
 
     name: str
@@ -50,7 +50,7 @@ def plan(
     rows: Sequence[str] = (),
     root: pathlib.Path | None = None,
     own: str | None = None,
-) -> Plan:
+) -> ScorecardPlan:
     """Plans the scorecard `name`. `rows`: the rows to run, by default those of this size. `root`: the folder, by default
     reproductions/NAME. `own`: a user's configuration folder.
 
@@ -68,7 +68,7 @@ def plan(
             jobs[key] = _jobs(row, folder, own)
         except ConfigError as error:
             raise ConfigError(f"scorecard {name}, row {key}: {error}") from error
-    return Plan(name, card, folder, jobs, tuple(asked), command)
+    return ScorecardPlan(name, card, folder, jobs, tuple(asked), command)
 
 
 def known(name: str, own: str | None = None) -> Scorecard:

@@ -15,7 +15,7 @@ from fedlab.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True)
-class Judgement:
+class Outcome:
     """The verdict on a row, and its reason in words."""
 
     passed: bool
@@ -86,51 +86,51 @@ class Rule(Spec):
             return f"the paper's figure is in the {100 * self.confidence:g} % interval of the mean over seeds"
         return bounds.in_words(self.least, self.most, shown)
 
-    def judge(
+    def applied_to(
         self,
         values: Sequence[Any],
         paper: float | str | None = None,
         other: Sequence[Any] | None = None,
         shown: Callable[[float], str] = "{:.6g}".format,
-    ) -> Judgement:
+    ) -> Outcome:
         """Returns the verdict on the figures of a row, one per seed, None where there is none. A missing figure fails.
 
         `paper`: the paper's figure. `other`: the figures of the row in `above` or `below`. `shown`: formats a figure.
         """
         if not values:
-            return Judgement(False, "there is no figure")
+            return Outcome(False, "there is no figure")
         if self.equal is not None:
             wrong = [value for value in values if value != self.equal]
-            return Judgement(not wrong, f"it is {wrong[0]}" if wrong else "it is, for every seed")
+            return Outcome(not wrong, f"it is {wrong[0]}" if wrong else "it is, for every seed")
         if not _all_numbers(values):
-            return Judgement(False, "the figure is missing, or no finite number, for at least one seed")
+            return Outcome(False, "the figure is missing, or no finite number, for at least one seed")
         mean = statistics.fmean(values)
         if self.other is not None:
             if not other or not _all_numbers(other):
-                return Judgement(False, f"row {self.other} has no figure to compare with")
+                return Outcome(False, f"row {self.other} has no figure to compare with")
             difference = mean - statistics.fmean(other)
             ahead = difference if self.above is not None else -difference
             reason = f"{self.other} has {shown(statistics.fmean(other))}, this row {shown(mean)}"
-            return Judgement(ahead > (self.by or 0.0), reason)
+            return Outcome(ahead > (self.by or 0.0), reason)
         if self.needs_paper:
             assert isinstance(paper, (int, float))
             return self._beside(values, mean, paper, shown)
-        return Judgement(bounds.is_between(mean, self.least, self.most), f"it is {shown(mean)}")
+        return Outcome(bounds.is_between(mean, self.least, self.most), f"it is {shown(mean)}")
 
-    def _beside(self, values: Sequence[float], mean: float, paper: float, shown: Callable[[float], str]) -> Judgement:
+    def _beside(self, values: Sequence[float], mean: float, paper: float, shown: Callable[[float], str]) -> Outcome:
         """Returns the verdict of a rule that compares with the paper's figure."""
         beside = f"it is {shown(mean)}, and {shown(paper)} in the paper"
         if self.within is not None:
-            return Judgement(bounds.is_within(mean, paper, self.within), beside)
+            return Outcome(bounds.is_within(mean, paper, self.within), beside)
         if self.as_good is not None:
             ahead = mean - paper if self.as_good == "higher" else paper - mean
-            return Judgement(ahead >= -(self.slack or 0.0) - bounds.ROUNDING, beside)
+            return Outcome(ahead >= -(self.slack or 0.0) - bounds.ROUNDING, beside)
         if len(values) < 2:
-            return Judgement(False, "an interval needs at least two seeds")
+            return Outcome(False, "an interval needs at least two seeds")
         assert self.confidence is not None
         half = half_width(values, self.confidence)
         inside = bounds.is_within(mean, paper, half)
-        return Judgement(inside, f"the interval is {shown(mean - half)} to {shown(mean + half)}")
+        return Outcome(inside, f"the interval is {shown(mean - half)} to {shown(mean + half)}")
 
 
 def half_width(values: Sequence[float], confidence: float) -> float:

@@ -20,7 +20,7 @@ from fedlab.errors import ConfigError, FedlabError
 from fedlab.stopping import STOPS
 from fedlab.studies.reproduce import measuring, page, text
 from fedlab.studies.reproduce.jobs import Job
-from fedlab.studies.reproduce.plan import Plan
+from fedlab.studies.reproduce.plan import ScorecardPlan
 from fedlab.studies.reproduce.results import FAILED, NOT_RUN, PASSED, Card, CardRow
 from fedlab.studies.reproduce.scorecard import Row
 
@@ -38,8 +38,8 @@ class _Measured:
     remark: str = ""
 
 
-def reproduce(plan: Plan, progress: Line, side_by_side: int = 1) -> Card:
-    """Runs the jobs that have not finished, judges all rows, and writes the scorecard; returns it.
+def reproduce(plan: ScorecardPlan, progress: Line, side_by_side: int = 1) -> Card:
+    """Runs the jobs that have not finished, computes the verdicts of all rows, and writes the scorecard; returns it.
 
     `side_by_side`: number of jobs at a time, at least 1; they share the cores. A failed job fails its rows and does not end the
     command. Raises `FedlabError` if the folder cannot be written or another process works in it, and `ConfigError`, before any
@@ -123,16 +123,16 @@ def _begun(job: Job, label: str, share: int, every: contextlib.ExitStack, progre
     return _Running(job, label, child, leaving, time.monotonic())
 
 
-def _write(plan: Plan, failures: Mapping[pathlib.Path, str]) -> Card:
-    """Judges every row by the runs in the folder; writes the scorecard and returns it."""
-    card = judged(plan, failures)
+def _write(plan: ScorecardPlan, failures: Mapping[pathlib.Path, str]) -> Card:
+    """Computes the verdict of every row from the runs in the folder; writes the scorecard and returns it."""
+    card = card_of(plan, failures)
     card.write(plan.folder)
     text.write(card, plan.folder.text)
     page.write_page(card, plan.folder, plan.folder.page)
     return card
 
 
-def judged(plan: Plan, failures: Mapping[pathlib.Path, str]) -> Card:
+def card_of(plan: ScorecardPlan, failures: Mapping[pathlib.Path, str]) -> Card:
     """Returns the scorecard. `failures`: the reason of each run that has just failed, by its folder."""
     found = {name: _measured(row, plan.jobs[name], failures) for name, row in plan.card.rows.items()}
     rows = [_row(plan, name, row, found) for name, row in plan.card.rows.items()]
@@ -157,7 +157,7 @@ def _measured(row: Row, jobs: Sequence[Job], failures: Mapping[pathlib.Path, str
     return _Measured(values, "", ended, "; ".join(dict.fromkeys(remarks)))
 
 
-def _row(plan: Plan, name: str, row: Row, found: Mapping[str, _Measured]) -> CardRow:
+def _row(plan: ScorecardPlan, name: str, row: Row, found: Mapping[str, _Measured]) -> CardRow:
     mine, jobs = found[name], plan.jobs[name]
     values = mine.values or []
     numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
@@ -199,14 +199,14 @@ def _verdict(row: Row, mine: _Measured, found: Mapping[str, _Measured]) -> tuple
         return FAILED, mine.reason
     if None in mine.values:
         return FAILED, "the target was not reached"
-    verdict, reason = _judged(row, mine.values, found)
+    verdict, reason = _by_rule(row, mine.values, found)
     return verdict, f"{reason} ({mine.remark})" if mine.remark and reason else reason
 
 
-def _judged(row: Row, values: Sequence[Any], found: Mapping[str, _Measured]) -> tuple[str, str]:
+def _by_rule(row: Row, values: Sequence[Any], found: Mapping[str, _Measured]) -> tuple[str, str]:
     other = found[row.rule.other] if row.rule.other is not None else None
     if other is not None and other.values is None:
         return NOT_RUN, f"row {row.rule.other} has not been run"
     figures_of_other = other.values if other else None
-    judgement = row.rule.judge(values, row.paper, figures_of_other, lambda value: measuring.shown(row.metric, value))
-    return PASSED if judgement.passed else FAILED, judgement.reason
+    outcome = row.rule.applied_to(values, row.paper, figures_of_other, lambda value: measuring.shown(row.metric, value))
+    return PASSED if outcome.passed else FAILED, outcome.reason

@@ -69,7 +69,7 @@ class Row(Spec):
     note: str = ""
 
     @model_validator(mode="after")
-    def _can_be_judged(self) -> Row:
+    def _can_have_a_verdict(self) -> Row:
         if (self.experiment is None) == (self.verb is None):
             raise ValueError("give either experiment or verb")
         if self.verb is not None:

@@ -15,7 +15,7 @@ from fedlab.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fedlab.studies.reproduce.plan import Plan
+    from fedlab.studies.reproduce.plan import ScorecardPlan
 
 EXIT_CODE = 4  # if a row that was asked for has not passed
 
@@ -90,7 +90,7 @@ def completions(words: Sequence[str], flag: str | None, own: str | None) -> list
     return [row for name in known for row in scorecard.read(name, own).rows]
 
 
-def _run(planned: Plan, jobs: int, console: Console) -> bool:
+def _run(planned: ScorecardPlan, jobs: int, console: Console) -> bool:
     """Runs one scorecard, with `jobs` runs at a time, and prints it; returns True if every row that was asked for has passed."""
     from fedlab.archive.folder import relative
     from fedlab.console.display import say

@@ -13,7 +13,7 @@ from fedlab.errors import ConfigError
 from fedlab.studies.reproduce import page
 from fedlab.studies.reproduce.jobs import BatchJob, VerbJob
 from fedlab.studies.reproduce.plan import plan
-from fedlab.studies.reproduce.running import _beginning, judged
+from fedlab.studies.reproduce.running import _beginning, card_of
 from tests.report.conftest import records_of, write_run
 
 RATES = "client_optimizer.learning_rate=0.1,0.3"
@@ -146,7 +146,7 @@ def test_the_best_setting_of_a_sweep_is_the_figure_of_its_row(own):
     (job,), (ranked_by_rounds,), (stopped,) = found.jobs.values()
     write_sweep(job.folder, "finished", ceilings=(0.8, 0.9, 0.96, 1.0))
     write_sweep(stopped.folder, "running", ceilings=(0.8, 0.9))
-    rows = {row.name: row for row in judged(found, {}).rows}
+    rows = {row.name: row for row in card_of(found, {}).rows}
     assert rows["a"].values == pytest.approx([0.90, 0.94]) and rows["a"].verdict == "passed"
     assert rows["a"].labels == ["sweep, seeds 0, 1"] and rows["a"].runs == [job.folder.relative_to(found.folder.path).as_posix()]
     assert "best of 2 settings: learning_rate=0.3" in rows["a"].reason and rows["a"].ended
@@ -165,10 +165,10 @@ def test_a_sweep_without_a_figure_or_with_a_damaged_file_is_continued(own):
     failed = [{**one, "status": "failed", "objective": None, "failure": "no space left."} for one in content["jobs"]]
     groups = [{**group, "objective": None} for group in content["groups"]]
     path.write_text(json.dumps({**content, "status": "failed", "jobs": failed, "groups": groups, "best": []}))
-    (row,) = judged(found, {}).rows
+    (row,) = card_of(found, {}).rows
     assert job.is_due and (row.verdict, row.reason) == ("failed", "the sweep has no figure: no space left")
     path.write_text("{")
-    assert job.is_due and judged(found, {}).rows[0].verdict == "not run"
+    assert job.is_due and card_of(found, {}).rows[0].verdict == "not run"
 
 
 @pytest.mark.parametrize("figures", [[{"epsilon": 1.0}], 5, {"epsilon": None}])
@@ -178,7 +178,7 @@ def test_a_verb_without_the_figure_fails_its_row(own, figures):
     (job,) = found.todo
     job.folder.mkdir(parents=True)
     (job.folder / "result.json").write_text(json.dumps({"command": "", "ended": None, "figures": figures}))
-    (row,) = judged(found, {}).rows
+    (row,) = card_of(found, {}).rows
     assert (row.verdict, row.reason) == ("failed", "the verb computes no epsilon.")
 
 
@@ -191,13 +191,13 @@ def test_the_verdict_of_an_investigation_is_the_figure_of_its_row(own):
     )
     found = planned()
     folder = found.todo[0].folder
-    assert len(found.todo) == 1 and {row.verdict for row in judged(found, {}).rows} == {"not run"}
+    assert len(found.todo) == 1 and {row.verdict for row in card_of(found, {}).rows} == {"not run"}
     write_run(folder / "gans")
     finding = {"symptom": "inverted", "low": 0.98, "high": 0.0}
     verdict = {"verdict": "found", "found": "inverted", "lines": ["Found: much."], "findings": [finding]}
     (folder / "verdict.json").write_text(json.dumps(verdict))
     found.folder.path.mkdir(exist_ok=True)
-    card = judged(found, {})
+    card = card_of(found, {})
     a, b, c = card.rows
     assert (a.mean, a.verdict, b.mean, b.verdict, c.verdict) == ("found", "passed", 0.98, "passed", "failed")
     assert "Found: much" in b.reason and c.reason.startswith("the run has no low/blured")

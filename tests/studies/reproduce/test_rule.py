@@ -23,7 +23,7 @@ ONE_OF_EACH = [
 
 
 def passes(options: dict, values: list, paper: object = 10.0, other: list | None = None) -> bool:
-    return Rule(**options).judge(values, paper, [9.0] if other is None else other).passed
+    return Rule(**options).applied_to(values, paper, [9.0] if other is None else other).passed
 
 
 @pytest.mark.parametrize("options", ONE_OF_EACH)
@@ -67,14 +67,14 @@ def test_bounds_are_inclusive_and_a_figure_beyond_them_fails(options, value, exp
 @pytest.mark.parametrize(("mine", "other"), [([1.0, 2.0], [1.0]), ([1.5], [1.5]), ([0.0], [3.0]), ([1.0], [1.5])])
 def test_above_one_row_is_below_for_the_other(mine, other, by):
     above, below = Rule(above="x", by=by), Rule(below="x", by=by)
-    assert above.judge(mine, None, other).passed == below.judge(other, None, mine).passed
+    assert above.applied_to(mine, None, other).passed == below.applied_to(other, None, mine).passed
     margin = by or 0.0
-    assert above.judge(mine, None, other).passed == (statistics.fmean(mine) - statistics.fmean(other) > margin)
+    assert above.applied_to(mine, None, other).passed == (statistics.fmean(mine) - statistics.fmean(other) > margin)
 
 
 def test_a_direction_is_not_decided_without_the_other_row():
     for other in (None, [], [None], [math.nan]):
-        assert not Rule(above="x").judge([1.0], None, other).passed
+        assert not Rule(above="x").applied_to([1.0], None, other).passed
 
 
 def test_a_text_must_be_that_of_every_seed():

@@ -17,7 +17,7 @@ from fedlab.studies.reproduce import experiments, page, scorecard, text
 from fedlab.studies.reproduce.measuring import rule_of
 from fedlab.studies.reproduce.plan import plan
 from fedlab.studies.reproduce.results import CardFolder, read_card, runs_in
-from fedlab.studies.reproduce.running import judged
+from fedlab.studies.reproduce.running import card_of
 from tests.report.conftest import records_of, write_run
 
 NAMES = scorecard.names()
@@ -188,7 +188,7 @@ def card(tmp_path_factory):
         planned = plan("tiny", "fedlab reproduce tiny", own="own")
     for job, ceiling in zip(planned.jobs["near"], (0.96, 0.98, 1.0)):  # 0.06 less in the last of ten rounds
         write_run(job.folder, records=records_of(10, ceiling), summary={"difftest_verdict": "different"})
-    return planned, judged(planned, {planned.jobs["broken"][0].folder: "out of memory"})
+    return planned, card_of(planned, {planned.jobs["broken"][0].folder: "out of memory"})
 
 
 def test_rows_are_judged_by_the_runs_in_the_folder(card):
@@ -210,8 +210,8 @@ def test_rows_are_judged_by_the_runs_in_the_folder(card):
 def test_a_scorecard_passes_only_if_every_row_that_was_asked_for_has(card):
     planned = card[0]
     for asked, passed in ((["near"], True), (["near", "target"], True), (["near", "far"], False), (["near", "half"], False)):
-        assert judged(dataclasses.replace(planned, asked=tuple(asked)), {}).passed is passed
-    assert not judged(dataclasses.replace(planned, asked=()), {}).passed
+        assert card_of(dataclasses.replace(planned, asked=tuple(asked)), {}).passed is passed
+    assert not card_of(dataclasses.replace(planned, asked=()), {}).passed
 
 
 def test_a_scorecard_is_a_page_a_text_and_a_file(card):

@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from fedlab.errors import DataError, FedlabError
-from fedlab.studies.difftest.comparison import ClientOutputs, compare, sampled_scores
+from fedlab.studies.difftest.client_tests import ClientOutputs, compare, sampled_scores
 from fedlab.studies.difftest.options import Difftest
 from fedlab.studies.difftest.record import ALL, DifftestFile, read_differences, read_scores, write_differences, write_scores
 from fedlab.studies.difftest.section import difftest_section

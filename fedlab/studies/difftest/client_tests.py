@@ -60,8 +60,8 @@ def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, se
         for position, o in enumerate([*outputs, together] if len(outputs) > 1 else outputs)
     ]
     p = np.array([(row.p_mcnemar, row.p_ks, row.p_chi2) for row in rows])
-    judged = tuple(_judged(spec, row, *map(float, adjusted)) for row, adjusted in zip(rows, statistics.holm(p)))
-    return Differences(judged if len(judged) > 1 else (*judged, dataclasses.replace(judged[0], client=ALL)))
+    tested = tuple(_with_verdict(spec, row, *map(float, adjusted)) for row, adjusted in zip(rows, statistics.holm(p)))
+    return Differences(tested if len(tested) > 1 else (*tested, dataclasses.replace(tested[0], client=ALL)))
 
 
 def _row(spec: Difftest, outputs: ClientOutputs, round_num: int, rng: np.random.Generator) -> ClientDifference:
@@ -106,7 +106,7 @@ def _row(spec: Difftest, outputs: ClientOutputs, round_num: int, rng: np.random.
     )
 
 
-def _judged(spec: Difftest, row: ClientDifference, p_mcnemar: float, p_ks: float, p_chi2: float) -> ClientDifference:
+def _with_verdict(spec: Difftest, row: ClientDifference, p_mcnemar: float, p_ks: float, p_chi2: float) -> ClientDifference:
     """Returns the row with its adjusted p-values and its verdict."""
     effects = (abs(row.accuracy_difference), row.ks_distance, row.class_distance)
     ps = (p_mcnemar, p_ks, p_chi2)
