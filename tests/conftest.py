@@ -28,7 +28,7 @@ NEED_TENSORFLOW = (
     "docs",
     "tasks",
     "aggregation",
-    "privacy_mechanisms",
+    "mechanisms",
     "engine",
     "evaluation",
     "run",

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.run.conftest import killed, npz, run_of  # noqa: F401
+
 
 def header_bytes(*ranks):
     """The number of header bytes of a message whose arrays have these ranks."""

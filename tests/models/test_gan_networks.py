@@ -14,8 +14,7 @@ from fedlab.errors import ConfigError
 from fedlab.models import Adversaries, Gan, Mlp
 from fedlab.models.adversarial import exported, gan_model
 from fedlab.run.rules import check_model
-
-from .conftest import SHAPE, SMALL
+from tests.algorithms.gan.conftest import SHAPE, SMALL
 
 IMAGE = (28, 28, 1)
 

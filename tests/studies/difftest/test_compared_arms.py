@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from fedlab.algorithms import LocalOnly
-from fedlab.algorithms.optimizers import Exponential
 from fedlab.archive import RunFolder, make_folder
 from fedlab.cohort import All
 from fedlab.corruption import Inversion, LabelFlip
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation
-from fedlab.experiments.defects import RoundTooEarly, SoftmaxTwice
+from fedlab.experiments.defects import SoftmaxTwice
 from fedlab.models import Mlp
 from fedlab.partition import Iid
 from fedlab.run import inputs
@@ -117,12 +116,6 @@ def test_the_test_set_is_one_client(run_of):
     rows = read_differences(differences_file(run.folder))
     assert [(row.client, row.examples) for row in rows] == [("test set", len(run.test)), ("(all)", len(run.test))]
     assert [rows[0].accuracy_a, rows[0].accuracy_b] == pytest.approx([run.summary[f"{arm}/test_accuracy"] for arm in "ab"])
-
-
-def test_a_schedule_off_by_one_is_another_schedule_by_one_round():
-    right, wrong = Exponential(decay_rate=0.5, decay_rounds=3), RoundTooEarly(decay_rate=0.5, decay_rounds=3)
-    assert [wrong.factor(r) for r in range(1, 9)] == [right.factor(r) for r in range(2, 10)]
-    assert wrong.factor(3.0) == 0.5 * right.factor(3.0)
 
 
 @pytest.mark.sampled
