@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 
 # What differs between Pythons: annotations that pydantic evaluates, pins, the standard library; and one federation to its end
 FAST=(tests/test_architecture.py tests/archive tests/cohort tests/corruption tests/data tests/filter tests/partition
-    tests/install/test_install_pins.py tests/cli/test_cli_errors.py tests/aggregation/test_contract.py tests/run/test_train.py)
+    tests/scripts/test_pins.py tests/cli/test_cli_errors.py tests/aggregation/test_contract.py tests/run/test_train.py)
 
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 

@@ -243,6 +243,13 @@ def test_fences(library, places):
     assert users <= places
 
 
+def test_tests_are_where_their_subject_is():
+    """A folder of tests has the path of a folder or a module of the package, or, as `docs` and `scripts`, of the repository."""
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")} - {pathlib.Path()}
+    places = [(ROOT / "fedlab" / path, ROOT / "fedlab" / path.with_suffix(".py"), ROOT / path) for path in folders]
+    assert [str(place[2]) for place in places if not any(path.exists() for path in place)] == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "fedlab" / "cli").glob("*.py")), ids=lambda p: p.stem)
 def test_a_verb_parses_calls_and_prints(path):
     """Apart from its parser, the module of a verb has at most 65 lines. Computing is in lower folders."""
