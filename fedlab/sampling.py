@@ -1,6 +1,6 @@
-"""The sampling of cohorts as privacy accounting sees it. Each class states, in words, the assumptions of a claim.
+"""The ways to sample cohorts that privacy accounting supports. Each class states the assumptions of its claim in words.
 
-Dropped clients count as if they had reported: a client that happens not to answer does not improve ε.
+A dropped client counts as if it had reported, so dropouts do not lower ε.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Sampling(abc.ABC):
 
     @property
     def exposed(self) -> float:
-        """The probability per round that sampling one user decides if the others are summed at all.
+        """The probability per round that one sampled user decides whether the updates of the others are summed.
 
         In such a round the user changes the sum by more than one clipped update, and amplification by sampling does not apply.
         """
@@ -38,7 +38,7 @@ class Sampling(abc.ABC):
     @property
     @abc.abstractmethod
     def expected_cohort(self) -> float:
-        """The average number of clients per round: the constant by which sums are divided, however many clients report."""
+        """The average number of clients per round. Sums are divided by this constant, and not by the number of reports."""
 
     @property
     @abc.abstractmethod
@@ -67,7 +67,7 @@ class Poisson(Sampling):
 
     @property
     def exposed(self) -> float:
-        """The probability that of all other users exactly one fewer than needed reports."""
+        """The probability that exactly `least_clients` − 1 of the other users report."""
         return _chance(self.least_clients - 1, self.population - 1, self.rate * self.reports)
 
     @property
@@ -97,8 +97,8 @@ class FixedSize(Sampling):
 
     @property
     def exposed(self) -> float:
-        """The probability that of the other users in the cohort exactly one fewer than needed reports, and that exactly one of
-        the user and its replacement reports."""
+        """The probability that exactly `least_clients` − 1 of the others in the cohort report, and that either the user or its
+        replacement reports, but not both."""
         return _chance(self.least_clients - 1, self.cohort - 1, self.reports) * 2 * self.reports * (1 - self.reports)
 
     @property
@@ -131,8 +131,11 @@ class Everyone(Sampling):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule(Sampling):
-    """A schedule of cohorts that does not depend on the data. Each user takes part at most `most` times (None: no limit), with at
-    least `apart` rounds between two participations. `in_turn`: users take part in one fixed order, again and again."""
+    """A schedule of cohorts that does not depend on the data.
+
+    Each user takes part at most `most` times (None: no limit), with at least `apart` rounds between two participations.
+    `in_turn`: users take part in one fixed order, which repeats.
+    """
 
     cohort: float
     most: int | None = None

@@ -31,12 +31,14 @@ class ClientOutputs:
 
     def __post_init__(self) -> None:
         if self.a.shape != self.b.shape:
-            raise FedlabError(f"the two models tell {self.a.shape[1]} and {self.b.shape[1]} classes apart: nothing to compare.")
+            raise FedlabError(
+                f"the models have {self.a.shape[1]} and {self.b.shape[1]} classes: compare models of the same classes."
+            )
         if len(self.labels) and self.labels.max() >= self.a.shape[1]:
-            raise DataError(f"an example is of class {self.labels.max()}, and the models know {self.a.shape[1]} classes.")
+            raise DataError(f"an example has class {self.labels.max()}, and the models have {self.a.shape[1]} classes, from 0.")
         for name, scores in (("first", self.a), ("second", self.b)):
             if not np.isfinite(scores).all():
-                raise FedlabError(f"the {name} of the two models gives scores that are not numbers: it has diverged.")
+                raise FedlabError(f"the {name} model computes scores that are not finite: its training has diverged.")
 
 
 def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, seed: int) -> Differences:
@@ -53,7 +55,7 @@ def compare(spec: Difftest, outputs: Sequence[ClientOutputs], round_num: int, se
     """
     outputs = [o for o in outputs if len(o.labels)]
     if not outputs:
-        raise FedlabError("there is no example to compare the two models on.")
+        raise FedlabError("the data has no examples on which the two models can be compared.")
     together = ClientOutputs(ALL, *(np.concatenate([getattr(o, name) for o in outputs]) for name in ("labels", "a", "b")))
     rows = [
         _row(spec, o, round_num, randomness.generator(seed, "difftest", round_num, position))

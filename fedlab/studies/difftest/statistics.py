@@ -2,11 +2,11 @@
 
 Notation: n examples, K classes; a, b [n, K] the class probabilities of model a and model b for example i, y [n] its class.
 
-The examples are independent; the two models on one example are paired. So every test uses one number per example and model,
-never the n · K scores together, which sum to one in each example. McNemar's test uses the pairs. The Kolmogorov-Smirnov and the
-χ² test treat paired samples as independent. Two models that learnt the same task agree more than independent samples, so these
-tests reject too seldom: they keep their level and lose some power. The functions `original_…` compute the values of the
-classroom original, which are no tests of whether two models differ.
+The examples are independent. The outputs of the two models for one example are paired. Every test uses one number per example
+and model, because the K scores of an example sum to one and are not independent. McNemar's test uses the pairs. The
+Kolmogorov-Smirnov test and the χ² test treat paired samples as independent. Two models that learnt the same task agree more than
+independent samples, so these two tests reject less often than their level allows: they are valid, with less power. The functions
+`original_…` compute the values of the classroom original; those do not test whether two models differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def original_delta_score(a: np.ndarray, b: np.ndarray) -> int:
 def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray, tolerance: float = 0.0) -> tuple[float, float]:
     """Returns (D, P_KS): D = sup_t |F_a(t) − F_b(t)| of two samples [n] each, and its p-value if both have one distribution.
 
-    The samples are the probabilities of the true class, one per example. A pair that differs by no more than `tolerance`
-    counts as equal, because ranks would separate 1 from 0.9999999 as far as 1 from 0.
+    The samples are the probabilities of the true class, one per example. A pair that differs by at most `tolerance` counts as
+    equal, because the test uses ranks only: without a tolerance, 1 and 0.9999999 would differ as much as 1 and 0.
     """
     b = np.where(np.abs(a.astype(np.float64) - b) <= tolerance, a, b)
     return _two_samples(a, b)
@@ -77,7 +77,7 @@ def original_p_chi2(a: np.ndarray, b: np.ndarray) -> float:
 
     The test uses the joint K × K table, in which cell (k, l) counts the examples that a assigns to class k and b to class l,
     plus one in every cell. p is near 0 if the models agree, and anywhere in [0, 1] if their predictions are independent.
-    So, unlike that of `chi_squared`, a small p is no sign of a difference.
+    Therefore a small p does not indicate a difference; in `chi_squared` it does.
     """
     classes = a.shape[1]
     joint = np.bincount(a.argmax(1) * classes + b.argmax(1), minlength=classes**2).reshape(classes, classes)
@@ -102,8 +102,8 @@ def accuracy_interval(
 ) -> tuple[float, float]:
     """Bootstrap percentile interval at 1 − `alpha` for the accuracy of b minus that of a, with resampled pairs.
 
-    A resample draws (gained, lost, alike) from a multinomial. Half an example is first added to each of the four cells of the
-    2 × 2 table (Agresti & Min 2005). Otherwise, a few examples that agree by chance would give an interval of width 0.
+    A resample draws (gained, lost, alike) from a multinomial. Before, half an example is added to each of the four cells of the
+    2 × 2 table (Agresti & Min 2005). Otherwise, a few examples on which the models agree by chance give an interval of width 0.
     """
     alike = examples - lost - gained
     cells = np.array([gained + 0.5, lost + 0.5, alike + 1.0])
@@ -113,7 +113,9 @@ def accuracy_interval(
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's (1979) adjusted p-values of `p`, any shape: rejecting all ≤ α keeps the chance of any false rejection at or below α.
+    """Returns Holm's (1979) adjusted p-values of `p`, any shape.
+
+    If all tests with an adjusted p ≤ α are rejected, the probability of one or more false rejections is at most α.
 
     The i-th smallest of m becomes max_{j ≤ i} (m − j + 1) p_(j), at most 1. The tests may depend on each other.
     """

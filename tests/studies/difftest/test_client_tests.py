@@ -145,7 +145,7 @@ def test_what_cannot_be_compared_is_said():
     y, a = np.array([0, 1]), np.full((2, 2), 0.5, np.float32)
     with pytest.raises(FedlabError, match="2 and 3 classes"):
         ClientOutputs("x", y, a, np.full((2, 3), 1 / 3, np.float32))
-    with pytest.raises(DataError, match="class 2, and the models know 2 classes"):
+    with pytest.raises(DataError, match="class 2, and the models have 2 classes"):
         ClientOutputs("x", y + 1, a, a)
     with pytest.raises(FedlabError, match=r"second .* diverged"):
         ClientOutputs("x", y, a, np.full((2, 2), np.nan, np.float32))
