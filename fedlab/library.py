@@ -14,7 +14,7 @@ import pathlib
 import re
 import shlex
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedlab import trust as trusting
@@ -23,7 +23,7 @@ from fedlab.errors import ConfigError, FedlabError, did_you_mean
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from fedlab.archive import Run, RunFolder
+    from fedlab.archive import Run
     from fedlab.report.choices import Band, X
     from fedlab.report.lines import Picture
     from fedlab.run.progress import Following
@@ -58,23 +58,16 @@ def run(
     composition = composing.compose_run(words, own)
     built = composing.build_experiment(composition.config)
     path = composition.folder if folder is None else pathlib.Path(folder).expanduser()
-    from fedlab.archive import RunFolder
     from fedlab.report.run_report import RunReport
     from fedlab.run import job
-
-    claimed: list[RunFolder] = []
-
-    def claim(manifest: Mapping[str, Any]) -> RunFolder:
-        claimed.append(RunFolder.create(path, manifest))
-        return claimed[0]
 
     flags = [*(["-cd", own] if own is not None else []), *([trusting.FLAG] if trust else [])]
     placed = [f"hydra.run.dir={quoted(os.fspath(path))}"] if folder is not None else []
     command = shlex.join(["fedlab", "train", *flags, *words, *placed])
     with _trusting(trust):
         described = job.Job(built, composition.config, composition.name, command)
-        job.run(described, claim, RunReport(), on_line or _nowhere, _rounds(on_line))
-    return open_run(claimed[0].path, trust=True)  # this process has just written it
+        finished = job.run(described, path, RunReport(), on_line or _nowhere, _rounds(on_line))
+    return open_run(finished.folder.path, trust=True)  # this process has just written it
 
 
 def resume(

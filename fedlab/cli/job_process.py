@@ -10,8 +10,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -89,12 +88,8 @@ def _run(folder: JobFolder) -> None:
         return
     experiment = configuration.build_experiment(record.config)
 
-    def claim(manifest: Mapping[str, Any]) -> JobFolder:
-        folder.claim(manifest)
-        return folder
-
     job = Job(experiment, record.config, record.name, record.command)
-    compute(job, claim, RunReport(), lines_on(console), rounds_on(console))
+    compute(job, folder, RunReport(), lines_on(console), rounds_on(console))
 
 
 def _require_same(folder: JobFolder, record: JobRecord) -> None:

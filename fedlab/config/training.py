@@ -6,11 +6,10 @@ TensorFlow is imported only after the whole configuration has passed validation.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,18 +20,9 @@ from fedlab.config import composing as configuration
 from fedlab.errors import FedlabError, of_own_code
 
 if TYPE_CHECKING:
-    from fedlab.archive.folder import RunFolder
-    from fedlab.archive.metrics import Summary
+    from fedlab.run.job import Finished
     from fedlab.run.progress import Following, OnLine
     from fedlab.run.reporting import Report
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A run that has finished. `summary`: the contents of its summary.json."""
-
-    folder: RunFolder
-    summary: Summary
 
 
 def train(
@@ -42,14 +32,14 @@ def train(
     report: Report,
     on_line: OnLine,
     following: Following,
-) -> Trained | None:
+) -> Finished | None:
     """Trains one run. Returns None for flags that train nothing, such as --cfg.
 
     `args`: `argv`, parsed; `composed`: the result of `application.as_single`. `report`, `on_line`, `following`: as for
     `fedlab.run.job.run`. Raises `FedlabError`; with HYDRA_FULL_ERROR=1, an error of a user's own code unchanged.
     """
     errors: list[FedlabError] = []
-    finished: list[Trained] = []
+    finished: list[Finished] = []
     everything_is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
     def task(cfg: DictConfig) -> None:
@@ -69,11 +59,10 @@ def train(
     return finished[0] if finished else None
 
 
-def _run(cfg: DictConfig, argv: Sequence[str], report: Report, on_line: OnLine, following: Following) -> Trained:
+def _run(cfg: DictConfig, argv: Sequence[str], report: Report, on_line: OnLine, following: Following) -> Finished:
     """Validates the configuration, claims a folder, and trains."""
     output, choices = pathlib.Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().runtime.choices
     _remove_empty(output)  # Hydra has just created it; a process killed before the run begins leaves nothing
-    from fedlab.archive.folder import RunFolder
     from fedlab.run.job import Job, run
 
     try:
@@ -81,16 +70,9 @@ def _run(cfg: DictConfig, argv: Sequence[str], report: Report, on_line: OnLine, 
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         plain.pop(configuration.EXPECTED, None)
         job = Job(experiment, plain, configuration.name_of(choices), shlex.join(["fedlab", "train", *argv]))
-        claimed: list[RunFolder] = []
-
-        def claim(manifest: Mapping[str, Any]) -> RunFolder:
-            claimed.append(RunFolder.create(output, manifest))
-            return claimed[0]
-
-        summary = run(job, claim, report, on_line, following)
+        return run(job, output, report, on_line, following)
     finally:
         _remove_empty(output)  # also its parents, if the run never began
-    return Trained(claimed[0], summary)
 
 
 def _remove_empty(folder: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import pathlib
 import resource
 import shlex
 import sys
@@ -65,31 +66,42 @@ class Inputs:
         return combined(map(data_fingerprint, datasets.values())), combined(map(partition_fingerprint, partitions.values()))
 
 
-def run(
-    job: Job,
-    claim: Callable[[Mapping[str, Any]], RunFolder],
-    report: Report,
-    on_line: OnLine,
-    following: Following = nobody,
-) -> Summary:
-    """Computes a new run in the folder that `claim` creates around its manifest, once the data is read. Returns its summary.
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that has just been computed."""
 
-    If this process is killed at any point, there is no folder, or one that can be resumed. `report`: draws and writes what the
-    folder shows. `on_line` receives the run's lines; `following`: loggers in addition to the run's own.
+    folder: RunFolder
+    summary: Summary
+
+
+def run(job: Job, folder: pathlib.Path | RunFolder, report: Report, on_line: OnLine, following: Following = nobody) -> Finished:
+    """Computes a new run.
+
+    `folder`: a path to create once the data is read; if another run has claimed it, PATH-2, PATH-3, …; or a folder that exists
+    and has no run. If this process is killed at any point, the folder has no run, or one that can be resumed. `report`: draws
+    and writes what the folder shows. `on_line` receives the run's lines; `following`: loggers in addition to the run's own.
     """
     job = dataclasses.replace(job, config=locations.absolute(job.config))
     inputs = read(job.experiment, on_line)
     described = _described(job, inputs)
-    folder = claim(described)
-    with RunLock(folder.lock):
+    claimed = _claimed(folder, described)
+    with RunLock(claimed.lock):
         try:
-            secret = noise_key.create(folder.noise_key) if needs_key(job.experiment) else None
+            secret = noise_key.create(claimed.noise_key) if needs_key(job.experiment) else None
             described["noise_key"] = secret.identity if secret else None
-            return _trained(job, inputs, folder, described, None, secret, report, on_line, following)
+            return Finished(claimed, _trained(job, inputs, claimed, described, None, secret, report, on_line, following))
         except (ConfigError, noise_key.KeyThere):
-            if not read_records(folder.metrics):  # nothing has been computed
-                folder.discard()
+            if not read_records(claimed.metrics):  # nothing has been computed
+                claimed.discard()
             raise
+
+
+def _claimed(folder: pathlib.Path | RunFolder, described: Mapping[str, Any]) -> RunFolder:
+    """Returns the folder of a new run, which contains its manifest."""
+    if not isinstance(folder, RunFolder):
+        return RunFolder.create(folder, described)
+    folder.claim(described)
+    return folder
 
 
 def go_on(job: Job, run: Run, report: Report, on_line: OnLine, following: Following = nobody) -> Summary:

@@ -46,7 +46,7 @@ def trained(path, *overrides, stop_after=None):
     job = Job(configuration.build_experiment(config), plain, "digits/fed_avg", "fedlab train")
     loggers = [StopAfter(stop_after)] if stop_after else []
     try:
-        run(job, lambda manifest: RunFolder.create(path, manifest), RunReport(), lambda line: None, lambda num_rounds: loggers)
+        run(job, path, RunReport(), lambda line: None, lambda num_rounds: loggers)
     except KeyboardInterrupt:
         assert stop_after
     return RunFolder(path)

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from fedlab.archive import RunFolder, read_run
+from fedlab.archive import read_run
 from fedlab.archive.clients import read_labels, read_scores
 from fedlab.cli.main import main
 from fedlab.config import composing
@@ -84,9 +84,9 @@ def ends(tmp_path_factory, tensorflow):
     root = tmp_path_factory.mktemp("ends")
     composed = composing.compose_run([*FAST, "logger=[]"], None)
     job = Job(composing.build_experiment(composed.config), composed.config, "digits/fed_avg", "fedlab train")
-    run(job, lambda manifest: RunFolder.create(root / "once", manifest), Killed(), lambda line: None)
+    run(job, root / "once", Killed(), lambda line: None)
     with pytest.raises(FedlabError, match=r"pictures could not be drawn: RuntimeError: no font\. To draw them again: fedlab"):
-        run(job, lambda manifest: RunFolder.create(root / "failed", manifest), Failing(), lambda line: None)
+        run(job, root / "failed", Failing(), lambda line: None)
     return root
 
 
