@@ -120,17 +120,15 @@ def test_a_sweep_ends_its_job(started, job, monkeypatch, error):
 def test_an_investigation_ends_its_run_however_often_it_is_interrupted(started, job, monkeypatch, interruptions):
     left, wait = [KeyboardInterrupt()] * interruptions, subprocess.Popen.wait
     monkeypatch.setattr(subprocess.Popen, "wait", lambda self, *a: raising(left.pop())() if left else wait(self, *a))
-    monkeypatch.setattr(stages, "say", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        stages._train(job.path, {}, "name", "command", None)
+        stages._train(job.path, {}, "name", "command", lambda line: None)
     assert len(started) == 1 and not left
 
 
 def test_an_investigation_reports_a_run_that_was_killed(started, job, monkeypatch):
     monkeypatch.setattr(children, "job_command", lambda *_: [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-    monkeypatch.setattr(stages, "say", lambda *_: None)
     with pytest.raises(FedlabError, match="exit code -9"):
-        stages._train(job.path, {}, "name", "command", None)
+        stages._train(job.path, {}, "name", "command", lambda line: None)
     assert JobRecord(**{**vars(job.read())}).status == "running"  # a record that the next attempt reads
 
 

@@ -105,7 +105,7 @@ def trained(tmp_path, monkeypatch):
         work = job.Job(experiment, config, "x", "c")
         beginning = where_to_go_on(folder) if folder.manifest.exists() else None
         try:
-            job._run(work, inputs, folder, described, beginning, None, report or Drawing(), lambda line: None, lambda n: [])
+            job._trained(work, inputs, folder, described, beginning, None, report or Drawing(), lambda line: None, lambda n: [])
         except BaseException as error:
             return error
 
