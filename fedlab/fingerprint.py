@@ -6,15 +6,17 @@ Those of files and values need no NumPy, which tab completion does not wait for;
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedlab.types import Dataset, Partition
 
 _CHUNK_BYTES = 1 << 20
+_ARRAYS = 1 << 14  # clients whose indices are hashed at a time
 _DEEPEST = 100  # levels of JSON that are read; fedlab writes fewer than 20
 
 
@@ -67,14 +69,9 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 def partition_fingerprint(partition: Partition) -> str:
     """Returns the SHA-256 of the clients' names and the indices of their examples, unseen clients included."""
-    import numpy as np
-
     digest = hashlib.sha256()
-    for name, indices in zip(partition.client_ids, partition.indices):
-        digest.update(f"{name}\n".encode())
-        _add(digest, np.sort(indices))
-    for indices in partition.held_out or ():
-        _add(digest, np.sort(indices))
+    _add_each(digest, partition.indices, [f"{name}\n" for name in partition.client_ids])
+    _add_each(digest, partition.held_out or ())
     if partition.unseen is not None:
         digest.update(f"unseen {partition_fingerprint(partition.unseen)}".encode())
     return digest.hexdigest()
@@ -89,6 +86,28 @@ def combined(fingerprints: Iterable[str]) -> str:
     """Returns one fingerprint for several; a single one unchanged."""
     first, *others = fingerprints
     return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first
+
+
+def _add_each(digest: hashlib._Hash, arrays: Sequence[Any], names: Sequence[str] = ()) -> None:
+    """Adds each array with its elements in ascending order, after its name: the bytes of `_add`, for a million arrays."""
+    import numpy as np
+
+    from fedlab.ragged import Ragged
+
+    if not isinstance(arrays, Ragged):
+        for place, array in enumerate(arrays):
+            digest.update(names[place].encode() if names else b"")
+            _add(digest, np.sort(array))
+        return
+    content, kind = arrays.ascending().flat.tobytes(), arrays.flat.dtype
+    ends = (arrays.offsets * kind.itemsize).tolist()
+    heads = {size: f"{kind.str}({size},)" for size in np.unique(arrays.sizes).tolist()}
+    sizes = arrays.sizes.tolist()
+    for first in range(0, len(sizes), _ARRAYS):
+        last = min(first + _ARRAYS, len(sizes))
+        each = [(names[i] + heads[sizes[i]] if names else heads[sizes[i]]).encode() for i in range(first, last)]
+        bodies = [content[begin:end] for begin, end in zip(ends[first:last], ends[first + 1 : last + 1])]
+        digest.update(b"".join(itertools.chain.from_iterable(zip(each, bodies))))
 
 
 def _add(digest: hashlib._Hash, array: object) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fedlab.errors import DataError
 from fedlab.measures import Metric
+from fedlab.ragged import Ragged, chosen, flat_of, sizes_of
 from fedlab.tasks import Classification, Prediction
 
 __all__ = ["Cohort", "Dataset", "ExampleSet", "Metric", "Partition"]
@@ -118,16 +119,22 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """The training examples of each client: one int64 index array per client, disjoint, in unspecified order."""
+    """The training examples of each client: one integer array of indices per client, disjoint, in unspecified order.
 
-    client_ids: tuple[str, ...]  # one name per client: the user id if there is one, else "0", "1", …
-    indices: tuple[np.ndarray, ...]  # int64 [n_c] per client, positions in the training set
-    held_out: tuple[np.ndarray, ...] | None = None  # the same for held-out examples of each client; None: no client has any
+    `indices` and `held_out` may be given as any sequences of arrays. They are stored as one array of indices and one of offsets
+    (`fedlab.ragged.Ragged`), which read as a sequence of arrays, so that a million clients are no million objects.
+    """
+
+    client_ids: Sequence[str]  # one name per client: the user id if there is one, else "0", "1", …
+    indices: Sequence[np.ndarray]  # [n_c] per client, positions in the training set
+    held_out: Sequence[np.ndarray] | None = None  # the same for held-out examples of each client; None: no client has any
     unseen: Partition | None = None  # clients that are never trained, none of which is among those above; None: there are none
 
     def __post_init__(self) -> None:
         assert len(self.client_ids) == len(self.indices)
         assert self.held_out is None or len(self.held_out) == len(self.indices)
+        object.__setattr__(self, "indices", Ragged.of(self.indices))
+        object.__setattr__(self, "held_out", None if self.held_out is None else Ragged.of(self.held_out))
 
     def __len__(self) -> int:
         """Returns the number of clients that can take part in training."""
@@ -136,7 +143,12 @@ class Partition:
     @property
     def sizes(self) -> np.ndarray:
         """Returns the number of training examples of each client, int64 [clients]."""
-        return np.array([len(i) for i in self.indices], np.int64)
+        return sizes_of(self.indices)
+
+    @property
+    def owned(self) -> np.ndarray:
+        """Returns the indices of all clients, one client after another: integers [examples of all clients]."""
+        return flat_of(self.indices)
 
     @property
     def evaluated(self) -> Partition:
@@ -144,6 +156,11 @@ class Partition:
         any, else its training examples.
         """
         return self if self.held_out is None else Partition(self.client_ids, self.held_out)
+
+    def select(self, places: np.ndarray) -> Partition:
+        """Returns the clients at `places` [m], in that order, with their held-out examples and without the unseen clients."""
+        held_out = None if self.held_out is None else chosen(self.held_out, places)
+        return Partition(chosen(self.client_ids, places), chosen(self.indices, places), held_out)
 
 
 @dataclasses.dataclass(frozen=True)

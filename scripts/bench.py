@@ -20,6 +20,7 @@ SUITES = {
     "rounds": "seconds per round, memory and start of fedlab, TFF and a hand-written loop",
     "secure": "seconds and bytes per round under each secure-sum protocol",
     "gan": "seconds per round and memory of a federated GAN, against a hand-written loop and TFF's runtime",
+    "population": "CPU seconds, memory and seconds per round by the number of users",
 }
 DEFAULT = "rounds"
 

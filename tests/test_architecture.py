@@ -18,10 +18,11 @@ GROUND = {
     "dataset_loops": {"stateless"},
     "digits": set(),
     "errors": {"stopping"},
-    "fingerprint": {"types"},
+    "fingerprint": {"ragged", "types"},
     "graph_fingerprint": set(),
     "measures": set(),
     "moved": set(),
+    "ragged": set(),
     "randomness": set(),
     "registry": set(),
     "rewriting": set(),
@@ -32,7 +33,7 @@ GROUND = {
     "stopping": set(),
     "targets": {"errors"},
     "trust": {"errors"},
-    "types": {"errors", "measures", "tasks"},  # an example set has a task
+    "types": {"errors", "measures", "ragged", "tasks"},  # an example set has a task
 }
 # Folder → what it may import of fedlab besides itself and the ground floor
 ALLOWED = {

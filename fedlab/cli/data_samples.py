@@ -41,7 +41,7 @@ def write_samples(
 
 def _by_class(dataset: Dataset, partition: Partition) -> dict[str, np.ndarray]:
     """Returns the training examples of each class that clients have, by the label of the class."""
-    train, owned = dataset.train, np.concatenate(partition.indices)
+    train, owned = dataset.train, partition.owned
     if train.task.num_classes is None:
         raise ConfigError(f"--samples: the task of this data is {train.task.name}, and there are no classes: use --by client.")
     labels = getattr(train.task, "labels", None) or tuple(map(str, range(train.num_classes)))

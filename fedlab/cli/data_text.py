@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fedlab.errors import printable
 from fedlab.partition import heterogeneity
+from fedlab.ragged import sizes_of
 from fedlab.types import Dataset, ExampleSet, Partition
 
 _LABELS = 20  # classes that are named
@@ -32,7 +33,7 @@ def print_data(dataset: Dataset, partition: Partition, heading: str) -> None:
     print(f"{holders} {partition.sizes.sum():,} of {len(train):,} training examples")
     for part, who in ((partition, "clients"), (partition.unseen, "clients that are never trained")):
         if part is not None and part.held_out is not None:
-            print(f"{who} hold out {sum(map(len, part.held_out)):,} further examples for evaluation")
+            print(f"{who} hold out {sizes_of(part.held_out).sum():,} further examples for evaluation")
     if partition.unseen is not None:
         unseen, given = len(partition.unseen), partition.unseen.sizes.sum()
         print(f"{unseen:,} further {'client is' if unseen == 1 else 'clients are'} never trained, with {given:,} examples")

@@ -66,7 +66,9 @@ def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
     over_clients = {which: f"client_{headline}_{which}" for which in ("mean", tenth, "worst")}
     if over_clients["mean"] in own:
         mean, percentile, worst = (value(name) for name in over_clients.values())
-        line += f"; clients on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
+        sampled = own.get("clients_sampled")
+        who = f"a sample of {words.counted(sampled, 'client')}" if sampled else "clients"
+        line += f"; {who} on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
     if f"global_client_{headline}_mean" in own:
         line += f"; the global model on the same examples: mean {value(f'global_client_{headline}_mean')}"
     if f"unseen_client_{headline}_mean" in own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -34,8 +35,10 @@ class CohortSampler(Spec):
         self.check(num_clients)
         # A client that is sampled twice would have twice the influence that noise hides
         chosen = _checked(self._choose(num_clients, seed, round), num_clients, f"{type(self).__name__}._choose")
-        # Every client of the partition has a draw, sampled or not: a client's dropout does not depend on the other clients
-        vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
+        vanishes = np.zeros(len(chosen), bool)
+        if self.dropout_rate:
+            # Every client of the partition has a draw, sampled or not: a client's dropout does not depend on the other clients
+            vanishes = generator(seed, "dropout", round).random(num_clients)[chosen] < self.dropout_rate
         return Cohort(round, clients=chosen[~vanishes], dropped=chosen[vanishes])
 
     def sampling(self, num_clients: int) -> Sampling | None:
@@ -135,9 +138,15 @@ class InTurn(FixedSize):
         return Schedule.of_turns(num_clients, self.clients_per_round)
 
     def _choose(self, num_clients: int, seed: int, round: int) -> np.ndarray:
-        order = generator(seed, "turns").permutation(num_clients)
+        order = _turns(seed, num_clients)
         turns = np.arange((round - 1) * self.clients_per_round, round * self.clients_per_round)
         return np.sort(order[turns % num_clients])
+
+
+@functools.lru_cache(4, typed=True)
+def _turns(seed: int, num_clients: int) -> np.ndarray:
+    """Returns the order in which clients take turns, the same in every round: int64 [num_clients]."""
+    return generator(seed, "turns").permutation(num_clients)
 
 
 class Poisson(CohortSampler):

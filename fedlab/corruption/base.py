@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from fedlab.errors import DataError, did_you_mean
+from fedlab.ragged import Names, flat_of, grouped
 from fedlab.randomness import generator
 from fedlab.spec import Spec, shown
 from fedlab.tasks import Prediction
@@ -138,7 +139,7 @@ def _places(users: Sequence[str]) -> dict[str, float]:
 def without_held_out(dataset: Dataset, clean: Dataset, partition: Partition) -> Dataset:
     """Returns `dataset` with the held-out examples of all clients as they are in `clean`."""
     parts = [p for p in (partition, partition.unseen) if p is not None and p.held_out is not None]
-    indices = np.concatenate([np.zeros(0, np.int64), *(i for p in parts for i in p.held_out or ())])
+    indices = np.concatenate([np.zeros(0, np.int64), *(flat_of(p.held_out or ()) for p in parts)])
     x, y = dataset.train.x.copy(), dataset.train.y.copy()
     x[indices], y[indices] = clean.train.x[indices], clean.train.y[indices]
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, x=x, y=y))
@@ -148,6 +149,5 @@ def _examples_of(examples: ExampleSet, partition: Partition | None) -> dict[str,
     """Returns each user's indices, in ascending order of ids; {} if there are neither user ids nor a partition."""
     if examples.user_ids is None:
         return dict(zip(partition.client_ids, partition.indices)) if partition else {}
-    users, user_of_example, sizes = np.unique(examples.user_ids, return_inverse=True, return_counts=True)
-    by_user = np.split(np.argsort(user_of_example, kind="stable"), np.cumsum(sizes)[:-1])
-    return {str(user): indices for user, indices in zip(users, by_user)}
+    users, by_user = grouped(examples.user_ids)
+    return dict(zip(Names.of(users), by_user))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator
@@ -66,6 +67,15 @@ def _listed(given: Any) -> Any:
 _Listed = BeforeValidator(_listed)
 
 
+_SAMPLE = re.compile(r"sample:([1-9][0-9]*)")
+
+
+def _per_client(given: Any) -> Any:
+    if isinstance(given, bool) or (isinstance(given, str) and _SAMPLE.fullmatch(given)):
+        return given
+    raise ValueError("must be true, false, or sample:N with a number N of clients from 1, such as sample:1000")
+
+
 def _suited(entry: str | OwnMetric) -> str:
     """Returns, in words, the tasks that an entry of `metrics` is for."""
     if isinstance(entry, OwnMetric):
@@ -77,7 +87,9 @@ class Evaluation(Spec):
     """The options of evaluation, in addition to the training metrics of each round."""
 
     batch_size: PositiveInt = 500  # examples evaluated at a time; does not change results
-    per_client: bool = True  # at the end of a run, evaluate on each client's own examples
+    # At the end of a run, evaluate on each client's own examples: of all clients, of none, or, as "sample:N", of N clients that
+    # are drawn at random from the seed
+    per_client: Annotated[bool | str, BeforeValidator(_per_client)] = True
     # Share of each client's examples that is held out from training for evaluation; 0: evaluate on its training examples
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # Values of the metric that ranks runs, such as 0.97 for test accuracy: the summary contains rounds_to[0.97], the number of
@@ -105,6 +117,12 @@ class Evaluation(Spec):
         if twice is not None:
             raise ValueError(f"two metrics are called {twice}: give one of them another name")
         return tuple(dict(zip(names, metrics)).values())
+
+    @property
+    def clients_sampled(self) -> int | None:
+        """Returns N of per_client=sample:N; None if all clients, or none, are evaluated."""
+        found = _SAMPLE.fullmatch(str(self.per_client))
+        return int(found[1]) if found else None
 
     def check(self) -> None:
         """Raises `ConfigError` for missing files."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.archive import RunFolder
-from fedlab.archive.clients import ClientScore, write_scores
+from fedlab.archive.clients import Scores, write_scores
 from fedlab.errors import ConfigError
 from fedlab.evaluation.evaluator import Trained, Weights
 from fedlab.evaluation.predictions import OneModel
@@ -46,20 +46,24 @@ class ModelPerClient(OneModel):
         """Also writes local_models.csv. Writes model.keras only if there is a single client."""
         figures = super().finish(trained, partition, folder)
         if self.evaluation.per_client and trained.global_model is not None:
-            figures.update(self._over_clients("global_client", self._scores_of(trained.global_model, partition)))
+            places = self._evaluated(partition)
+            figures.update(self._over_clients("global_client", self._scores_of(trained.global_model, partition, places)))
         rows = zip(partition.client_ids, partition.sizes.tolist(), self._summaries)
-        scores = [self._score(name, n, summary) for name, n, summary in rows]
-        write_scores(folder.local_models, scores, self.headline)
+        write_scores(folder.local_models, [self._score(name, n, summary) for name, n, summary in rows], self.headline)
         return figures
 
-    def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
+    def _client_scores(self, trained: Trained, partition: Partition, places: np.ndarray) -> Scores:
         """Returns the scores of each client's own model on its own examples: the held-out ones, if there are any."""
-        own, found = partition.evaluated, []
-        for weights, name, indices in zip(_each(trained), own.client_ids, own.indices):
-            if len(indices):
-                summary = self._scorer.scores(weights, self.dataset.train.select(indices)).summary()
-                found.append(self._score(name, len(indices), summary))
-        return found
+        models, own, found = _each(trained), partition.evaluated, []
+        for place in places.tolist():
+            mine = own.indices[place]
+            summary = self._scorer.scores(models[place], self.dataset.train.select(mine)).summary()
+            found.append(self._score(own.client_ids[place], len(mine), summary))
+        return Scores.of(found)
+
+    def _own_predictions(self, trained: Trained, partition: Partition, places: np.ndarray) -> list[np.ndarray]:
+        models, own = _each(trained), partition.evaluated.indices
+        return [self._scorer.predictions(models[p], self.dataset.train, own[p]) for p in places.tolist()]
 
     def _only_model(self, trained: Trained) -> Weights | None:
         models = _each(trained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from fedlab import randomness
 from fedlab.archive import RunFolder, replacing
-from fedlab.archive.clients import ClientScore, ModelScore, write_model_scores, write_scores
+from fedlab.archive.clients import ClientScore, ModelScore, Scores, write_model_scores, write_scores
 from fedlab.errors import ConfigError, DataError, FedlabError, one_line, own_frames
 from fedlab.evaluation.evaluator import Evaluator, Trained, Weights
 from fedlab.evaluation.scores import ExampleScorer, over_clients
 from fedlab.models import functional, lifting
+from fedlab.ragged import Ragged
 from fedlab.tasks import Prediction
 from fedlab.tasks.encoding import input_dtype
 from fedlab.types import Partition
@@ -43,7 +44,7 @@ class OneModel(Evaluator):
         return shown is not None and shown.more_is_better
 
     measures_clients: ClassVar[bool] = True
-    _unseen: Sequence[ClientScore] = ()  # of the newest evaluation
+    _unseen: Scores = Scores.of(())  # of the newest evaluation
 
     def _build(self, model: Any) -> None:
         examples, task = self.dataset.train, self.prediction
@@ -83,9 +84,9 @@ class OneModel(Evaluator):
     def measured_unseen(self, trained: Trained, unseen: Partition) -> dict[str, Any]:
         """Returns the headline metric over unseen clients, on their held-out examples if there are any, else on all of them."""
         self._unseen = self._unseen_scores(trained, unseen)
-        return self._over_clients("unseen_client", self._unseen) if self._unseen else {}
+        return self._over_clients("unseen_client", self._unseen) if len(self._unseen) else {}
 
-    def _unseen_scores(self, trained: Trained, unseen: Partition) -> list[ClientScore]:
+    def _unseen_scores(self, trained: Trained, unseen: Partition) -> Scores:
         """Returns the scores of the unseen clients; of none if they have no model."""
         train, found = self.dataset.train, []
         each = zip(unseen.client_ids, unseen.indices, unseen.evaluated.indices)
@@ -96,7 +97,7 @@ class OneModel(Evaluator):
                 chosen = models[int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0]
                 summary = self._scorer.scores(list(chosen), train.select(own)).summary()
                 found.append(self._score(name, len(own), summary))
-        return found
+        return Scores.of(found)
 
     def _loss(self, weights: Weights, indices: np.ndarray) -> float:
         """Returns the mean loss of a model over the training examples at `indices` [n]."""
@@ -104,7 +105,7 @@ class OneModel(Evaluator):
 
     def client_predictions(self, trained: Trained, partition: Partition) -> list[np.ndarray]:
         own = partition.evaluated
-        found = self._scorer.predictions(trained.weights, self.dataset.train, np.concatenate(own.indices))
+        found = self._scorer.predictions(trained.weights, self.dataset.train, own.owned)
         return np.split(found, np.cumsum(own.sizes)[:-1])
 
     def test_predictions(self, trained: Trained) -> np.ndarray:
@@ -127,60 +128,85 @@ class OneModel(Evaluator):
         figures: dict[str, Any] = {}
         if self.evaluation.per_client:
             also = [metric.name for metric in self.prediction.also]
-            scores = self._client_scores(trained, partition)
+            places = self._evaluated(partition)
+            scores = self._client_scores(trained, partition, places)
             if also:
-                scores = self._with_metrics(scores, trained, partition)
+                scores = self._with_metrics(scores, trained, partition, places)
             write_scores(folder.clients, scores, self.headline, also)
+            if self._is_sample(partition):
+                figures["clients_sampled"] = len(places)
             figures.update(self._over_clients("client", scores))
-            for name, values in zip(also, zip(*(s.also for s in scores))):
-                defined = [value for value in values if value is not None]
-                figures[f"client_{name}_mean"] = float(np.mean(defined)) if defined else None
+            for name, values in zip(also, scores.also.T):
+                defined = values[~np.isnan(values)]
+                figures[f"client_{name}_mean"] = float(np.mean(defined)) if len(defined) else None
                 if len(defined) < len(values):
                     figures[f"client_{name}_undefined"] = len(values) - len(defined)
-        if self._unseen:
+        if len(self._unseen):
             write_scores(folder.unseen_clients, self._unseen, self.headline)
         model = self._only_model(trained)
         if model is not None:
             self.save(model, folder.model)
         return figures
 
-    def _over_clients(self, prefix: str, scores: list[ClientScore]) -> dict[str, float]:
+    def _over_clients(self, prefix: str, scores: Scores) -> dict[str, float]:
         """Returns the headline metric over the clients that have it, under names that begin with `prefix`.
 
         If some do not have it, their number is there too; if none has it, nothing else.
         """
-        defined = [(s.score, s.examples) for s in scores if s.score is not None]
-        name = f"{prefix}_{self.headline}"
-        counted: dict[str, float] = {f"{name}_undefined": len(scores) - len(defined)} if len(defined) < len(scores) else {}
-        if not defined:
+        defined = ~np.isnan(scores.score)
+        name, count = f"{prefix}_{self.headline}", int(defined.sum())
+        counted: dict[str, float] = {f"{name}_undefined": len(scores) - count} if count < len(scores) else {}
+        if not count:
             return counted
-        values, examples = map(np.array, zip(*defined))
-        found = over_clients(values, examples, self.more_is_better)
+        found = over_clients(scores.score[defined], scores.examples[defined], self.more_is_better)
         return {**{f"{name}_{which}": value for which, value in found.items()}, **counted}
 
-    def _client_scores(self, trained: Trained, partition: Partition) -> list[ClientScore]:
-        """Returns the model's scores on each client's own examples: the held-out ones, if there are any."""
-        return self._scores_of(trained.weights, partition)
+    def _evaluated(self, partition: Partition) -> np.ndarray:
+        """Returns the positions of the clients that are evaluated at the end, ascending: all that have examples, or a sample of
+        them that depends only on the seed (`evaluation.per_client=sample:N`).
+        """
+        places, size = np.flatnonzero(partition.evaluated.sizes), self.evaluation.clients_sampled
+        if not self._is_sample(partition):
+            return places
+        return np.sort(randomness.generator(self.seed, "evaluated clients").choice(places, size, replace=False))
 
-    def _scores_of(self, weights: Weights, partition: Partition) -> list[ClientScore]:
-        """Returns the scores of one model for all clients on each client's own examples, as `_client_scores`."""
-        scores, found = self._scorer.scores(list(weights), self.dataset.train), []
-        for name, indices in zip(partition.client_ids, partition.evaluated.indices):
-            if len(indices):
-                found.append(self._score(name, len(indices), scores.summary(indices)))
-        return found
+    def _is_sample(self, partition: Partition) -> bool:
+        """Returns True if fewer clients are evaluated at the end than have examples."""
+        size = self.evaluation.clients_sampled
+        return size is not None and size < np.count_nonzero(partition.evaluated.sizes)
+
+    def _client_scores(self, trained: Trained, partition: Partition, places: np.ndarray) -> Scores:
+        """Returns the model's scores on the own examples of the clients at `places`: the held-out ones, if there are any."""
+        return self._scores_of(trained.weights, partition, places)
+
+    def _scores_of(self, weights: Weights, partition: Partition, places: np.ndarray) -> Scores:
+        """Returns the scores of one model for the clients at `places` on each client's own examples, as `_client_scores`."""
+        own, train = partition.evaluated.select(places), self.dataset.train
+        if self._is_sample(partition):
+            scores = self._scorer.scores(list(weights), train.select(own.owned))
+            summaries = scores.of_each(Ragged.of_sizes(np.arange(len(own.owned)), own.sizes))
+        else:
+            summaries = self._scorer.scores(list(weights), train).of_each(own.indices)
+        return Scores(own.client_ids, own.sizes, summaries[self.headline], summaries["loss"], np.zeros((len(own), 0)))
 
     def _score(self, client: str, examples: int, summary: Mapping[str, float]) -> ClientScore:
         """Returns a client's row of a table, given its metrics."""
         score = summary[self.headline]
         return ClientScore(client, examples, None if np.isnan(score) else score, summary["loss"])
 
-    def _with_metrics(self, scores: list[ClientScore], trained: Trained, partition: Partition) -> list[ClientScore]:
-        """Returns `scores` with `evaluation.metrics` of each client's own examples; None where one is undefined."""
-        own = zip(self.client_predictions(trained, partition), partition.evaluated.indices)
-        found = [self.prediction.test_metrics(p, self.dataset.train.y[i]) for p, i in own if len(i)]
-        values = [tuple(v if np.isfinite(v) else None for v in metrics.values()) for metrics in found]
-        return [dataclasses.replace(score, also=also) for score, also in zip(scores, values)]
+    def _with_metrics(self, scores: Scores, trained: Trained, partition: Partition, places: np.ndarray) -> Scores:
+        """Returns `scores` with `evaluation.metrics` of each client's own examples; NaN where one is undefined."""
+        own, y = partition.evaluated.indices, self.dataset.train.y
+        predicted = self._own_predictions(trained, partition, places)
+        found = [list(self.prediction.test_metrics(p, y[own[c]]).values()) for p, c in zip(predicted, places.tolist())]
+        also = np.array(found, np.float64)
+        return dataclasses.replace(scores, also=np.where(np.isfinite(also), also, np.nan))
+
+    def _own_predictions(self, trained: Trained, partition: Partition, places: np.ndarray) -> list[np.ndarray]:
+        """Returns `client_predictions` of the clients at `places`, all of which have examples."""
+        own = partition.evaluated.select(places)
+        found = self._scorer.predictions(trained.weights, self.dataset.train, own.owned)
+        return np.split(found, np.cumsum(own.sizes)[:-1])
 
     def _only_model(self, trained: Trained) -> Weights | None:
         """Returns the weights of the single final model; None if there are several models."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,13 @@ import tensorflow_federated as tff
 
 from fedlab import cores, lowering
 from fedlab.models.functional import TaskModel
+from fedlab.ragged import flat_of, grouped, sizes_of
 from fedlab.tasks import Prediction
 from fedlab.types import ExampleSet
+
+# NumPy converts up to 8,192 values at a time to float64 and adds the sums of these: longer sums would not have the same bits
+_SUMMED_AT_ONCE = 8192
+_MOST_GATHERED = 1 << 20  # examples whose scores are gathered at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,21 @@ class ExampleScores:
         sums = {name: values.sum(0, dtype=np.float64) for name, values in chosen.items()}
         found = self.task.metrics({**sums, "num_examples": len(chosen["loss"])})
         return {name: float(value) for name, value in found.items()}
+
+    def of_each(self, groups: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns `summary` of each of `groups`, arrays of at least one index, to the bit: float64 [groups] by metric."""
+        sizes, flat = sizes_of(groups), flat_of(groups)
+        begins = np.cumsum(sizes) - sizes
+        sums = {name: np.empty((len(groups), *values.shape[1:])) for name, values in self.each.items()}
+        for size, places in zip(*grouped(sizes)):
+            for few in np.array_split(places, -(-len(places) * int(size) // _MOST_GATHERED)):
+                rows = flat[begins[few, np.newaxis] + np.arange(size)]  # [few, size]
+                for name, values in self.each.items():
+                    if size <= _SUMMED_AT_ONCE:
+                        sums[name][few] = values[rows].astype(np.float64).sum(1)
+                    else:
+                        sums[name][few] = [values[row].sum(0, dtype=np.float64) for row in rows]
+        return self.task.metrics_of_each({**sums, "num_examples": sizes})
 
 
 class ExampleScorer:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedlab.errors import DataError, did_you_mean
 from fedlab.filter.files import Provenance, read_examples, read_users, shown
+from fedlab.ragged import Names
 from fedlab.spec import Spec
 from fedlab.types import Dataset, Partition
 
@@ -62,25 +63,24 @@ class FromFile(Filter):
     def __call__(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> Partition:
         kept = self._read()
         users = dataset.train.user_ids
-        if users is not None and any(str(users[i[0]]) != name for name, i in zip(partition.client_ids, partition.indices)):
+        if users is not None and not _are_users(partition, users):
             raise DataError(f"{self.path} keeps users, but the clients of this partition are not users: use partition=by_user.")
         if self.verify:
             self._verify(dataset, partition, fingerprints)
-        known = set(partition.client_ids) if users is None else {str(user) for user in np.unique(users)}
+        known = set(partition.client_ids if users is None else Names.of(np.unique(users)))
         for user in kept:
             if user not in known:
                 raise DataError(f"{self.path}: the data has no user '{shown(user)}'.{did_you_mean(user, known)}")
-        places = [place for place, name in enumerate(partition.client_ids) if name in kept]
-        if not places:
+        places = np.array([place for place, name in enumerate(partition.client_ids) if name in kept], np.int64)
+        if not len(places):
             raise DataError(
                 f"{self.path} keeps {len(kept)} users, none of whom is a client, because the partition left them out: use "
                 "another filter file or partition."
             )
-        return dataclasses.replace(
-            partition,
-            client_ids=tuple(partition.client_ids[p] for p in places),
-            indices=tuple(self._kept(partition.client_ids[p], np.sort(partition.indices[p]), kept) for p in places),
-        )
+        chosen = partition.select(places)
+        each = zip(chosen.client_ids, chosen.indices)
+        indices = tuple(self._kept(name, np.sort(mine), kept) for name, mine in each)
+        return dataclasses.replace(chosen, indices=indices, unseen=partition.unseen)
 
     def _verify(self, dataset: Dataset, partition: Partition, fingerprints: Fingerprints) -> None:
         provenance, (data, clients) = Provenance.read(self._file), fingerprints(dataset, partition)
@@ -100,6 +100,12 @@ class FromFile(Filter):
 
     @abc.abstractmethod
     def _kept(self, user: str, indices: np.ndarray, kept: Mapping[str, Any]) -> np.ndarray: ...
+
+
+def _are_users(partition: Partition, users: np.ndarray) -> bool:
+    """Returns True if the first example of each client is of the user of its name. `users`: the user of each example."""
+    firsts = partition.owned[np.cumsum(partition.sizes) - partition.sizes]
+    return tuple(Names.of(users[firsts])) == tuple(partition.client_ids)
 
 
 class Users(FromFile):

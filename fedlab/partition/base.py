@@ -11,6 +11,7 @@ from pydantic import Field
 
 from fedlab.errors import DataError
 from fedlab.partition.unseen import NumberOrShare, num_unseen, set_aside
+from fedlab.ragged import Names, Ragged, flat_of, sizes_of
 from fedlab.randomness import generator
 from fedlab.spec import Spec
 from fedlab.types import ExampleSet, Partition
@@ -87,8 +88,11 @@ def checked(partition: Partition, num_examples: int, name: str) -> Partition:
         raise DataError(f"{name} returned {type(partition).__name__}; it must return a Partition.")
     if not len(partition):
         raise DataError(f"{name} returned no client.")
+    if _is_division(partition, num_examples):
+        return partition
     if len(set(partition.client_ids)) < len(partition):
-        twice = next(c for i, c in enumerate(partition.client_ids) if c in partition.client_ids[:i])
+        seen: set[str] = set()
+        twice = next(c for c in partition.client_ids if c in seen or seen.add(c))  # type: ignore[func-returns-value]
         raise DataError(f"{name} returned two clients of the name '{twice}'.")
     owner = np.full(num_examples, -1, np.int64)
     for client, (client_id, indices) in enumerate(zip(partition.client_ids, partition.indices)):
@@ -118,6 +122,16 @@ def checked(partition: Partition, num_examples: int, name: str) -> Partition:
     return partition
 
 
+def _is_division(partition: Partition, num_examples: int) -> bool:
+    """Returns True if `checked` finds no mistake; False if there is one, or if there may be one."""
+    indices, names = partition.indices, partition.client_ids
+    if not isinstance(indices, Ragged) or not indices.sizes.all():
+        return False
+    different = len(np.unique(names.values)) if isinstance(names, Names) else len(set(names))
+    inside = indices.flat.min() >= 0 and indices.flat.max() < num_examples
+    return bool(different == len(partition) and inside and np.bincount(indices.flat).max() == 1)
+
+
 class FixedNumber(Partitioner):
     """Partitioners with a fixed number of clients. `num_clients`: positive."""
 
@@ -130,4 +144,27 @@ class FixedNumber(Partitioner):
 
 def numbered(indices: Sequence[np.ndarray]) -> Partition:
     """Returns a partition with clients "0", "1", …; each client's examples are in the order of the training set."""
-    return Partition(tuple(map(str, range(len(indices)))), tuple(np.sort(i).astype(np.int64) for i in indices))
+    each = Ragged.of_sizes(flat_of(indices).astype(np.int64), sizes_of(indices))
+    return Partition(Names(np.arange(len(each))), each.ascending())
+
+
+def owned_by(owners: np.ndarray, num_clients: int) -> Partition:
+    """Returns a partition as `numbered`. `owners`: the client of each example, int64 [N] in [0, num_clients)."""
+    by_client = np.argsort(owners, kind="stable").astype(np.int64)
+    sizes = np.bincount(owners, minlength=num_clients)
+    return Partition(Names(np.arange(num_clients)), Ragged.of_sizes(by_client, sizes))
+
+
+def dealt(order: np.ndarray, sizes: np.ndarray) -> Partition:
+    """Returns a partition as `numbered`, in which each client in turn gets its number of the examples in `order` [N].
+
+    `sizes`: int64 [clients], which sum to N.
+    """
+    owners = np.empty(len(order), np.int64)
+    owners[order] = np.repeat(np.arange(len(sizes)), sizes)
+    return owned_by(owners, len(sizes))
+
+
+def equal_sizes(count: int, parts: int) -> np.ndarray:
+    """Returns the sizes of `parts` parts of `count` items, int64 [parts]: they differ by at most one, the larger ones first."""
+    return count // parts + (np.arange(parts) < count % parts)

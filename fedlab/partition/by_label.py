@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from fedlab.errors import DataError
-from fedlab.partition.base import FixedNumber, numbered
+from fedlab.partition.base import FixedNumber, equal_sizes, owned_by
 from fedlab.partition.grouping import groups_of
 from fedlab.types import ExampleSet, Partition
 
@@ -36,9 +36,13 @@ class Shards(FixedNumber):
             )
         shuffled = rng.permutation(len(examples))  # removes the source's order within a class
         by_label = shuffled[np.argsort(examples.y[shuffled], kind="stable")]
-        shards = np.array_split(by_label, num_shards)
-        dealt = rng.permutation(num_shards).reshape(self.num_clients, self.shards_per_client)
-        return numbered([np.concatenate([shards[s] for s in hand]) for hand in dealt])
+        sizes = equal_sizes(len(examples), num_shards)
+        hands = rng.permutation(num_shards).reshape(self.num_clients, self.shards_per_client)  # the shards of each client
+        client_of_shard = np.empty(num_shards, np.int64)
+        client_of_shard[hands] = np.arange(self.num_clients)[:, np.newaxis]
+        owners = np.empty(len(examples), np.int64)
+        owners[by_label] = np.repeat(client_of_shard, sizes)
+        return owned_by(owners, self.num_clients)
 
 
 class Pathological(FixedNumber):
@@ -59,22 +63,21 @@ class Pathological(FixedNumber):
                 f"partition.classes_per_client is {chosen}: with {self.num_clients} clients and {num_classes} classes, it must "
                 f"be from {-(-num_classes // self.num_clients)} to {num_classes}."
             )
-        owners: list[list[int]] = [[] for _ in range(num_classes)]
+        clients_of: list[list[int]] = [[] for _ in range(num_classes)]
         for client in rng.permutation(self.num_clients):
-            least_owned = sorted(rng.permutation(num_classes), key=lambda label: len(owners[label]))
+            least_owned = sorted(rng.permutation(num_classes), key=lambda label: len(clients_of[label]))
             for label in least_owned[:chosen]:
-                owners[label].append(client)
-        shares: list[list[np.ndarray]] = [[] for _ in range(self.num_clients)]
-        for label, clients in enumerate(owners):
+                clients_of[label].append(client)
+        owners = np.empty(len(examples), np.int64)
+        for label, clients in enumerate(clients_of):
             of_class = rng.permutation(np.flatnonzero(examples.y == label))
             if len(of_class) < len(clients):
                 raise DataError(
                     f"class {label} has {len(of_class)} examples and belongs to {len(clients)} clients. Lower "
                     "partition.num_clients or partition.classes_per_client."
                 )
-            for client, share in zip(clients, np.array_split(of_class, len(clients))):
-                shares[client].append(share)
-        return numbered([np.concatenate(share) for share in shares])
+            owners[of_class] = np.repeat(clients, equal_sizes(len(of_class), len(clients)))
+        return owned_by(owners, self.num_clients)
 
 
 class Dirichlet(FixedNumber):
@@ -105,10 +108,11 @@ class Dirichlet(FixedNumber):
             )
         groups, num_groups = groups_of(examples, self.by, self.bins)
         ends = self._draw_ends(np.bincount(groups, minlength=num_groups), rng)
-        shares = []  # [groups][clients] indices
+        owners = np.empty(len(examples), np.int64)
         for group, group_ends in enumerate(ends):
-            shares.append(np.split(rng.permutation(np.flatnonzero(groups == group)), group_ends[:-1]))
-        return numbered([np.concatenate(client) for client in zip(*shares)])
+            of_group = rng.permutation(np.flatnonzero(groups == group))
+            owners[of_group] = np.repeat(np.arange(self.num_clients), np.diff(group_ends, prepend=0))
+        return owned_by(owners, self.num_clients)
 
     def _draw_ends(self, class_sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns int64 [classes, clients]: the end of each client's share of each class."""

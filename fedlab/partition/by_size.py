@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from fedlab.partition.base import FixedNumber, Partitioner, numbered
+from fedlab.partition.base import FixedNumber, Partitioner, dealt, equal_sizes, owned_by
 from fedlab.types import ExampleSet, Partition
 
 
@@ -16,7 +16,7 @@ class Iid(FixedNumber):
         return -(-num_examples // self.num_clients)
 
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
-        return numbered(np.array_split(rng.permutation(len(examples)), self.num_clients))
+        return dealt(rng.permutation(len(examples)), equal_sizes(len(examples), self.num_clients))
 
 
 class Quantity(FixedNumber):
@@ -32,7 +32,7 @@ class Quantity(FixedNumber):
         share = np.exp(log_size - log_size.max())  # the largest becomes 1: no sigma overflows
         spare = len(examples) - self.num_clients  # examples left after every client has one
         ends = np.rint(np.cumsum(share) / share.sum() * spare).astype(np.int64) + np.arange(1, self.num_clients + 1)
-        return numbered(np.split(rng.permutation(len(examples)), ends[:-1]))
+        return dealt(rng.permutation(len(examples)), np.diff(ends, prepend=0))
 
 
 class Single(Partitioner):
@@ -43,4 +43,4 @@ class Single(Partitioner):
         return 1
 
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
-        return numbered([np.arange(len(examples))])
+        return owned_by(np.zeros(len(examples), np.int64), 1)

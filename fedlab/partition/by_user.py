@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fedlab.errors import DataError
 from fedlab.partition.base import Partitioner
+from fedlab.ragged import Names, grouped
 from fedlab.types import ExampleSet, Partition
 
 
@@ -34,7 +35,8 @@ class ByUser(Partitioner):
                 "partition=by_user needs user ids, and the data has none. Choose data=mnist_by_writer, data=emnist,"
                 " data=femnist, data=shakespeare, data=npz with an array user_ids, or another partition."
             )
-        users, user_of_example, sizes = np.unique(examples.user_ids, return_inverse=True, return_counts=True)
+        users, examples_of = grouped(examples.user_ids)
+        sizes = examples_of.sizes
         kept = np.flatnonzero(sizes >= self.min_examples)
         if not len(kept):
             raise DataError(
@@ -42,5 +44,5 @@ class ByUser(Partitioner):
             )
         if self.max_users is not None and self.max_users < len(kept):
             kept = np.sort(rng.choice(kept, self.max_users, replace=False))
-        by_user = np.split(np.argsort(user_of_example, kind="stable"), np.cumsum(sizes)[:-1])
-        return Partition(tuple(str(users[u]) for u in kept), tuple(by_user[u].astype(np.int64) for u in kept))
+        everyone = Partition(Names.of(users), examples_of)
+        return everyone if len(kept) == len(users) else everyone.select(kept)

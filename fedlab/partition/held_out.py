@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from fedlab.errors import ConfigError
+from fedlab.ragged import Ragged
 from fedlab.randomness import generator
 from fedlab.types import Partition
 
@@ -19,21 +20,31 @@ def hold_out(partition: Partition, share: float, seed: int, purpose: str = "held
     """
     if not share:
         return partition
-    train, held_out = [], []
-    for client, indices in enumerate(partition.indices):
-        shuffled = generator(seed, purpose, client).permutation(np.sort(indices))
-        count = num_held_out(share, len(indices))
-        held_out.append(np.sort(shuffled[:count]))
-        train.append(np.sort(shuffled[count:]))
-    if not any(map(len, held_out)):
-        raise ConfigError(holds_nothing_out(share, int(partition.sizes.max())))
+    sizes, indices = partition.sizes, Ragged.of_sizes(partition.owned, partition.sizes).ascending()
+    counts = nums_held_out(share, sizes)
+    if not counts.any():
+        raise ConfigError(holds_nothing_out(share, int(sizes.max())))
+    is_held_out = np.zeros(len(indices.flat), bool)
+    for client in np.flatnonzero(counts).tolist():
+        drawn = generator(seed, purpose, client).permutation(int(sizes[client]))[: counts[client]]
+        is_held_out[indices.offsets[client] + drawn] = True
     unseen = partition.unseen and hold_out(partition.unseen, share, seed, "held out by unseen clients")
-    return dataclasses.replace(partition, indices=tuple(train), held_out=tuple(held_out), unseen=unseen)
+    return dataclasses.replace(
+        partition,
+        indices=Ragged.of_sizes(indices.flat[~is_held_out], sizes - counts),
+        held_out=Ragged.of_sizes(indices.flat[is_held_out], counts),
+        unseen=unseen,
+    )
+
+
+def nums_held_out(share: float, sizes: np.ndarray) -> np.ndarray:
+    """Returns the number of examples that each client of these `sizes` [clients] holds out; it trains on at least one."""
+    return np.maximum(np.minimum(np.rint(share * sizes).astype(np.int64), sizes - 1), 0)
 
 
 def num_held_out(share: float, num_examples: int) -> int:
     """Returns the number of examples that a client holds out; it trains on at least one."""
-    return max(min(round(share * num_examples), num_examples - 1), 0)
+    return int(nums_held_out(share, np.array([num_examples]))[0])
 
 
 def holds_nothing_out(share: float, largest: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from fedlab.errors import DataError, did_you_mean
-from fedlab.partition.base import FixedNumber, numbered
+from fedlab.partition.base import FixedNumber, equal_sizes, owned_by
 from fedlab.types import ExampleSet, Partition
 
 
@@ -37,8 +37,10 @@ class Pachinko(FixedNumber):
     def _divide(self, examples: ExampleSet, rng: np.random.Generator) -> Partition:
         left = {c: list(rng.permutation(np.flatnonzero(examples.y == c))) for c in np.unique(examples.y).tolist()}
         tree = self._hierarchy(examples)
-        sizes = [len(part) for part in np.array_split(np.arange(len(examples)), self.num_clients)]
-        return numbered([np.array(self._draw(size, tree, left, rng), np.int64) for size in sizes])
+        owners = np.empty(len(examples), np.int64)
+        for client, size in enumerate(equal_sizes(len(examples), self.num_clients).tolist()):
+            owners[self._draw(size, tree, left, rng)] = client
+        return owned_by(owners, self.num_clients)
 
     def _hierarchy(self, examples: ExampleSet) -> dict[str, list[int]]:
         """Returns the classes with examples of each coarse label."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
 from fedlab.errors import DataError
+from fedlab.ragged import joined
 from fedlab.randomness import generator
 from fedlab.types import Partition
 
@@ -46,11 +48,8 @@ def set_aside(partition: Partition, unseen: float, seed: int) -> Partition:
     if not count:
         return partition
     drawn = generator(seed, "unseen clients").permutation(len(partition))
-    return _part(partition, np.sort(drawn[count:]), _part(partition, np.sort(drawn[:count]), None))
-
-
-def _part(partition: Partition, places: np.ndarray, unseen: Partition | None) -> Partition:
-    return Partition(tuple(partition.client_ids[p] for p in places), tuple(partition.indices[p] for p in places), unseen=unseen)
+    trained, unseen_part = (partition.select(np.sort(places)) for places in (drawn[count:], drawn[:count]))
+    return dataclasses.replace(trained, unseen=unseen_part)
 
 
 def everybody(partition: Partition) -> Partition:
@@ -58,4 +57,4 @@ def everybody(partition: Partition) -> Partition:
     if partition.unseen is None:
         return partition
     unseen = partition.unseen
-    return Partition((*partition.client_ids, *unseen.client_ids), (*partition.indices, *unseen.indices))
+    return Partition(joined(partition.client_ids, unseen.client_ids), joined(partition.indices, unseen.indices))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fedlab.archive import Run, RunFolder, read_run, replacing
 from fedlab.archive.clients import read_labels
 from fedlab.archive.images import grids
@@ -31,15 +29,15 @@ def draw(folder: RunFolder) -> None:
 def draw_partition(run: Run) -> None:
     """Draws partition.csv as partition.png; does nothing without this file, as for data without classes."""
     clients = read_labels(run.folder.labels)
-    if not clients:
+    if not len(clients):
         return
     from fedlab.report.partition_plot import plot_partition
 
     title = f"{run.manifest['data']['name']}: {len(clients):,} clients"
-    counts, labels = np.array([c.counts for c in clients]), (run.manifest["data"].get("task") or {}).get("labels") or []
+    counts, labels = clients.counts, (run.manifest["data"].get("task") or {}).get("labels") or []
     with replacing(run.folder.partition) as partial:
         named = labels if len(labels) == counts.shape[1] else None
-        plot_partition(counts, partial, title, [c.client for c in clients], named)
+        plot_partition(counts, partial, title, clients.clients, named)
 
 
 def draw_curves(run: Run, records: Sequence[Record]) -> None:

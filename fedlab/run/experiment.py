@@ -103,7 +103,7 @@ def task_of(experiment: Experiment, dataset: Dataset, partition: Partition | Non
     loss.check(task)
     if partition is None or not isinstance(task, Prediction):
         return task
-    mine = np.concatenate(partition.indices) if loss.statistics else np.zeros(0, np.int64)
+    mine = partition.owned if loss.statistics else np.zeros(0, np.int64)
     return task.model_copy(update={"minimised": loss.of(task, dataset.train.y[mine])})
 
 

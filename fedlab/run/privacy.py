@@ -180,7 +180,7 @@ class PrivacyAccount:
         from fedlab.privacy.examples import WorstClient
         from fedlab.privacy.plan import default_delta
 
-        client, indices = self._experiment.client.private, np.concatenate(self._partition.indices)
+        client, indices = self._experiment.client.private, self._partition.owned
         assert client
         if len(np.unique(indices)) < len(indices):
             raise ConfigError(

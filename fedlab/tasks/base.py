@@ -168,6 +168,13 @@ class Prediction(Task):
         """Returns the metrics, given the sums: `loss`, those of `counts`, and `num_examples`. Tensors or NumPy arrays."""
         return {"loss": sums["loss"] / sums["num_examples"]}
 
+    def metrics_of_each(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns `metrics` of each of many groups of examples, given their sums [groups, …]: float64 [groups] by metric."""
+        names, count = list(sums), len(sums["num_examples"])
+        numbers = sums["num_examples"].tolist()
+        each = [self.metrics({**{n: sums[n][i] for n in names}, "num_examples": numbers[i]}) for i in range(count)]
+        return {name: np.array([float(one[name]) for one in each], np.float64) for name in (each[0] if each else ())}
+
     def training_metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns `metrics` of sums in training, whose loss is the value that training minimises."""
         found = self.metrics(sums)

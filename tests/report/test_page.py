@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 
+from fedlab.archive import columns
 from fedlab.archive.clients import ModelScore, write_model_scores
 from fedlab.cli.main import main
 from fedlab.errors import FedlabError
@@ -174,6 +175,21 @@ def test_too_many_pictures_are_named_instead(run):
     written = write_report(path)
     page = read_page(written)
     assert len(page.all("img")) == 2 and "images/noise_3.png" in page.text and written.stat().st_size < 2_000_000
+
+
+def test_of_many_clients_a_page_shows_distributions_and_no_single_client(run, monkeypatch):
+    few = read_page(write_report(run("few", num_clients=40)))
+    monkeypatch.setattr(columns, "MOST_ROWS", 39)
+    path = run("many", num_clients=40, summary={"clients_sampled": 40})
+    assert (path / "clients.npz").is_file() and (path / "partition.npz").is_file()
+    page = read_page(write_report(path))
+    assert page.sections == few.sections
+    assert "The clients it serves worst" in few.text and "The clients it serves worst" not in page.text
+    for told in ("Distribution over clients", "Examples per client", "Classes per client", "a random sample of 40 clients"):
+        assert told in page.text and told not in few.text
+    pictures = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
+    assert any(label.startswith("Examples per client of 40 clients: from ") for label in pictures)
+    assert not any(label.startswith("Heat map") for label in pictures)
 
 
 def test_an_older_run_without_counts_shows_its_picture(run):

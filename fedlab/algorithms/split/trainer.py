@@ -67,7 +67,7 @@ class SplitTrainer(Trainer):
             for indices in partition.indices
         ]
         rng = randomness.generator(self._setting.seed, "leakage examples")
-        everybody = np.sort(np.concatenate(partition.indices))
+        everybody = np.sort(partition.owned)
         few = rng.choice(everybody, min(options.leakage_examples, len(everybody)), replace=False)
         self._looked_at = train.x[np.sort(few)]
 

@@ -44,7 +44,7 @@ def compare_runs(paths: Sequence[str], spec: Difftest, data: str, seed: int) -> 
             "compare runs with the same data, partition and seed, or give --data FILE.npz."
         )
     start_tensorflow("cpu", 1)
-    used = np.concatenate(partition.indices)
+    used = partition.owned
     ends = np.cumsum(partition.sizes)[:-1]
     a, b = (np.split(m.probabilities(e.x[used]), ends) for m, e in zip(models, (examples, others)))
     labels = [examples.y[mine] for mine in partition.indices]

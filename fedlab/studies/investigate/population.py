@@ -54,8 +54,7 @@ def _trained(clients: Partition, clean: Dataset, partitioner: Partitioner, seed:
         return clients
     unseen = partitioner.set_aside(partitioner(clean.train, seed), seed).unseen
     left_out = set(unseen.client_ids) if unseen else set()
-    kept = [place for place, user in enumerate(clients.client_ids) if user not in left_out]
-    return Partition(tuple(clients.client_ids[p] for p in kept), tuple(clients.indices[p] for p in kept))
+    return clients.select(np.array([place for place, user in enumerate(clients.client_ids) if user not in left_out], np.int64))
 
 
 @dataclasses.dataclass(frozen=True)
