@@ -332,3 +332,14 @@ def test_the_example_of_the_documentation_runs(tmp_path):
         and "runs/first finished 0.9" in done.stdout
         and done.stderr == ""
     )
+
+
+def test_a_part_of_a_run_that_fails_is_a_line_or_else_a_warning(tmp_path, tensorflow):
+    """Here the page, which has a folder in its way."""
+    for name in ("told", "silent"):
+        (tmp_path / name / "report.html").mkdir(parents=True)
+    lines = []
+    fedlab.run("", *SMALL, "num_rounds=1", folder=tmp_path / "told", on_line=lines.append)
+    assert [line for line in lines if line.startswith("the report of the run could not be written: ")]
+    with pytest.warns(UserWarning, match="^the report of the run could not be written: "):
+        fedlab.run("", *SMALL, "num_rounds=1", folder=tmp_path / "silent")
