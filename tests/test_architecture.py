@@ -17,6 +17,7 @@ GROUND = {
     "cores": {"errors"},
     "dataset_loops": {"stateless"},
     "digits": set(),
+    "draws": {"randomness"},
     "errors": {"stopping"},
     "fingerprint": {"ragged", "types"},
     "graph_fingerprint": set(),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from fedlab.draws import uniforms
 from fedlab.errors import DataError, did_you_mean
 from fedlab.ragged import Names, flat_of, grouped
 from fedlab.randomness import generator
@@ -45,14 +46,13 @@ class Corruption(Spec):
         """
         names = {**_examples_of(dataset.train, partition), **_examples_of(dataset.test, None)}
         if self.users is None:
-            return {name: self._falls_on(name, seed) for name in names}
+            drawn = uniforms(seed, "corruption", np.array([number_of(name) for name in names], np.uint64))
+            return dict(zip(names, (drawn < self.fraction).tolist()))
         for user in self.users:
             if user not in names:
                 raise DataError(f"corruption.users: there is no user '{user}'.{did_you_mean(user, names)}")
-        return {name: name in self.users for name in names}
-
-    def _falls_on(self, user: str, seed: int) -> bool:
-        return bool(generator(seed, "corruption", number_of(user)).random() < self.fraction)
+        chosen = set(self.users)
+        return {name: name in chosen for name in names}
 
     def __call__(self, dataset: Dataset, partition: Partition, seed: int) -> Dataset:
         """Returns the data with the bug, in copies of the arrays, and with `affected`; `partition` has all clients."""

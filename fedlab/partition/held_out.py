@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from fedlab.draws import permutations
 from fedlab.errors import ConfigError
-from fedlab.ragged import Ragged
-from fedlab.randomness import generator
+from fedlab.ragged import Ragged, grouped
 from fedlab.types import Partition
 
 
@@ -25,9 +25,10 @@ def hold_out(partition: Partition, share: float, seed: int, purpose: str = "held
     if not counts.any():
         raise ConfigError(holds_nothing_out(share, int(sizes.max())))
     is_held_out = np.zeros(len(indices.flat), bool)
-    for client in np.flatnonzero(counts).tolist():
-        drawn = generator(seed, purpose, client).permutation(int(sizes[client]))[: counts[client]]
-        is_held_out[indices.offsets[client] + drawn] = True
+    for size, alike in zip(*grouped(sizes)):
+        clients, count = alike[counts[alike] > 0], int(counts[alike[0]])
+        drawn = permutations(seed, purpose, clients, int(size))[:, :count]
+        is_held_out[indices.offsets[clients, np.newaxis] + drawn] = True
     unseen = partition.unseen and hold_out(partition.unseen, share, seed, "held out by unseen clients")
     return dataclasses.replace(
         partition,
