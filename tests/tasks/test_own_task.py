@@ -69,17 +69,17 @@ def page_of(run):
 
 def test_fed_avg_learns_and_is_measured_against_predicting_the_mean(plain, experiment):
     summary, records = plain.summary, plain.records()
-    assert {"test_mse", "test_baseline_mse", "test_loss"} <= set(records[-1]) and "test_accuracy" not in records[-1]
-    assert {"train_mse", "train_baseline_mse", "train_loss"} <= set(records[-1])
-    assert summary["test_mse"] < 0.8 * summary["test_baseline_mse"] and summary["test_mse"] < records[0]["test_mse"]
+    assert {"test_msle", "test_baseline_msle", "test_loss"} <= set(records[-1]) and "test_accuracy" not in records[-1]
+    assert {"train_msle", "train_baseline_msle", "train_loss"} <= set(records[-1])
+    assert summary["test_msle"] < 0.8 * summary["test_baseline_msle"] and summary["test_msle"] < records[0]["test_msle"]
     dataset, _ = inputs.load(experiment())
-    assert summary["test_baseline_mse"] == pytest.approx(float(dataset.test.y.var(dtype=np.float64)), rel=1e-4)
-    assert {"client_mse_mean", "client_mse_p90", "client_mse_worst"} <= set(summary)
+    assert summary["test_baseline_msle"] == pytest.approx(float(np.log(dataset.test.y).var(dtype=np.float64)), rel=1e-4)
+    assert {"client_msle_mean", "client_msle_p90", "client_msle_worst"} <= set(summary)
     scores = read_scores(plain.folder.clients)
-    assert plain.folder.clients.read_text().splitlines()[0] == "client,examples,mse,loss"
-    assert summary["client_mse_worst"] == max(s.score for s in scores)
+    assert plain.folder.clients.read_text().splitlines()[0] == "client,examples,msle,loss"
+    assert summary["client_msle_worst"] == max(s.score for s in scores)
     task = plain.manifest["data"]["task"]
-    assert task["name"] == "regression" and task["headline"] == "mse" and plain.manifest["data"]["num_classes"] is None
+    assert task["name"] == "log regression" and task["headline"] == "msle" and plain.manifest["data"]["num_classes"] is None
     assert not plain.folder.labels.exists() and not plain.folder.partition.exists(), "there are no classes to count"
 
 
@@ -87,7 +87,7 @@ def test_the_model_that_is_left_is_the_one_that_was_measured(plain, experiment, 
     dataset, _ = inputs.load(experiment())
     task, model = dataset.test.task, tensorflow.keras.models.load_model(plain.folder.model)
     outputs = model(dataset.test.x).numpy()[:, 0] * task.scale + task.mean
-    assert np.mean((outputs - dataset.test.y) ** 2) == pytest.approx(plain.summary["test_mse"], rel=1e-4)
+    assert np.mean((outputs - np.log(dataset.test.y)) ** 2) == pytest.approx(plain.summary["test_msle"], rel=1e-4)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(plain, fedlab, place):
@@ -101,14 +101,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(plain, fedlab, place):
 def test_engines_and_masks_give_the_same_metrics(plain, fedlab, overrides):
     other = fedlab(overrides[0].replace("=", "_"), *overrides)
     for ours, theirs in zip(plain.records(), other.records()):
-        for name in ("train_loss", "train_mse", "train_baseline_mse", "test_mse"):
+        for name in ("train_loss", "train_msle", "train_baseline_msle", "test_msle"):
             assert theirs[name] == pytest.approx(ours[name], rel=2e-3)
         assert not theirs["non_finite_clients"]
 
 
 def test_a_private_run_has_an_epsilon(fedlab):
     summary = fedlab("private", "privacy=gaussian_fixed", "cohort=uniform", "cohort.clients_per_round=2").summary
-    assert 0 < summary["epsilon"] < float("inf") and np.isfinite(summary["test_mse"])
+    assert 0 < summary["epsilon"] < float("inf") and np.isfinite(summary["test_msle"])
 
 
 @pytest.mark.sampled
@@ -116,32 +116,32 @@ def test_a_private_run_has_an_epsilon(fedlab):
 def test_other_algorithms_follow_the_task(fedlab, process):
     model = ["model=mlp", "model.hidden=[4]"] if process == "split" else []
     run = fedlab(process, f"process={process}", *model)
-    assert run.records()[-1]["train_mse"] < run.records()[0]["train_mse"] and "test_mse" in run.summary
+    assert run.records()[-1]["train_msle"] < run.records()[0]["train_msle"] and "test_msle" in run.summary
     if process == "local_only":
-        assert run.summary["test_mse_best"] <= run.summary["test_mse"] <= run.summary["test_mse_p90"]
-        assert run.summary["test_mse_p90"] <= run.summary["test_mse_worst"]
+        assert run.summary["test_msle_best"] <= run.summary["test_msle"] <= run.summary["test_msle_p90"]
+        assert run.summary["test_msle_p90"] <= run.summary["test_msle_worst"]
     assert "ccuracy" not in page_of(run)
 
 
 def test_the_report_has_the_names_of_the_task(plain):
     page = page_of(plain)
-    for told in ("test mean squared error", "Mean squared error per client", "squared error of scaled targets"):
+    for told in ("test mean squared log error", "Mean squared log error per client", "squared error of scaled logarithms"):
         assert told in page
     assert "ccuracy" not in page and "nats" not in page and "None" not in page
 
 
 def test_runs_are_ranked_with_less_being_better(plain, fedlab, place, capsys):
     worse = fedlab("worse", "client_optimizer.learning_rate=0.0001")
-    assert worse.summary["test_mse"] > plain.summary["test_mse"]
+    assert worse.summary["test_msle"] > plain.summary["test_msle"]
     capsys.readouterr()
     assert main(["runs", str(place.folder), "--sort", "score", "--json"]) == 0
     rows = [r for r in json.loads(capsys.readouterr().out) if pathlib.Path(r["path"]).name in ("plain", "worse")]
     assert [pathlib.Path(r["path"]).name for r in rows] == ["worse", "plain"], "the best is last"
-    assert rows[1]["score"] == plain.summary["test_mse"] and rows[1]["metric"] == "test_mse" and rows[1]["accuracy"] is None
+    assert rows[1]["score"] == plain.summary["test_msle"] and rows[1]["metric"] == "test_msle" and rows[1]["accuracy"] is None
     assert main(["compare", "worse", "plain", "--html", "compared.html"]) == 0
     said = capsys.readouterr().out
-    assert "lowest test mean squared error: group 2" in said and "accuracy" not in said
-    assert "Mean squared error on the test set" in (place.folder / "compared.html").read_text()
+    assert "lowest test mean squared log error: group 2" in said and "accuracy" not in said
+    assert "Mean squared log error on the test set" in (place.folder / "compared.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,9 @@ def test_runs_are_ranked_with_less_being_better(plain, fedlab, place, capsys):
 def test_what_needs_classes_is_refused_in_one_line_before_training(experiment, overrides, stage):
     with pytest.raises(ConfigError) as found:
         inputs.load(experiment(*overrides))
-    assert str(found.value).startswith(f"{stage} needs data with classes, and the task of data diabetes is regression: choose")
+    assert str(found.value).startswith(
+        f"{stage} needs data with classes, and the task of data progression is log regression: choose"
+    )
     assert "\n" not in str(found.value)
 
 
@@ -178,7 +180,9 @@ def test_a_model_of_another_output_is_told_so(experiment, tensorflow):
         return built.model(input_shape, 2)
 
     own = built.model_copy(update={"model": two})
-    with pytest.raises(FedlabError, match=r"the model returns \(None, 2\), but regression needs outputs of shape \(None, 1\)"):
+    with pytest.raises(
+        FedlabError, match=r"the model returns \(None, 2\), but log regression needs outputs of shape \(None, 1\)"
+    ):
         Training(own, *inputs.load(own))
 
 
@@ -189,7 +193,7 @@ def test_a_model_of_another_output_is_told_so(experiment, tensorflow):
         ("counts", lambda outputs: {"a": outputs[0, 0]}, r"Own gives .* as a: return float32 \[n, …\]"),
         ("losses", lambda outputs: outputs, r"Own\.losses returned \[4, 1\] for 4 examples"),
         ("metrics", {}, r"Own\.metrics returned nothing: loss is missing"),
-        ("metrics", {"loss": 1.0, "mse": 1.0}, r"Own\.metrics returned loss, mse: baseline_mse is missing"),
+        ("metrics", {"loss": 1.0, "msle": 1.0}, r"Own\.metrics returned loss, msle: baseline_msle is missing"),
     ],
 )
 def test_methods_that_do_not_fit_are_told_so(place, tensorflow, method, value, told):
@@ -200,7 +204,7 @@ def test_methods_that_do_not_fit_are_told_so(place, tensorflow, method, value, t
     def returned(self, given, *_):
         return value(given) if callable(value) else value
 
-    own = type("Own", (my_task.Regression,), {method: returned, "__module__": "own"})
+    own = type("Own", (my_task.LogRegression,), {method: returned, "__module__": "own"})
     with pytest.raises(FedlabError, match=told) as found:
         check_task(own())
     assert "\n" not in str(found.value)
@@ -212,25 +216,29 @@ def test_a_sweep_ranks_and_draws_the_headline_metric(place, capfd):
     assert main(["train", "-m", *place.words[:-1], *SMALL, *swept]) == 0
     printed = capfd.readouterr().out
     made = json.loads((place.folder / "swept" / "sweep.json").read_text())
-    assert made["objective"] == {"metrics": ["test_mse"], "directions": ["minimize"]}
+    assert made["objective"] == {"metrics": ["test_msle"], "directions": ["minimize"]}
     (good,), (bad,) = (job["objective"] for job in made["jobs"])
     assert good < bad and made["best"] == [1]
-    assert "test mean squared error" in printed and "%" not in printed
+    assert "test mean squared log error" in printed and "%" not in printed
     page = (place.folder / "swept" / "report.html").read_text()
-    for words in ("looked for the lowest test mean squared error", "Mean squared error on the test set", "Loss on the test set"):
+    for words in (
+        "looked for the lowest test mean squared log error",
+        "Mean squared log error on the test set",
+        "Loss on the test set",
+    ):
         assert words in page
     assert "ccuracy" not in page
 
 
 def test_the_default_objective_follows_from_the_task(plain, place):
     task = learned(plain.manifest)
-    assert goal_of(Objective(), task) == Goal(("test_mse",), ("minimize",))
-    assert goal_of(Objective(direction="maximize"), task) == Goal(("test_mse",), ("maximize",))
-    assert goal_of(Objective(metric="client_mse_p90"), task).directions == ("minimize",)
+    assert goal_of(Objective(), task) == Goal(("test_msle",), ("minimize",))
+    assert goal_of(Objective(direction="maximize"), task) == Goal(("test_msle",), ("maximize",))
+    assert goal_of(Objective(metric="client_msle_p90"), task).directions == ("minimize",)
     assert goal_of(Objective(metric="bytes_up_total"), task).directions == ("maximize",)
     assert goal_of(Objective(), CLASSIFICATION) == Goal(("test_accuracy",), ("maximize",))
     assert goal_of(Objective(metric="test_loss"), CLASSIFICATION).directions == ("minimize",)
     # Optuna needs the direction before the first job
-    for words, name in ((place.words[2:], "regression"), (["data=mnist"], "classification"), (["process=gan"], "generation")):
+    for words, name in ((place.words[2:], "log regression"), (["data=mnist"], "classification"), (["process=gan"], "generation")):
         config = compose(words, str(place.folder / "my_conf"))
         assert optuna_study._task(types.SimpleNamespace(objective=Objective()), config).name == name
