@@ -43,6 +43,7 @@ ON_DIGITS = {
     # Digits are no text, and have no users with few examples
     **{key: [*_USERS, "~partition.min_examples", "model=mlp"] for key in ("shakespeare/fedavg", "shakespeare/fedadam")},
     **{key: ["partition.num_clients=40"] for key in ("async/fedavg", "async/fedbuff")},
+    **{key: ["partition.num_clients=20"] for key in ("cifar10/fedavg_dirichlet", "cifar10/scaffold")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],

@@ -80,8 +80,8 @@ class Parts:
     )
     takes_weights: bool = True  # False: all clients count alike
     largest_metric: float = LARGEST_METRIC  # the metrics of a client that reach it are left out, and the client is counted
-    num_clients: int = 1  # in the whole federation
-    num_examples: int = 1  # training examples of all clients
+    num_clients: int = dataclasses.field(kw_only=True)  # in the whole federation
+    num_examples: int = dataclasses.field(kw_only=True)  # training examples of all clients
     max_staleness: int = 0  # the most server steps since a client received its model; above 0 in asynchronous training only
     keras: tf.keras.Model | None = None  # the Keras model behind `model`; None for a pair of networks
 

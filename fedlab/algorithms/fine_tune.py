@@ -56,4 +56,6 @@ class FineTune(Process):
             examples=parts.examples,
             client=parts.client.model_copy(update={"local_epochs": self.fine_tuning_epochs, "max_local_steps": None}),
             client_optimizer=parts.client_optimizer.model_copy(update={"learning_rate": rate}),
+            num_clients=parts.num_clients,
+            num_examples=parts.num_examples,
         )

@@ -104,7 +104,7 @@ class Network:
                 raise NotRebuilt("its layers come in another order")
             written.clear()  # of calls during the construction
             constructed = list(model.losses)
-            with tf.variable_creator_scope(_refuse_weight), fast_recurrence():
+            with tf.variable_creator_scope(_refuse_weight), fast_recurrence(parts(model)):
                 output = model(x, training=training)
             return Applied(model, output, written, constructed)
 

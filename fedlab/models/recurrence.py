@@ -8,43 +8,55 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from unittest import mock
 
 import tensorflow as tf
 
-_CELLS = {"keras.src.layers.rnn.lstm": "lstm_with_backend_selection", "keras.src.layers.rnn.gru": "gru_with_backend_selection"}
+_MODULES = {"LSTM": "keras.src.layers.rnn.lstm", "GRU": "keras.src.layers.rnn.gru"}
 
 
 @contextlib.contextmanager
-def fast_recurrence() -> Iterator[None]:
-    """Within the context, Keras' LSTM and GRU layers compute by `lstm` and `gru` where these cover what the layer asks for.
+def fast_recurrence(layers: Iterable[Any]) -> Iterator[None]:
+    """Within the context, those of `layers` that are LSTM and GRU layers compute by `lstm` and `gru` where these cover them.
 
-    Others (masks, ragged sequences, other activations, recurrent dropout), and all of them where TensorFlow sees a GPU, for which
-    Keras has cuDNN, are computed by Keras.
+    Others (masks, ragged sequences, other activations, dropout), and all of them where TensorFlow sees a GPU, for which Keras has
+    cuDNN, are computed by Keras.
     """
-    modules = {importlib.import_module(module): name for module, name in _CELLS.items()}
-    own = {module: getattr(module, name) for module, name in modules.items()}
-    try:
-        for module, name in modules.items():
-            setattr(module, name, _chosen(lstm if "lstm" in name else gru, own[module]))
+    covered = [] if tf.config.list_logical_devices("GPU") else [layer for layer in layers if _is_covered(layer)]
+    with contextlib.ExitStack() as stack:
+        for layer in covered:
+            stack.enter_context(mock.patch.object(layer, "_could_use_gpu_kernel", True))  # Keras asks for it, see `LSTM.call`
+        for kind, fast in (("LSTM", lstm), ("GRU", gru)) if covered else ():
+            module, name = importlib.import_module(_MODULES[kind]), kind.lower()
+            chosen = _chosen(fast, getattr(module, f"standard_{name}"))
+            stack.enter_context(mock.patch.object(module, f"{name}_with_backend_selection", chosen))
         yield
-    finally:
-        for module, name in modules.items():
-            setattr(module, name, own[module])
 
 
-def _chosen(fast: Callable, original: Callable) -> Callable:
-    """Returns a function with Keras' options: `fast` where it covers them, `original` otherwise."""
+def _is_covered(layer: Any) -> bool:
+    """Returns True for layers of Keras with its default activations, and without dropout."""
+    kinds = tf.keras.layers.LSTM, tf.keras.layers.GRU
+    if not any(isinstance(layer, kind) and type(layer).call is kind.call for kind in kinds):
+        return False
+    activations = tf.keras.activations
+    usual = layer.activation is activations.tanh and layer.recurrent_activation is activations.sigmoid
+    plain = layer.use_bias and not (layer.unroll or layer.dropout or layer.recurrent_dropout)
+    return usual and plain and getattr(layer, "reset_after", True)
+
+
+def _chosen(fast: Callable, standard: Callable) -> Callable:
+    """Returns a function with Keras' options: `fast` where it covers them, `standard` otherwise."""
 
     def compute(**options: Any) -> tuple:
-        masked = options["mask"] is not None or options["sequence_lengths"] is not None
-        if masked or tf.config.list_logical_devices("GPU"):
-            return original(**options)
+        if options["mask"] is not None or options["sequence_lengths"] is not None:
+            return standard(**options)
         x = options["inputs"] if options["time_major"] else _swapped(options["inputs"])
         x = tf.reverse(x, [0]) if options["go_backwards"] else x
         states = [options[name] for name in ("init_h", "init_c") if name in options]
         outputs, *states = fast(x, *states, options["kernel"], options["recurrent_kernel"], options["bias"])
+        outputs.set_shape([*x.shape[:2], outputs.shape[-1]])
         last = outputs[-1]
         if not options["return_sequences"]:
             outputs = last[tf.newaxis]

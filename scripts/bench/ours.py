@@ -29,8 +29,15 @@ def rounds(
     start_tensorflow(spec.device, task.workload.clients_per_round)
     from fedlab.algorithms.client_work import ExampleSpec
 
-    train = task.dataset.train
-    parts = Parts(model(), ExampleSpec.of(train), client, Sgd(learning_rate=rate))
+    train, sizes = task.dataset.train, task.partition.sizes
+    parts = Parts(
+        model(),
+        ExampleSpec.of(train),
+        client,
+        Sgd(learning_rate=rate),
+        num_clients=len(sizes),
+        num_examples=int(sizes.sum()),
+    )
     setting = Setting(work.SEED, task.dataset, task.partition, spec, None, NoPrivacy(), local_epochs=1)
     trainer = algorithm.start(parts, setting)
     try:

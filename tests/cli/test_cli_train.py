@@ -201,6 +201,7 @@ ON_DIGITS = {
     },
     # nor are there thousands of users
     **{f"async/{name}": ["partition.num_clients=40"] for name in ("fedavg", "fedbuff")},
+    **{f"cifar10/{name}": ["partition.num_clients=20"] for name in ("fedavg_dirichlet", "scaffold")},
     "mnist/dp_fedavg": ["partition.num_clients=200"],
     "mnist/dp_adaptive": ["partition.num_clients=200"],
     "mnist/dp_ftrl": ["partition.num_clients=200"],

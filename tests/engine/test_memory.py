@@ -29,7 +29,8 @@ n = clients * each
 examples = ExampleSet(rng.integers(0, 256, (n, *shape), dtype=np.uint8), rng.integers(0, 10, n).astype(np.int32), 10)
 build = lambda: Mlp(hidden=(128,))(shape, 10)
 model = functional.functional_classifier(build, functional.keras_weights(build()), shape, 10)
-parts = Parts(model, ExampleSpec.of(examples), LocalTraining(batch_size=20), Sgd(learning_rate=0.1))
+federation = dict(num_clients=clients, num_examples=n)
+parts = Parts(model, ExampleSpec.of(examples), LocalTraining(batch_size=20), Sgd(learning_rate=0.1), **federation)
 engine = Compiled().build(FedAvg().build(parts), examples)
 # Unequal clients, so that no buffer fits twice
 cuts = np.sort(rng.choice(np.arange(1, n), clients - 1, replace=False))

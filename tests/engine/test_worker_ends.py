@@ -38,7 +38,7 @@ from fedlab.types import ExampleSet
 examples = ExampleSet(np.zeros([4, 3], np.float32), np.zeros([4], np.int32), 2)
 build = lambda: Perceptron()((3,), 2)
 model = functional.functional_classifier(build, functional.keras_weights(build()), (3,), 2)
-parts = Parts(model, ExampleSpec.of(examples), LocalTraining(), Sgd(learning_rate=1.0))
+parts = Parts(model, ExampleSpec.of(examples), LocalTraining(), Sgd(learning_rate=1.0), num_clients=1, num_examples=4)
 engine = Tff().build(FedAvg().build(parts), examples)
 state = engine.initialize(np.array([0, 0]))
 indices = np.arange(4, dtype=np.int32)

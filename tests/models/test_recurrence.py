@@ -19,7 +19,6 @@ KINDS = {
     "LSTM_backwards": lambda layers: layers.LSTM(4, return_sequences=True, go_backwards=True),
     "LSTM_time_major": lambda layers: layers.LSTM(4, return_sequences=True, time_major=True),
     "LSTM_with_states": lambda layers: layers.LSTM(4, return_sequences=True, return_state=True),
-    "LSTM_dropout_off": lambda layers: layers.LSTM(4, dropout=0.5),
     "GRU": lambda layers: layers.GRU(4, return_sequences=True),
     "GRU_last": lambda layers: layers.GRU(4),
     "GRU_backwards": lambda layers: layers.GRU(4, go_backwards=True),
@@ -28,6 +27,8 @@ KINDS = {
     "both_ways_GRU": lambda layers: layers.Bidirectional(layers.GRU(4)),
 }
 KERAS = {  # left to Keras
+    "LSTM_dropout": lambda layers: layers.LSTM(4, dropout=0.5),
+    "LSTM_of_another_class": lambda layers: type("Own", (layers.LSTM,), {"call": lambda self, x: super(type(self), self).call(x)})(4),
     "LSTM_relu": lambda layers: layers.LSTM(4, activation="relu"),
     "LSTM_no_bias": lambda layers: layers.LSTM(4, use_bias=False),
     "LSTM_recurrent_dropout": lambda layers: layers.LSTM(4, recurrent_dropout=0.5),
@@ -51,6 +52,7 @@ def computed(tf, layer, x, weights):
 
 @pytest.mark.parametrize("kind", [*KINDS, *KERAS])
 def test_outputs_and_gradients_are_those_of_keras(tensorflow, layers, kind):
+    from fedlab.models.lifting import parts
     from fedlab.models.recurrence import fast_recurrence
 
     rng = np.random.default_rng(0)
@@ -61,7 +63,7 @@ def test_outputs_and_gradients_are_those_of_keras(tensorflow, layers, kind):
     for weight in layer.weights:  # biases are 0 or 1 at first
         weight.assign(rng.normal(size=weight.shape) / 2)
     expected = computed(tensorflow, layer, x, layer.trainable_variables)
-    with fast_recurrence():
+    with fast_recurrence(parts(layer)):
         found = computed(tensorflow, layer, x, layer.trainable_variables)
     for a, b in zip(tensorflow.nest.flatten(found), tensorflow.nest.flatten(expected)):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
@@ -69,22 +71,32 @@ def test_outputs_and_gradients_are_those_of_keras(tensorflow, layers, kind):
 
 @pytest.mark.parametrize("kind", [*KINDS, *KERAS])
 def test_it_is_used_where_it_can_be(tensorflow, layers, kind, monkeypatch):
-    from fedlab.models import recurrence
+    """In the graph of a round, in which models are built and called: a graph that is no function."""
+    from fedlab.models import lifting, recurrence
 
     calls = []
     for name in ("lstm", "gru"):
         own = getattr(recurrence, name)
         monkeypatch.setattr(recurrence, name, lambda *args, own=own: calls.append(1) or own(*args))
-    layer = {**KINDS, **KERAS}[kind](layers)
-    x = tensorflow.zeros((BATCH, TIME, INPUTS))
-    layer(x)
+
+    def build():
+        return tensorflow.keras.Sequential([layers.InputLayer((TIME, INPUTS)), {**KINDS, **KERAS}[kind](layers)])
+
+    if "state" in kind:
+        pytest.skip("no layer of a Sequential model")
+    model, order = lifting.built(build)
     assert not calls
-    with recurrence.fast_recurrence():
-        tensorflow.function(layer)(x)
+    values = [w.numpy() for w in lifting.listed(model)]
+    with tensorflow.Graph().as_default():
+        weights = [tensorflow.constant(value) for value in values]
+        network = lifting.Network(build, model, order, aside="dropout" in kind)
+        output = network(weights, tensorflow.zeros((BATCH, TIME, INPUTS)), True)
+    assert output.shape == (BATCH, *model.output_shape[1:])
     assert bool(calls) == (kind in KINDS)
 
 
 def test_masks_are_left_to_keras(tensorflow, layers):
+    from fedlab.models.lifting import parts
     from fedlab.models.recurrence import fast_recurrence
 
     x = np.random.default_rng(0).normal(size=(BATCH, TIME, INPUTS)).astype(np.float32)
@@ -92,7 +104,7 @@ def test_masks_are_left_to_keras(tensorflow, layers):
     model = tensorflow.keras.Sequential([layers.Masking(0.0), layers.LSTM(4)])
     model.build((None, TIME, INPUTS))
     expected = tensorflow.function(model)(x)
-    with fast_recurrence():
+    with fast_recurrence(parts(model)):
         found = tensorflow.function(model)(x)
     np.testing.assert_array_equal(found, expected)
 
@@ -114,7 +126,7 @@ def test_mixed_precision_computes_in_the_dtype_of_the_layer(tensorflow, layers, 
         return output, tape.gradient(loss, layer.trainable_variables)
 
     expected = run(x)
-    with fast_recurrence():
+    with fast_recurrence([layer]):
         found = tensorflow.function(run.python_function)(x)
     for a, b in zip(tensorflow.nest.flatten(found), tensorflow.nest.flatten(expected)):
         assert a.dtype == b.dtype
@@ -122,13 +134,13 @@ def test_mixed_precision_computes_in_the_dtype_of_the_layer(tensorflow, layers, 
         np.testing.assert_allclose(a, b, rtol=0, atol=2**-5 * max(1, np.abs(b).max()))  # bfloat16 rounds to 2**-8
 
 
-def test_an_error_gives_keras_its_own_functions_back(tensorflow):
+def test_an_error_gives_keras_its_own_functions_back(tensorflow, layers):
     from keras.src.layers.rnn import gru, lstm
 
     from fedlab.models.recurrence import fast_recurrence
 
     before = lstm.lstm_with_backend_selection, gru.gru_with_backend_selection
-    with pytest.raises(ZeroDivisionError), fast_recurrence():
+    with pytest.raises(ZeroDivisionError), fast_recurrence([layers.GRU(3)]):
         assert lstm.lstm_with_backend_selection is not before[0]
         raise ZeroDivisionError
     assert (lstm.lstm_with_backend_selection, gru.gru_with_backend_selection) == before

@@ -27,7 +27,7 @@ class GanLab:
     _usual: list = []  # the engine without options: building one takes seconds, and it keeps nothing from run to run
 
     def __init__(self, lab: Any):
-        self.examples = lab.examples(shape=SHAPE)
+        self.examples, self.sizes = lab.examples(shape=SHAPE), lab.sizes
 
     def model(self, networks: Networks = NETWORKS) -> Any:
         from fedlab.models.adversarial import gan_model
@@ -39,6 +39,7 @@ class GanLab:
 
         spec = ExampleSpec.of(self.examples if examples is None else examples)
         usual = dict(client=LocalTraining(batch_size=5, max_local_steps=3), client_optimizer=Sgd(learning_rate=0.05))
+        usual |= dict(num_clients=len(self.sizes), num_examples=sum(self.sizes))
         if networks not in self._models:
             self._models[networks] = self.model(networks)
         return options.build(Parts(self._models[networks], spec, **{**usual, **parts}))

@@ -66,6 +66,8 @@ class Federation:
             aggregator=spec.plan(FixedSize(COHORT, COHORT), 10).aggregator(0),
             takes_weights=False,
             largest_metric=self.largest_metric,
+            num_clients=len(sent),
+            num_examples=len(x),
         )
         process = learning_process(parts, sends_what_it_holds, weigh_by_examples=False)
         if isinstance(on, (Compiled, Tff)):
