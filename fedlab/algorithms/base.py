@@ -118,6 +118,8 @@ class Algorithm(Spec):
     buffers: ClassVar[bool] = False
     # True if the server waits for all clients of a round at once, so that the round takes as long as the slowest (`clock`)
     waits: ClassVar[bool] = True
+    # Counts in the record of a round with clients that are above 0 only if training has diverged: name → meaning
+    signs: ClassVar[Mapping[str, str]] = {}
 
     def check(self, stages: Stages) -> None:
         """Raises `ConfigError` for stages that contradict each other or have no effect here. Reads no data."""

@@ -41,6 +41,8 @@ class TffProcess(Algorithm):
     """
 
     reaches_out: ClassVar[tuple[str, ...]] = ("build",)
+    # TFF replaces updates that are not finite by zeros of weight 0, whose mean is not finite if there are no others
+    signs: ClassVar[Mapping[str, str]] = {"server_update_non_finite": "no client's update was finite"}
 
     client_weighting: Literal["auto"] = "auto"  # the process decides
     build: ImportString[Callable[..., Any]]

@@ -138,7 +138,8 @@ class Training(Learner):
         """
         private, weights = is_private(self.experiment), self.weights
         left_out, reported = record.get("non_finite_clients", 0), record["num_clients"]
-        signs = [sign for name, sign in self.evaluator.signs.items() if record.get(name)]
+        possible = {**self.evaluator.signs, **(self.experiment.process.signs if reported else {})}
+        signs = [sign for name, sign in possible.items() if record.get(name)]
         # A secure sum leaves out metrics that are finite but too large for it; in that case the model changes
         certain = not private and largest_metric(self.experiment) == LARGEST_METRIC
         if 0 < reported <= left_out and (certain or all(map(np.array_equal, weights, self._sent))):
