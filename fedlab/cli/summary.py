@@ -66,14 +66,18 @@ def _predicted(own: Mapping[str, Any], task: Learned) -> str | None:
     over_clients = {which: f"client_{headline}_{which}" for which in ("mean", tenth, "worst")}
     if over_clients["mean"] in own:
         mean, percentile, worst = (value(name) for name in over_clients.values())
-        sampled = own.get("clients_sampled")
-        who = f"a sample of {words.counted(sampled, 'client')}" if sampled else "clients"
-        line += f"; {who} on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
+        line += f"; {_clients(own)} on their own examples: mean {mean}, {words_of_it} {percentile}, worst {worst}"
     if f"global_client_{headline}_mean" in own:
         line += f"; the global model on the same examples: mean {value(f'global_client_{headline}_mean')}"
     if f"unseen_client_{headline}_mean" in own:
         line += f"; clients that were never trained: mean {value(f'unseen_client_{headline}_mean')}"
     return line
+
+
+def _clients(own: Mapping[str, Any]) -> str:
+    """Returns the clients that were evaluated at the end, in words."""
+    sampled = own.get("clients_sampled")
+    return f"a sample of {words.counted(sampled, 'client')}" if sampled else "clients"
 
 
 def _further(own: Mapping[str, Any], task: Learned) -> Iterator[str]:
@@ -83,7 +87,7 @@ def _further(own: Mapping[str, Any], task: Learned) -> Iterator[str]:
             line = f"{words.task_label(f'test_{name}', task)} {words.task_value(f'test_{name}', own[f'test_{name}'], task)}"
             if f"client_{name}_mean" in own:
                 mean = words.task_value(f"client_{name}_mean", own[f"client_{name}_mean"], task)
-                line += f"; clients on their own examples: mean {mean}"
+                line += f"; {_clients(own)} on their own examples: mean {mean}"
             missing = own.get(f"client_{name}_undefined", 0)
             yield line + (f", without {words.counted(missing, 'client')} on which it is undefined" if missing else "")
 

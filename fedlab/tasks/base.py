@@ -11,7 +11,7 @@ import numpy as np
 
 from fedlab.errors import DataError
 from fedlab.measures import Metric
-from fedlab.spec import Spec
+from fedlab.spec import Spec, is_of_fedlab
 from fedlab.tasks.losses import Loss
 from fedlab.tasks.metrics import Further, OwnMetric, computed
 
@@ -170,9 +170,10 @@ class Prediction(Task):
 
     def metrics_of_each(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns `metrics` of each of many groups of examples, given their sums [groups, …]: float64 [groups] by metric."""
-        names, count = list(sums), len(sums["num_examples"])
+        if is_of_fedlab(type(self).metrics.__module__):  # which takes arrays, with the bits of single numbers
+            return dict(self.metrics(sums))
         numbers = sums["num_examples"].tolist()
-        each = [self.metrics({**{n: sums[n][i] for n in names}, "num_examples": numbers[i]}) for i in range(count)]
+        each = [self.metrics({**{name: sums[name][i] for name in sums}, "num_examples": n}) for i, n in enumerate(numbers)]
         return {name: np.array([float(one[name]) for one in each], np.float64) for name in (each[0] if each else ())}
 
     def training_metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -201,3 +202,13 @@ class Prediction(Task):
     def exported(self, model: tf.keras.Model) -> tf.keras.Model:
         """Returns the model that a finished run saves as model.keras."""
         return model
+
+
+def power(base: Any, exponent: Any) -> Any:
+    """Returns `base` ** `exponent`. Of NumPy arrays it has the bits of single numbers, which NumPy's loops over arrays round in
+    another way."""
+    arrays = [value for value in (base, exponent) if isinstance(value, np.ndarray) and value.ndim]
+    if not arrays:
+        return base**exponent
+    pairs = zip(*(np.broadcast_to(value, arrays[0].shape).ravel() for value in (base, exponent)))
+    return np.array([x**y for x, y in pairs]).reshape(arrays[0].shape)

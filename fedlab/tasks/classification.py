@@ -104,12 +104,6 @@ class Classification(Prediction):
         n = sums["num_examples"]  # 0 if every client was left out: the loss is then NaN rather than 0
         return {"loss": sums["loss"] / n, "accuracy": sums["correct"] / n}
 
-    def metrics_of_each(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        # Of arrays, divisions have the same bits as of numbers; a subclass may use operations that have not
-        if type(self).metrics is Classification.metrics:
-            return dict(self.metrics(sums))
-        return super().metrics_of_each(sums)
-
     def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 

@@ -159,9 +159,9 @@ def _at_least_one(counts: Any) -> Any:
 
 
 def _sum(values: Any) -> Any:
-    """Returns the sum over all labels. Tensors or NumPy arrays."""
+    """Returns the sum over all labels, the last axis. Tensors or NumPy arrays."""
     if isinstance(values, (np.ndarray, np.generic)):
-        return values.sum()
+        return values.sum(-1)
     import tensorflow as tf
 
     return tf.reduce_sum(values)

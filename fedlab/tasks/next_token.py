@@ -11,7 +11,7 @@ from pydantic import PositiveInt, field_validator
 
 from fedlab.errors import DataError
 from fedlab.measures import Metric
-from fedlab.tasks.base import Prediction
+from fedlab.tasks.base import Prediction, power
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -136,7 +136,7 @@ class NextToken(Prediction):
             return {
                 "loss": loss,
                 "accuracy": sums["correct"] / sums["characters"],
-                "perplexity": math.e**loss,
+                "perplexity": power(math.e, loss),
                 "bits_per_character": loss / math.log(2),
             }
 

@@ -10,7 +10,7 @@ from pydantic import FiniteFloat, PositiveFloat
 
 from fedlab.errors import DataError
 from fedlab.measures import Metric
-from fedlab.tasks.base import Prediction
+from fedlab.tasks.base import Prediction, power
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,12 +80,12 @@ class Regression(Prediction):
 
     def metrics(self, sums: Mapping[str, Any]) -> Mapping[str, Any]:
         n = sums["num_examples"]
-        spread = sums["squared_target"] - sums["target"] ** 2 / n
+        spread = sums["squared_target"] - power(sums["target"], 2) / n
         with np.errstate(divide="ignore", invalid="ignore"):
             r2 = 1.0 - sums["squared_error"] / _or_nan(spread, spread > _SPREAD * sums["squared_target"])
         return {
             "loss": sums["loss"] / n,
-            "rmse": self.scale * (sums["squared_error"] / n) ** 0.5,
+            "rmse": self.scale * power(sums["squared_error"] / n, 0.5),
             "mae": self.scale * sums["absolute_error"] / n,
             "r2": r2,
         }

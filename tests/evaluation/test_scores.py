@@ -11,7 +11,7 @@ from fedlab import cores
 from fedlab.evaluation.scores import ExampleScorer, ExampleScores
 from fedlab.models import Mlp
 from fedlab.ragged import Ragged
-from fedlab.tasks import Classification, MultiLabel, Regression
+from fedlab.tasks import Classification, MultiLabel, NextToken, Regression
 
 
 @pytest.mark.parametrize("granted", ["1", "2"])
@@ -39,6 +39,7 @@ def test_scores_do_not_depend_on_the_number_of_cores(lab, monkeypatch, granted):
     [
         (Classification(num_classes=4), {"correct": ()}),
         (Regression(), {"squared_error": (), "absolute_error": (), "target": (), "squared_target": ()}),
+        (NextToken(vocabulary=tuple("abc"), length=4), {name: () for name in ("nats", "tokens", "correct", "characters")}),
         (MultiLabel(num_labels=3), {"hits": (3,), "claims": (3,), "exact": (), "right": ()}),
     ],
     ids=lambda given: type(given).__name__,
