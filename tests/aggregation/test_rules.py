@@ -37,7 +37,29 @@ class TestMean:
         assert np.abs(bench(Mean(), bank)(range(5), weights) - expected).max() < ROUNDING
 
 
+def test_rows_keep_their_order_and_number_while_the_stack_grows():
+    sizes = [1] * 40 + [0, 70, 3, 31, 1]
+    bank = updates(sum(sizes), 4)
+
+    def stack(stacked_, recent, rows):
+        return stacked.appended(stacked_, recent, rows)
+
+    graph = tf.function(stack, autograph=False, input_signature=[tf.TensorSpec([None, 4])] * 3)
+    parts, begin = (tf.zeros([0, 4]), tf.zeros([0, 4])), 0
+    for size in sizes:
+        parts = graph(*parts, tf.constant(bank[begin : begin + size]))
+        begin += size
+        assert np.array_equal(np.concatenate(parts), bank[:begin]) and len(parts[1]) < stacked.RECENT
+
+
 class TestCoordinateMedian:
+    @pytest.mark.parametrize("n", [1, 2, 7, 10])
+    @pytest.mark.parametrize("size", [stacked.COLUMNS, stacked.COLUMNS + 1, 2 * stacked.COLUMNS + 5])
+    def test_has_the_bits_of_a_sort(self, n, size):
+        ordered = np.sort(updates(n, size), axis=0)
+        expected = np.float32(0.5) * (ordered[(n - 1) // 2] + ordered[n // 2])
+        assert np.array_equal(applied(stacked.coordinate_median, updates(n, size)), expected)
+
     def test_is_that_of_numpy(self):
         median = compiled(stacked.coordinate_median)
         for n in (1, 2, 3, 4, 9, 10):
@@ -58,6 +80,12 @@ class TestTrimmedMean:
             expected = np.sort(updates(n), axis=0)[cut : n - cut].mean(0)
             assert np.abs(rule(updates(n)) - expected).max() < ROUNDING, n
 
+    @pytest.mark.parametrize("n", [1, 10, 33])
+    def test_has_the_bits_of_a_sort_of_all_columns_at_once(self, n):
+        given, cut = updates(n, 2 * stacked.COLUMNS + 5), n // 10
+        expected = tf.reduce_mean(tf.constant(np.sort(given, axis=0)[cut : n - cut]), 0)
+        assert np.array_equal(applied(stacked.trimmed_mean(0.1), given), expected)
+
     def test_by_its_spec(self, bench):
         bank = updates(5, 123)
         expected = np.sort(bank, axis=0)[1:4].mean(0)
@@ -72,6 +100,47 @@ def numpy_krum(vectors, f, m):
         distances = sorted(np.sum((vectors[i].astype(np.float64) - vectors[j]) ** 2) for j in range(n) if j != i)
         scores.append(sum(distances[: n - f - 2]))
     return vectors[np.argsort(scores)[:m]].mean(0)
+
+
+def near(clients, size, gap, centre):
+    """Updates whose distances are about `gap` times their norms."""
+    return (centre * updates(1, size, seed=1) + centre * gap * updates(clients, size, seed=2)).astype(np.float32)
+
+
+CLOSE = {
+    "far apart": updates(40, 5000),
+    "close to each other": near(40, 5000, 1e-5, 1.0),
+    "one float apart": near(12, 300, 1e-7, 1.0),
+    "all equal": np.repeat(updates(1, 300), 6, axis=0),
+    "beside one far away": np.concatenate([np.full((1, 300), 1e15, np.float32), near(9, 300, 1e-3, 1.0)]),
+    "beside a close group far away": np.concatenate([updates(7, 5000), near(4, 5000, 1e-6, 1e6)]),
+    "beside zeros": np.concatenate([np.zeros((3, 300), np.float32), near(9, 300, 1e-6, 1.0)]),
+}
+
+
+class TestSquaredDistances:
+    @pytest.mark.parametrize("given", CLOSE.values(), ids=CLOSE)
+    def test_have_a_relative_error_of_at_most_1e_7_also_where_updates_are_close(self, given):
+        """Half a rounding to float32 is 2⁻²⁴ = 6e-8; the error in float64 adds 2e-8 at most."""
+        exact = np.sum((given[:, np.newaxis].astype(np.float64) - given) ** 2, axis=2)
+        found = applied(stacked.squared_distances, given)
+        assert np.all(np.abs(found - exact) <= 1e-7 * exact)
+        assert np.array_equal(found, found.T)
+
+    @pytest.mark.parametrize("f, m", [(1, 1), (3, 4)])
+    @pytest.mark.parametrize("name", [name for name in CLOSE if name != "all equal"])
+    def test_krum_selects_as_in_float64(self, name, f, m):
+        given = CLOSE[name]
+        result, expected = applied(stacked.krum(f, m), given), numpy_krum(given, f, m)
+        assert np.array_equal(result, expected) if m == 1 else np.allclose(result, expected, rtol=1e-6, atol=0)
+
+    def test_the_textbook_formula_in_float32_would_fail(self):
+        """Shows that the cases above are hard: |a|² + |b|² − 2ab in float32 has no correct digit."""
+        given = CLOSE["close to each other"]
+        squares = np.sum(given**2, axis=1)
+        naive = squares[:, np.newaxis] + squares - 2 * given @ given.T
+        exact = np.sum((given[:, np.newaxis].astype(np.float64) - given) ** 2, axis=2)
+        assert np.abs(naive - exact).max() > exact.max()
 
 
 class TestKrum:
