@@ -93,21 +93,37 @@ class TensorBoard(LoggerSpec):
 
 
 class _TensorBoard:
+    """Writes an event file: a TFRecord file whose first record states the version. One record per round, with all of its metrics;
+    `tf.summary.scalar` runs an operation and writes a record for each metric. A round that is logged survives a kill."""
+
     def __init__(self, folder: pathlib.Path):
+        import time
+
         import tensorflow as tf
 
-        self._tf = tf
-        self._folder, self._writer = folder, tf.summary.create_file_writer(str(folder))
+        v1 = tf.compat.v1
+        self._folder, self._now, self._new_event = folder, time.time, v1.Event
+        self._new_value, self._number, self._scalar = v1.Summary.Value, tf.make_tensor_proto, tf.float32
+        plugin = v1.SummaryMetadata.PluginData(plugin_name="scalars")
+        self._metadata = v1.SummaryMetadata(plugin_data=plugin, data_class="DATA_CLASS_SCALAR")
+        self._file = tf.io.TFRecordWriter(str(folder / f"events.out.tfevents.{int(self._now())}.v2"))
+        self._write(file_version="brain.Event:2")
 
     def log(self, record: Record) -> None:
-        with self._writer.as_default(step=record["round"]):
-            for name, value in _numbers(record).items():
-                self._tf.summary.scalar(name, value)
+        values = [
+            self._new_value(tag=name, metadata=self._metadata, tensor=self._number(value, self._scalar))
+            for name, value in _numbers(record).items()
+        ]
+        self._write(step=record["round"], summary={"value": values})
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
         for path in self._folder.iterdir():  # files for their owner only, like the run folder
             path.chmod(0o600)
+
+    def _write(self, **fields: Any) -> None:
+        self._file.write(self._new_event(wall_time=self._now(), **fields).SerializeToString())
+        self._file.flush()
 
 
 class Mlflow(LoggerSpec):

@@ -84,6 +84,39 @@ def test_tensorboard_has_each_round_once_also_after_a_resume(folder):
     ]
 
 
+def scalars(folder):
+    """The metrics in the event files of `folder`, as TensorBoard's own reader finds them: tag → [(step, value)]."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    reader.Reload()
+    assert set(reader.PluginTagToContent("scalars")) == set(reader.Tags()["tensors"])
+    return {
+        tag: [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in reader.Tensors(tag)] for tag in reader.Tags()["tensors"]
+    }
+
+
+def test_tensorboard_reads_the_same_as_from_tensorflows_own_writer(folder, tmp_path):
+    log = TensorBoard().open(folder, "run", {}, [])
+    numbers = {"loss": 1 / 3, "count": 3, "right": True, "no_number": float("nan"), "large": 1e30, "group/inner": 2.0}
+    record = {"round": 7, "weights_hash": "ab", **numbers}
+    log.log(record)
+    log.close()
+    with tf.summary.create_file_writer(str(tmp_path / "own")).as_default(step=7):
+        for name, value in numbers.items():
+            tf.summary.scalar(name, value)
+        tf.summary.flush()
+    assert str(scalars(folder.tensorboard)) == str(scalars(tmp_path / "own"))  # as text, because NaN is not equal to itself
+
+
+def test_tensorboard_shows_a_round_before_the_file_is_closed(folder):
+    log = TensorBoard().open(folder, "run", {}, records(1, 2))
+    assert scalars(folder.tensorboard)["loss"] == [(1, 1.0), (2, 0.5)]
+    log.log(records(3)[0])
+    assert scalars(folder.tensorboard)["loss"][-1] == (3, pytest.approx(1 / 3))
+    log.close()
+
+
 class Failing:
     def __init__(self, at):
         self.at, self.calls = at, 0
