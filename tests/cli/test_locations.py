@@ -32,6 +32,7 @@ NO_LOCATIONS = {  # options that hold text, or a list of texts, and name no file
     ("EarlyStop", "metric"),
     ("EarlyStop", "when"),
     ("Evaluation", "metrics"),
+    ("Evaluation", "per_client"),
     ("Expectation", "source"),
     ("Expectation", "unmeasured"),
     ("Experiment", "arms"),
