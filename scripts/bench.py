@@ -19,6 +19,7 @@ from collections.abc import Sequence
 SUITES = {
     "rounds": "seconds per round, memory and start of fedlab, TFF and a hand-written loop",
     "secure": "seconds and bytes per round under each secure-sum protocol",
+    "robust": "CPU seconds and memory of median, trimmed mean and Krum, against the mean and NumPy",
     "gan": "seconds per round and memory of a federated GAN, against a hand-written loop and TFF's runtime",
     "population": "CPU seconds, memory and seconds per round by the number of users",
 }

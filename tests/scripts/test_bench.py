@@ -179,3 +179,42 @@ def test_gans_are_compared_within_a_turn_and_only_where_they_move_alike(monkeypa
     assert result["ratios"] == {"plain_tensorflow": {"median": 4.0, "min": 3.0, "max": 5.0}}
     for other in (gan_run([1.0] * 3, moved=5.0), gan_run([1.0] * 3, moved=float("nan")), gan_run([1.0] * 3, num_weights=9)):
         assert gan.summarize({"fedlab_compiled": ours, "plain_tensorflow": [other]})["ratios"] is None
+
+
+def robust_run(cpu_seconds, difference=0.0):
+    figures = {"seconds": cpu_seconds, "cpu_seconds": cpu_seconds, "difference_to_numpy": difference}
+    return {**figures, "peak_memory_bytes": 8, "stack_bytes": 4}
+
+
+@pytest.fixture
+def robust(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("bench.robust")
+
+
+def test_rules_are_compared_with_the_mean_and_numpy_within_a_turn(robust):
+    runs = {
+        "mean": [robust_run([9.0, 9.0, 1.0]), robust_run([9.0, 9.0, 2.0])],
+        "krum": [robust_run([0.1, 0.1, 4.0]), robust_run([0.1, 0.1, 4.0])],
+        "numpy_krum": [robust_run([0.1, 0.1, 8.0]), robust_run([0.1, 0.1, 40.0])],
+    }
+    ratios = robust.Rules().summarize(runs)["ratios"]
+    assert ratios["krum"] == {
+        "mean": {"median": 3.0, "min": 2.0, "max": 4.0},
+        "numpy": {"median": pytest.approx(0.3), "min": pytest.approx(0.1), "max": pytest.approx(0.5)},
+    }
+    runs["krum"][1]["difference_to_numpy"] = 0.5
+    assert robust.Rules().summarize(runs)["ratios"] is None
+
+
+@pytest.mark.slow
+def test_rules_and_their_numpy_loops_have_equal_results(robust, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(robust.SIZES, "A50", (70, 5_000))
+    parser, suite = argparse.ArgumentParser(), robust.Rules()
+    suite.add_arguments(parser)
+    options = ["--workloads", "A50", "--rounds", "1", "--repeats", "1", "--data", "digits", "--json", str(tmp_path / "out.json")]
+    assert suite.main(parser.parse_args(options)) == 0
+    result = json.loads((tmp_path / "out.json").read_text())["workloads"]["A50"]
+    assert set(result["contenders"]) == set(suite.contenders("A50"))
+    assert set(result["ratios"]["median"]) == {"mean", "numpy"} and "Krum, NumPy loop" in capsys.readouterr().out
+    assert result["contenders"]["trimmed_mean"]["runs"][0]["difference_to_numpy"] < 1e-5
