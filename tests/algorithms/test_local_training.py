@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab.aggregation import CoordinateMedian
+from fedlab.aggregation import CoordinateMedian, Mean
 from fedlab.algorithms import FedAvg, FedProx, FedSgd, LocalTraining
 from fedlab.algorithms.optimizers import Adam, Constant, Cosine, Exponential, Sgd
 from fedlab.errors import ConfigError
 from fedlab.models import Cnn, Mlp, Perceptron, functional
+from fedlab.privacy import NoPrivacy
 
 # float32 against float64: a step rounds a dot product over 36 pixels and some ten elementwise results, each to 2⁻²⁴ = 6e-8 of
 # numbers no larger than the weights, times the learning rate; there are at most 24 steps (3 rounds × 2 epochs × 4 batches)
@@ -24,9 +25,10 @@ ORDER = 1e-6
 RATE = 0.1
 
 
-def stages(client=None, client_optimizer=None, why_uniform=None):
+def stages(client=None, client_optimizer=None, aggregator=None):
     client, client_optimizer = client or LocalTraining(), client_optimizer or Sgd(learning_rate=0.1)
-    return types.SimpleNamespace(client=client, client_optimizer=client_optimizer, why_uniform=why_uniform)
+    server = dict(aggregator=aggregator or Mean(), privacy=NoPrivacy())
+    return types.SimpleNamespace(client=client, client_optimizer=client_optimizer, **server)
 
 
 def slow(*values):
@@ -212,8 +214,8 @@ class TestFedSgd:
 
 class TestWeighting:
     def test_by_examples_is_refused_where_all_clients_have_to_count_alike(self):
-        with pytest.raises(ConfigError, match=r"but nobody may stand out: use process\.client_weighting=uniform"):
-            FedAvg(client_weighting="examples").check(stages(why_uniform="nobody may stand out"))
+        with pytest.raises(ConfigError, match=r"treats all clients alike: use process\.client_weighting=uniform"):
+            FedAvg(client_weighting="examples").check(stages(aggregator=CoordinateMedian()))
         FedAvg(client_weighting="examples").check(stages())
 
 

@@ -81,7 +81,7 @@ class OfTwoScores(WithMovingAverages):
 
 
 def stages(client):
-    return types.SimpleNamespace(client=client, why_uniform=None)
+    return types.SimpleNamespace(client=client)
 
 
 @pytest.mark.parametrize(

@@ -224,11 +224,12 @@ def test_what_contradicts_itself_is_refused_in_one_line():
     from fedlab.algorithms import LocalTraining
     from fedlab.engine import Compiled
     from fedlab.privacy import NoPrivacy
+    from fedlab.secure import Plain
 
     def stages(**client):
         server = dict(aggregator=Mean(), privacy=NoPrivacy(), server_optimizer=Sgd(learning_rate=1.0), engine=Compiled())
         client = dict(client=LocalTraining(**client), client_optimizer=Sgd(learning_rate=0.1))
-        return types.SimpleNamespace(**server, **client, needs_protocol=False, why_uniform=None)
+        return types.SimpleNamespace(**server, **client, secure=Plain())
 
     Split().check(stages())
     for split, told in ((Split(cut_top="a"), "U-shape"), (Split(order="parallel", handover="peer"), "handover=peer")):
