@@ -24,6 +24,7 @@ from fedlab.algorithms import (
     DpSgd,
     FedAvg,
     FedBn,
+    FedBuff,
     FedDyn,
     FedExp,
     FedNova,
@@ -42,7 +43,8 @@ from fedlab.algorithms import (
     Scaffold,
 )
 from fedlab.algorithms.optimizers import Constant, Sgd
-from fedlab.cohort import All, Poisson
+from fedlab.clock import HalfNormal, NoClock
+from fedlab.cohort import All, Buffered, Poisson
 from fedlab.engine import Compiled, Tff
 from fedlab.errors import ConfigError
 from fedlab.evaluation import Evaluation, GanEvaluation
@@ -69,6 +71,7 @@ NETWORKS = Networks(
 NORMALIZED = ResNet(blocks=(1,), filters=(2,), normalization="batch")
 PROCESSES: dict[str, Any] = {
     "fed_avg": FedAvg(),
+    "fed_buff": FedBuff(),
     "fed_prox": FedProx(proximal_strength=0.5),
     "fed_sgd": FedSgd(),
     "fed_nova": FedNova(),
@@ -103,18 +106,20 @@ AGGREGATORS: dict[str, Any] = {
     "krum": Krum(num_byzantine=0),
 }
 COHORTS: dict[str, Any] = {"all": All(), "poisson": Poisson(sampling_rate=0.5)}
+BUFFERED = {"all": Buffered(concurrency=5, buffer_size=5), "poisson": Buffered(concurrency=4, buffer_size=3)}  # for fed_buff
 AXES = (PROCESSES, NOISES, AGGREGATORS, COHORTS)
 GRID = list(itertools.product(*AXES))
 
 
 def options(point: tuple[str, ...]) -> dict[str, Any]:
     process, noise, aggregator, cohort = (axis[name] for axis, name in zip(AXES, point))
-    is_gan = isinstance(process, Gan)
+    is_gan, buffers = isinstance(process, Gan), isinstance(process, FedBuff)
     return {
         "seed": 3,
         "num_rounds": NUM_ROUNDS,
         "partition": Quantity(num_clients=NUM_CLIENTS, sigma=1.0),
-        "cohort": cohort,
+        "cohort": BUFFERED[point[3]] if buffers else cohort,
+        "clock": HalfNormal() if buffers else NoClock(),
         "model": NETWORKS if is_gan else NORMALIZED if isinstance(process, FedBn) else Mlp(hidden=(6,)),
         "process": process,
         "client": LocalTraining(batch_size=BATCH),
@@ -135,6 +140,8 @@ def refusal(point: tuple[str, ...]) -> str | None:
         return "process=local_only sends no updates to be summed: it goes with "
     if process in ("fed_nova", "fed_exp", "q_fed_avg") and aggregator != "mean":
         return f"process={process} needs the mean of"
+    if process == "fed_buff" and (mechanism or noise == "dp_sgd"):
+        return f"process=fed_buff {'sends more updates' if mechanism else 'has no account of'}"
     if process in ("fed_nova", "fed_exp", "q_fed_avg", "mime_lite") and (mechanism or noise == "dp_sgd"):
         return f"process={process} sends "
     if process == "fed_dyn" and (mechanism or noise == "dp_sgd"):
