@@ -189,6 +189,7 @@ SAME = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SAME)
 def test_statistics_are_averaged_as_in_fed_avg_where_an_algorithm_equals_it(lab, name):
     process, plain, count = SAME[name]

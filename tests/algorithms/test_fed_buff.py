@@ -97,6 +97,7 @@ def test_engines_agree_and_a_resumed_training_is_an_uninterrupted_one(lab):
     assert [o.metrics["staleness_max"] for o in outcomes] == [int(cohort.staleness.max()) for cohort, _ in given]
 
 
+@pytest.mark.slow
 def test_ckks_sums_buffers_and_robust_aggregators_take_them(lab):
     given = rounds(lab, 3)
     plain, _ = trained(lab, given)

@@ -209,6 +209,7 @@ def test_a_metric_never_replaces_one_of_the_record(lab):
     assert set(outcome.metrics) == {"largest", "process_num_clients"}
 
 
+@pytest.mark.slow
 def test_fed_recon_needs_the_runtime_of_tff(lab):
     process = TffProcess(build=recon, trains_model=False)
     options = dict(model=Mlp(hidden=(4,)), client=CLIENT)

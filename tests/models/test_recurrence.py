@@ -60,6 +60,7 @@ def computed(tf, layer, x, weights):
     return run(x)
 
 
+@pytest.mark.sampled(one_in=2)
 @pytest.mark.parametrize("kind", [*KINDS, *KERAS])
 def test_outputs_and_gradients_are_those_of_keras(tensorflow, layers, kind):
     from fedlab.models.lifting import parts

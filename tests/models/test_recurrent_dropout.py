@@ -60,6 +60,7 @@ KINDS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_the_same_masks_a_gradient_is_that_of_keras(kind):
     model, ours = lifted(network(lambda: KINDS[kind](**RATES), halves=True))
@@ -168,6 +169,7 @@ def test_clients_side_by_side_get_the_same_bits(lab):
     assert lab.same_bits(*weights)
 
 
+@pytest.mark.slow
 def test_tff_trains_the_same_with_the_same_masks(lab):
     """TFF's own runtime draws without a key."""
 
@@ -180,6 +182,7 @@ def test_tff_trains_the_same_with_the_same_masks(lab):
     assert lab.distance(compiled.run(inputs).weights[-1], tff.run(inputs).weights[-1]) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_rate_of_zero_is_no_dropout(lab):
     inputs, examples = lab.inputs(2), lab.examples(shape=(8, 8))
 

@@ -162,6 +162,7 @@ def test_a_reloaded_model_lists_its_weights_as_before(tmp_path, kind):
         assert [w.flat[0] for w in a] == [w.flat[0] for w in b]
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_a_model_read_from_a_file_begins_with_its_weights(logits_of, tmp_path, suffix):

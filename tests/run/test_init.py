@@ -58,6 +58,7 @@ def test_before_the_first_round_it_has_the_figures_of_the_source(source, start_o
         training.close()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("process", [FedAvg(), FedRep(), LocalOnly(), Split()], ids=lambda process: type(process).__name__)
 def test_with_its_own_initial_weights_a_run_is_what_it_was(source, start_of, run_of, tmp_path, process):
     options = dict(SHORT, process=process, num_rounds=1)

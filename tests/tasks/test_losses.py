@@ -185,6 +185,7 @@ def test_weights_of_one_and_no_smoothing_give_the_bits_of_today(fedlab):
     assert hashes(plain) == hashes(same) and "minimised" not in same.manifest["data"]["task"]
 
 
+@pytest.mark.slow
 def test_a_run_minimises_it_on_every_engine_and_shows_it_as_the_training_loss(fedlab, capfd):
     run, plain = fedlab("changed", *CHANGED), fedlab("plain")
     assert hashes(run) != hashes(plain)
@@ -232,6 +233,7 @@ def test_the_weights_are_those_of_the_clients_examples(fedlab):
     assert {label: told[label] for label in expected} == pytest.approx(expected)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "how",
     [
@@ -285,6 +287,7 @@ def own(fedlab, tmp_path, monkeypatch):
     sys.modules.pop("my_losses", None)
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_page_trains_every_engine_and_claims_privacy(own, fedlab):
     run, plain = fedlab("own", *own), fedlab("plain", *own, "loss.gamma=0")
     assert hashes(run) != hashes(plain) and run.records()[0]["train_loss"] < plain.records()[0]["train_loss"]

@@ -121,6 +121,7 @@ def test_a_run_learns_reports_and_leaves_a_model(here, tensorflow, tmp_path, cap
     assert "micro F1" in said and "nan" not in said
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("how", [["engine=tff"], ["secure=masked"], ["process=split", "model=mlp", "model.hidden=[8]"]])
 def test_engines_protections_and_split_learning_follow_the_task(here, tmp_path, how):
     small = ["num_rounds=2", "-q"]
