@@ -266,6 +266,7 @@ def test_fed_per_without_a_head_is_fed_avg(lab):
     assert all(lab.same_bits(models, model * len(lab.sizes)) for models, model in zip(ours, plain))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kept", ["head", "body"])
 def test_clients_keep_one_part_and_share_the_mean_of_the_other(lab, kept):
     """Everybody trains all layers from the same weights, so a client's own part is that of FedAvg with this client alone."""

@@ -59,6 +59,7 @@ def test_apfl_is_algorithm_1_of_deng(lab, by_hand, adaptive):
     assert not adaptive or len(set(np.round(share, 3))) == len(share)  # each client has an α of its own
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mixture", [0.0, 0.5, 1.0])
 def test_the_global_model_of_apfl_is_that_of_fed_avg_and_the_mixtures_ends_are_known(lab, mixture):
     """α = 0: everybody predicts with the global model. α = 1: everybody trains alone."""
@@ -212,6 +213,7 @@ def tuned_by_hand(lab, hand, weights, epochs, rate):
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("engine", [None, Tff()], ids=["compiled", "tff"])
 @pytest.mark.parametrize("rate", [None, 0.02])
 def test_fine_tuning_trains_the_current_model_and_leaves_the_training_as_it_is(lab, by_hand, engine, rate):

@@ -206,6 +206,7 @@ def test_fed_dyn_ends_where_the_mean_gradient_is_zero(lab, by_hand):
     assert norms[1] < 0.1 * norms[0]
 
 
+@pytest.mark.slow
 def test_a_round_of_clients_without_numbers_changes_nothing(lab):
     examples = lab.examples(dtype=np.float32)
     broken = type(examples)(np.full_like(examples.x, np.nan), examples.y, examples.num_classes)

@@ -77,6 +77,7 @@ run(sys.argv[2], (exercise.weights for _ in exercise.cohorts))
 """
 
 
+@pytest.mark.slow
 def test_a_rival_gets_the_work_and_is_measured_by_what_it_writes(rounds, measuring, monkeypatch, tmp_path):
     here = pathlib.Path(sys.prefix)
     program = tmp_path / "rival.py"
