@@ -119,12 +119,17 @@ def _element(sequence: tff.Type) -> str:
     return str(getattr(sequence, "element", sequence))
 
 
+# The forms in which a process may expect examples: pairs, dictionaries, and inputs alone
+_PACKED: tuple[Callable[..., Any], ...] = (
+    lambda x, y: (x, y),
+    lambda x, y: collections.OrderedDict(x=x, y=y),
+    lambda x, y: x,
+)
+
+
 def _data_sets(parts: Parts) -> Sequence[Callable[[tf.data.Dataset], tf.data.Dataset]]:
     """Returns functions from a client's data, a data set of one element, to the data sets that a process may expect."""
     task, options = parts.model.task, parts.client
-    pair: Callable[..., Any] = lambda x, y: (x, y)  # noqa: E731
-    both: Callable[..., Any] = lambda x, y: collections.OrderedDict(x=x, y=y)  # noqa: E731
-    alone: Callable[..., Any] = lambda x, y: x  # noqa: E731
 
     def maker(size: int | None, packed: Callable[..., Any]) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
         """`size`: the number of examples of a batch; None: single examples."""
@@ -148,7 +153,7 @@ def _data_sets(parts: Parts) -> Sequence[Callable[[tf.data.Dataset], tf.data.Dat
 
         return make
 
-    return [maker(size, packed) for size in (options.batch_size, None) for packed in (pair, both, alone)]
+    return [maker(size, packed) for size in (options.batch_size, None) for packed in _PACKED]
 
 
 def _as_it_is() -> tf.data.Options:

@@ -6,6 +6,7 @@ client_models/, of the clients of one round, are always text.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 import pathlib
@@ -51,10 +52,9 @@ class _Rows(Sequence[Row]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (_Rows, list, tuple)) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
+    @abc.abstractmethod
     def _row(self, place: int) -> Row:
-        raise NotImplementedError
+        """Returns the row at `place`, at least 0."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ _MODULES = {"LSTM": "keras.src.layers.rnn.lstm", "GRU": "keras.src.layers.rnn.gr
 def fast_recurrence(layers: Iterable[Any]) -> Iterator[None]:
     """Within the context, those of `layers` that are LSTM and GRU layers compute by `lstm` and `gru` where these cover them.
 
-    Others (masks, ragged sequences, other activations, dropout), and all of them where TensorFlow sees a GPU, for which Keras has
-    cuDNN, are computed by Keras.
+    Others (masks, ragged sequences, other activations, dropout), and all of them where TensorFlow sees a GPU, on which this has
+    not been measured, are computed by Keras.
     """
     covered = [] if tf.config.list_logical_devices("GPU") else [layer for layer in layers if _is_covered(layer)]
     with contextlib.ExitStack() as stack:
@@ -61,8 +61,7 @@ def _chosen(fast: Callable, standard: Callable) -> Callable:
         if not options["return_sequences"]:
             outputs = last[tf.newaxis]
         outputs = outputs if options["time_major"] else _swapped(outputs)
-        runtime = tf.constant(0.0)  # Keras' tests read it
-        return (last, outputs, *states, runtime)
+        return (last, outputs, *states, tf.constant(0.0))  # the last: the device, which only Keras' own tests read
 
     return compute
 

@@ -15,8 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.figures import spread
-from bench.harness import OUT, Record, Suite, gigabytes, ratios_of_medians, spelled, timed
+from bench.harness import OUT, Record, Suite, gigabytes, ratios_of_medians, spelled, usual_figures
 from bench.measure import Measurement
 
 SCRIPT = str(pathlib.Path(__file__).with_name("adversaries.py"))
@@ -51,15 +50,7 @@ class Gans(Suite):
             return {**times, "moved": float(saved["moved"]), "num_weights": int(saved["num_weights"])}
 
     def summarize(self, runs: Mapping[str, list[Record]]) -> Record:
-        contenders = {
-            name: {
-                "seconds_per_round": spread([s for r in records for s in timed(r)]),
-                "cpu_seconds_per_round": spread([s for r in records for s in timed(r, "cpu_seconds")]),
-                "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
-                "runs": records,
-            }
-            for name, records in runs.items()
-        }
+        contenders = {name: usual_figures(records) for name, records in runs.items()}
         moved = [r["moved"] for records in runs.values() for r in records]
         sizes = {r["num_weights"] for records in runs.values() for r in records}
         same_work = len(sizes) == 1 and all(0 < m < SAME_DISTANCE * min(moved) for m in moved)

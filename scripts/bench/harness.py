@@ -141,6 +141,16 @@ def timed(record: Record, key: str = "seconds") -> list[float]:
     return record[key][work.WARM_UP_ROUNDS :]
 
 
+def usual_figures(records: Sequence[Record]) -> Record:
+    """Of one contender's turns: wall and CPU seconds of its rounds, and its memory."""
+    return {
+        "seconds_per_round": spread([s for r in records for s in timed(r)]),
+        "cpu_seconds_per_round": spread([s for r in records for s in timed(r, "cpu_seconds")]),
+        "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
+        "runs": records,
+    }
+
+
 def ratios_of_medians(runs: Mapping[str, list[Record]], ours: str) -> dict[str, Record]:
     """Of each contender but `ours`: its median seconds over ours, of one turn; their spread over the turns."""
     medians = {name: [statistics.median(timed(record)) for record in records] for name, records in runs.items()}

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.figures import spread
-from bench.harness import OUT, Record, Suite, gigabytes, spelled, timed
+from bench.harness import OUT, Record, Suite, gigabytes, spelled, timed, usual_figures
 from bench.measure import Measurement
 
 SCRIPT = str(pathlib.Path(__file__).with_name("rules.py"))
@@ -61,14 +61,7 @@ class Rules(Suite):
 
     def summarize(self, runs: Mapping[str, list[Record]]) -> Record:
         contenders = {
-            name: {
-                "seconds_per_round": spread([s for r in records for s in timed(r)]),
-                "cpu_seconds_per_round": spread([s for r in records for s in timed(r, "cpu_seconds")]),
-                "peak_memory_bytes": max(r["peak_memory_bytes"] for r in records),
-                "stack_bytes": records[0]["stack_bytes"],
-                "runs": records,
-            }
-            for name, records in runs.items()
+            name: {**usual_figures(records), "stack_bytes": records[0]["stack_bytes"]} for name, records in runs.items()
         }
         same_work = all(r["difference_to_numpy"] <= SAME_RESULT for records in runs.values() for r in records)
         ratios = None
